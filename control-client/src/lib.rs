@@ -1,0 +1,20 @@
+//! Where rules come from: sources that the gateway follows.
+//!
+//! A source lives on a control thread, reads and compiles there, and hands out immutable snapshots.
+//! What it refuses changes nothing: the last good snapshot stays in force.
+#![forbid(unsafe_code)]
+
+pub mod file;
+
+use std::sync::Arc;
+
+use sluice_policy::{Problem, Snapshot};
+
+/// What a source has to say when its rules changed.
+#[derive(Debug)]
+pub enum Update {
+    /// New rules, compiled. Their generation is larger than any before from this source.
+    Accepted(Arc<Snapshot>),
+    /// Rules that cannot be used, and why: at least one problem. The rules before stay in force.
+    Rejected(Vec<Problem>),
+}

@@ -1,0 +1,211 @@
+//! What one worker counts, shared with whoever reports it.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use sluice_stack::StackStats;
+use sluice_stack::counters::{Counters, Gauge};
+use sluice_stack::io::IoStats;
+
+sluice_stack::counters! {
+    /// The one end of a request whose head was read (or refused).
+    pub enum RequestFate {
+        /// The service's answer was delivered whole.
+        Answered => "answered",
+        /// Refused with 400 or another status of the parser: malformed or beyond a limit.
+        Malformed => "malformed",
+        /// Refused with 408: the head took too long.
+        HeadTimeout => "head_timeout",
+        /// Refused with 404: no route takes it.
+        NoRoute => "no_route",
+        /// Refused with 503: the service has no endpoint, or no connection to one was allowed.
+        Unavailable => "unavailable",
+        /// Refused with 502: no endpoint accepted a connection.
+        ConnectFailed => "connect_failed",
+        /// Refused with 504: no endpoint accepted a connection in time.
+        ConnectTimeout => "connect_timeout",
+        /// Refused with 502: the service closed before it answered.
+        ClosedEarly => "upstream_closed_early",
+        /// Refused with 502: the service's answer breaks the protocol.
+        BadResponse => "upstream_bad_response",
+        /// Refused with 504: the service did not begin to answer in time.
+        ResponseTimeout => "response_timeout",
+        /// Refused with 400, or cut off: the request's body is malformed or ends early.
+        BadRequestBody => "bad_request_body",
+        /// Cut off: the service's answer ended before its announced end.
+        Truncated => "upstream_truncated",
+        /// Cut off: neither side moved for the idle timeout while a body was under way.
+        Stalled => "stalled",
+        /// The client was gone before the answer was delivered.
+        ClientGone => "client_gone",
+        /// Cut off: the gateway stopped and the drain deadline had passed.
+        Drained => "drain_deadline",
+    }
+}
+
+sluice_stack::counters! {
+    /// What else happens in the engine and is counted.
+    pub enum EngineEvent {
+        /// A client's connection was taken.
+        DownstreamOpened => "downstream_opened",
+        /// A client's connection is over.
+        DownstreamClosed => "downstream_closed",
+        /// A client's connection was refused: the listener's limit, or its rules are gone.
+        DownstreamRefused => "downstream_refused",
+        /// A client's connection was closed after being idle for too long.
+        DownstreamIdle => "downstream_idle_timeout",
+        /// A connection to an endpoint was begun.
+        UpstreamOpened => "upstream_opened",
+        /// A connection to an endpoint is over.
+        UpstreamClosed => "upstream_closed",
+        /// A request went out on a connection that had served before.
+        UpstreamReused => "upstream_reused",
+        /// A pooled connection was closed after being idle for too long.
+        UpstreamIdle => "upstream_idle_timeout",
+        /// Bytes nobody asked for came on a pooled connection; it was closed.
+        UpstreamUnsolicited => "upstream_unsolicited_bytes",
+        /// Another endpoint was tried after one did not accept a connection.
+        RetriedConnect => "retried_connect",
+        /// A request was sent again because its pooled connection had died unnoticed.
+        RetriedStale => "retried_stale_connection",
+        /// New rules were adopted.
+        RulesAdopted => "rules_adopted",
+        /// New rules have to wait: too many older generations still serve requests.
+        RulesDeferred => "rules_deferred",
+    }
+}
+
+/// Requests by the status of their answer; 0 stands for none (the client never got one).
+pub struct Statuses(Box<[AtomicU64]>);
+
+impl fmt::Debug for Statuses {
+    /// Those that occurred.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+impl Default for Statuses {
+    fn default() -> Self {
+        Statuses((0..1000).map(|_| AtomicU64::new(0)).collect())
+    }
+}
+
+impl Statuses {
+    /// Counts an answer. Only the owning worker may call it.
+    pub fn count(&self, status: u16) {
+        if let Some(total) = self.0.get(usize::from(status)) {
+            total.store(
+                total.load(Ordering::Relaxed).wrapping_add(1),
+                Ordering::Relaxed,
+            );
+        }
+    }
+
+    /// Answers of this status so far.
+    pub fn get(&self, status: u16) -> u64 {
+        self.0
+            .get(usize::from(status))
+            .map_or(0, |total| total.load(Ordering::Relaxed))
+    }
+
+    /// Every status that occurred, with its total.
+    pub fn iter(&self) -> impl Iterator<Item = (u16, u64)> + '_ {
+        (0..1000)
+            .map(|status| (status, self.get(status)))
+            .filter(|(_, n)| *n > 0)
+    }
+}
+
+/// A port's [`IoStats`], readable by other threads.
+#[derive(Debug, Default)]
+pub struct PortStats {
+    fields: [Gauge; 9],
+}
+
+impl PortStats {
+    fn set(&self, stats: IoStats) {
+        let levels = [
+            stats.rx_frames,
+            stats.rx_bytes,
+            stats.tx_frames,
+            stats.tx_bytes,
+            stats.tx_full,
+            stats.tx_no_buffer,
+            stats.rx_unusable,
+            stats.rx_linearised,
+            stats.driver_cycles,
+        ];
+        for (gauge, level) in self.fields.iter().zip(levels) {
+            gauge.set(level);
+        }
+    }
+
+    /// The totals last published.
+    pub fn get(&self) -> IoStats {
+        let [
+            rx_frames,
+            rx_bytes,
+            tx_frames,
+            tx_bytes,
+            tx_full,
+            tx_no_buffer,
+            rx_unusable,
+            rx_linearised,
+            driver_cycles,
+        ] = std::array::from_fn(|i| self.fields[i].get());
+        IoStats {
+            rx_frames,
+            rx_bytes,
+            tx_frames,
+            tx_bytes,
+            tx_full,
+            tx_no_buffer,
+            rx_unusable,
+            rx_linearised,
+            driver_cycles,
+        }
+    }
+}
+
+/// Everything one worker counts.
+#[derive(Debug, Default)]
+pub struct WorkerStats {
+    /// The stack's part.
+    pub stack: Arc<StackStats>,
+    /// The fate of each request.
+    pub requests: Counters<RequestFate>,
+    /// Answers by status.
+    pub statuses: Statuses,
+    /// Everything else.
+    pub events: Counters<EngineEvent>,
+    /// Client connections now.
+    pub downstream: Gauge,
+    /// Connections to endpoints now.
+    pub upstream: Gauge,
+    /// Those of them that wait in a pool.
+    pub upstream_idle: Gauge,
+    /// Requests under way now.
+    pub exchanges: Gauge,
+    /// The generation of rules that new requests meet.
+    pub generation: Gauge,
+    /// Each port's totals, as of the last publication.
+    pub ports: Vec<PortStats>,
+}
+
+impl WorkerStats {
+    /// Counters at zero, for a worker over `ports` ports.
+    pub fn new(ports: usize) -> Self {
+        WorkerStats {
+            ports: (0..ports).map(|_| PortStats::default()).collect(),
+            ..WorkerStats::default()
+        }
+    }
+
+    pub(crate) fn publish_ports(&self, stats: impl Iterator<Item = IoStats>) {
+        for (port, stats) in self.ports.iter().zip(stats) {
+            port.set(stats);
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! One worker: everything a core needs to serve, and nothing that another core writes.
+
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+use slab::Slab;
+use sluice_policy::Balancer;
+use sluice_stack::io::PacketIo;
+use sluice_stack::time::Instant;
+use sluice_stack::wheel::Wheel;
+use sluice_stack::{Buffers, FlowId, Limits, Owner, PortSetup, Secrets, Stack};
+use sluice_wire::http1::{self, FieldName, FieldValue, HeadIndex};
+
+use crate::body::Spare;
+use crate::downstream::Downstream;
+use crate::exchange::Exchange;
+use crate::generations::Generations;
+use crate::handoff::Handoff;
+use crate::pool::{Pools, Upstream};
+use crate::stats::{EngineEvent, WorkerStats};
+
+/// Flows served per poll before frames are looked at again.
+const FLOWS_PER_POLL: usize = 256;
+
+/// What a worker is made of.
+pub struct WorkerSetup<P> {
+    /// The worker's queue pair of each port, in the order of the rules' ports.
+    pub ports: Vec<(P, PortSetup)>,
+    /// Bounds of its stack.
+    pub limits: Limits,
+    /// Fresh random numbers.
+    pub secrets: Secrets,
+}
+
+/// What one poll did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Poll {
+    /// Frames received.
+    pub frames: usize,
+    /// Flows served.
+    pub flows: usize,
+}
+
+impl Poll {
+    /// Whether there was nothing to do.
+    pub fn was_idle(&self) -> bool {
+        self.frames == 0 && self.flows == 0
+    }
+}
+
+/// A worker over ports of one kind.
+pub struct Worker<P: PacketIo> {
+    pub(crate) stack: Stack<P>,
+    pub(crate) downs: Slab<Downstream>,
+    pub(crate) ups: Slab<Upstream>,
+    pub(crate) exchanges: Slab<Exchange>,
+    pub(crate) down_timers: Wheel,
+    pub(crate) up_timers: Wheel,
+    pub(crate) pools: Pools,
+    pub(crate) generations: Generations,
+    pub(crate) balancer: Balancer,
+    pub(crate) handoff: Arc<Handoff>,
+    generation: u64,
+    /// Connections by the worker's number of their listener.
+    pub(crate) connections: Vec<u32>,
+    pub(crate) upstream_idle: u64,
+    pub(crate) limits: http1::Limits,
+    pub(crate) index: HeadIndex,
+    pub(crate) spare: Spare,
+    /// What every forwarded request gets.
+    pub(crate) additions: Vec<(FieldName<'static>, FieldValue<'static>)>,
+    pub(crate) draining: bool,
+    pub(crate) stats: Arc<WorkerStats>,
+}
+
+/// The owner numbers of flows: client connections even, connections to endpoints odd.
+pub(crate) enum Role {
+    Down(u32),
+    Up(u32),
+}
+
+impl Role {
+    pub(crate) fn number(&self) -> u32 {
+        match self {
+            Role::Down(number) => number << 1,
+            Role::Up(number) => number << 1 | 1,
+        }
+    }
+
+    fn of(number: u32) -> Role {
+        if number & 1 == 0 {
+            Role::Down(number >> 1)
+        } else {
+            Role::Up(number >> 1)
+        }
+    }
+}
+
+impl<P: PacketIo> Worker<P> {
+    /// A worker that serves by the rules on offer; it accepts connections from the first poll on.
+    pub fn new(setup: WorkerSetup<P>, handoff: Arc<Handoff>, stats: Arc<WorkerStats>) -> Self {
+        let snapshot = handoff.current();
+        let mut pools = Pools::default();
+        let generations = Generations::new(snapshot.clone(), &mut pools);
+        let additions = [
+            (FieldName::VIA, FieldValue::new(b"1.1 sluice")),
+            (FieldName::X_FORWARDED_PROTO, FieldValue::new(b"http")),
+        ];
+        let mut worker = Worker {
+            stack: Stack::new(
+                setup.ports,
+                setup.limits,
+                setup.secrets,
+                stats.stack.clone(),
+            ),
+            downs: Slab::new(),
+            ups: Slab::new(),
+            exchanges: Slab::new(),
+            down_timers: Wheel::default(),
+            up_timers: Wheel::default(),
+            pools,
+            generations,
+            balancer: Balancer::new(&snapshot),
+            handoff,
+            generation: snapshot.generation,
+            connections: Vec::new(),
+            upstream_idle: 0,
+            limits: http1::Limits::default(),
+            index: HeadIndex::new(),
+            spare: Spare::default(),
+            additions: additions
+                .into_iter()
+                .filter_map(|(n, v)| Some((n, v.ok()?)))
+                .collect(),
+            draining: false,
+            stats,
+        };
+        worker.listen();
+        worker.stack.announce();
+        worker
+    }
+
+    /// One turn: new rules, then the way of the packets, at time `now`. Never blocks; the work done
+    /// is bounded by the burst sizes.
+    pub fn poll_once(&mut self, now: Instant) -> Poll {
+        self.adopt_rules(now);
+        let frames = self.stack.receive(now);
+        self.stack.expire(now);
+        self.expire(now);
+        let mut flows = 0;
+        while flows < FLOWS_PER_POLL {
+            let Some((flow, owner)) = self.stack.next_ready() else {
+                break;
+            };
+            self.serve(flow, owner, now);
+            flows += 1;
+        }
+        self.stack.flush(now);
+        self.publish();
+        Poll { frames, flows }
+    }
+
+    #[inline]
+    fn serve(&mut self, flow: FlowId, owner: Owner, now: Instant) {
+        match owner {
+            Owner::Listener(listener) => self.accept(flow, listener, now),
+            Owner::User(number) => match Role::of(number) {
+                Role::Down(number) => self.drive_downstream(number, now),
+                Role::Up(number) => self.drive_upstream(number, now),
+            },
+        }
+    }
+
+    /// Goes over to new rules if there are any.
+    #[inline]
+    fn adopt_rules(&mut self, now: Instant) {
+        if self.handoff.generation() != self.generation && !self.draining {
+            self.adopt(now);
+        }
+    }
+
+    #[cold]
+    fn adopt(&mut self, now: Instant) {
+        let handoff = self.handoff.clone();
+        let new = handoff.current();
+        let old = self.generations.current().snapshot.clone();
+        if !self
+            .generations
+            .adopt(new.clone(), &mut self.pools, &handoff)
+        {
+            self.stats.events.count(EngineEvent::RulesDeferred);
+            return;
+        }
+        self.generation = new.generation;
+        self.balancer.adopt(&old, &new);
+        self.stack.unlisten_all();
+        self.listen();
+        let generations = &self.generations;
+        for upstream in self.pools.sweep(|pool| generations.uses_pool(pool)) {
+            self.upstream_idle = self.upstream_idle.saturating_sub(1);
+            self.close_upstream(upstream, false, now);
+        }
+        self.stats.events.count(EngineEvent::RulesAdopted);
+    }
+
+    fn listen(&mut self) {
+        let snapshot = self.generations.current().snapshot.clone();
+        for listener in &snapshot.listeners {
+            let Some(number) = self.generations.listener_number(&listener.name) else {
+                continue;
+            };
+            if self.connections.len() <= number as usize {
+                self.connections.resize(number as usize + 1, 0);
+            }
+            let buffers = Buffers {
+                receive: listener.buffer,
+                send: listener.buffer,
+            };
+            for &address in &listener.addresses {
+                self.stack
+                    .listen(listener.port as u8, address, number, buffers);
+            }
+        }
+    }
+
+    /// Acts on deadlines that have come. A deadline that has moved meanwhile is set again.
+    fn expire(&mut self, now: Instant) {
+        let mut due = ArrayVec::<u32, 256>::new();
+        self.down_timers.expire(now, &mut due);
+        for number in due.drain(..) {
+            self.downstream_due(number, now);
+        }
+        self.up_timers.expire(now, &mut due);
+        for number in due {
+            self.upstream_due(number, now);
+        }
+    }
+
+    /// Accepts nothing any more; connections close as soon as they have no request under way, and
+    /// answers from now on say so.
+    pub fn drain(&mut self, now: Instant) {
+        self.draining = true;
+        self.stack.unlisten_all();
+        let waiting: Vec<u32> = self
+            .downs
+            .iter()
+            .filter(|(_, down)| down.exchange.is_none())
+            .map(|(number, _)| number as u32)
+            .collect();
+        for number in waiting {
+            self.drive_downstream(number, now);
+        }
+    }
+
+    /// Whether every client has its answer and every flow is closed.
+    pub fn is_drained(&self) -> bool {
+        self.downs.is_empty() && self.stats.stack.flows.get() == self.ups.len() as u64
+    }
+
+    /// Cuts off whatever is still under way.
+    pub fn abort_all(&mut self, now: Instant) {
+        let downs: Vec<u32> = self.downs.iter().map(|(number, _)| number as u32).collect();
+        for number in downs {
+            self.abort_downstream(number, crate::stats::RequestFate::Drained, now);
+        }
+        let ups: Vec<u32> = self.ups.iter().map(|(number, _)| number as u32).collect();
+        for number in ups {
+            self.close_upstream(number, true, now);
+        }
+        self.stack.flush(now);
+        self.publish();
+    }
+
+    fn publish(&self) {
+        self.stats.downstream.set(self.downs.len() as u64);
+        self.stats.upstream.set(self.ups.len() as u64);
+        self.stats.upstream_idle.set(self.upstream_idle);
+        self.stats.exchanges.set(self.exchanges.len() as u64);
+        self.stats.generation.set(self.generation);
+    }
+
+    /// Makes the ports' totals readable for others; to be called now and then.
+    pub fn publish_ports(&self) {
+        self.stats
+            .publish_ports(self.stack.ports().map(PacketIo::stats));
+    }
+
+    /// When there will be something to do, frames aside; `None` when nothing is under way. For
+    /// idling and simulation.
+    pub fn next_wake(&self) -> Option<Instant> {
+        [
+            self.stack.next_wake(),
+            self.down_timers.next_due(),
+            self.up_timers.next_due(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+}

@@ -1,0 +1,54 @@
+//! What may change while the gateway runs.
+
+use std::collections::BTreeMap;
+
+use crate::Problem;
+use crate::problem;
+use crate::rules::Rules;
+use crate::yaml::Path;
+
+/// Whether a gateway that runs `old` can go over to `new`. Devices, worker threads and the admin
+/// socket are taken once, at the start: `ports`, `workers` and `admin` stay as they are.
+///
+/// # Errors
+///
+/// Every change that needs a restart, at its place in `new`.
+pub fn compatible(old: &Rules, new: &Rules) -> Result<(), Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut refuse = |path: &Path, what: &str| {
+        let message = format!("{what} while the gateway runs");
+        let mend = "restart the gateway, or undo the change".to_owned();
+        problems.push(new.places.problem(path, message, Some(mend)));
+    };
+    for (name, old, new) in by_name(&old.ports, &new.ports) {
+        let path = Path::section("ports").key(name);
+        match (old, new) {
+            (Some(old), Some(new)) if old == new => {}
+            (Some(_), Some(_)) => refuse(&path, "a port cannot change"),
+            (None, _) => refuse(&path, "a port cannot be added"),
+            (_, None) => refuse(&path, "a port cannot be taken away"),
+        }
+    }
+    if old.workers != new.workers {
+        refuse(&Path::section("workers"), "workers cannot change");
+    }
+    if old.admin != new.admin {
+        refuse(&Path::section("admin"), "the admin address cannot change");
+    }
+    if problems.is_empty() {
+        return Ok(());
+    }
+    problem::sort(&mut problems);
+    Err(problems)
+}
+
+/// Everything that stands in either map, once.
+fn by_name<'a, T>(
+    old: &'a BTreeMap<String, T>,
+    new: &'a BTreeMap<String, T>,
+) -> impl Iterator<Item = (&'a str, Option<&'a T>, Option<&'a T>)> {
+    let added = new.keys().filter(|name| !old.contains_key(*name));
+    old.keys()
+        .chain(added)
+        .map(|name| (name.as_str(), old.get(name), new.get(name)))
+}

@@ -1,0 +1,135 @@
+//! Listeners: addresses that a port owns.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use super::report::Report;
+use crate::problem::did_you_mean;
+use crate::rules;
+use crate::snapshot::{Listener, Port};
+use crate::yaml::Path;
+
+/// Buffer of a connection in each direction.
+const BUFFER: std::ops::RangeInclusive<u64> = 16 << 10..=16 << 20;
+/// Connections of one listener on one worker.
+const CONNECTIONS: std::ops::RangeInclusive<u32> = 1..=1_000_000;
+
+pub(super) fn compile(
+    listeners: &BTreeMap<String, rules::Listener>,
+    ports: &[Port],
+    report: &mut Report<'_>,
+) -> Vec<Listener> {
+    let section = Path::section("listeners");
+    if listeners.is_empty() {
+        report.mend(
+            &section,
+            "there is no listener",
+            "add one, such as web: { address: 10.0.0.1:80 }",
+        );
+    }
+    let mut taken = BTreeMap::new();
+    let mut compiled = Vec::with_capacity(listeners.len());
+    for (name, listener) in listeners {
+        let path = section.key(name);
+        report.key_name(&path, name);
+        let (port, addresses) = addresses(&path, name, listener, ports, &mut taken, report);
+        let buffer = report.size(&path.key("buffer"), listener.buffer, BUFFER);
+        let connections = path.key("max_connections");
+        compiled.push(Listener {
+            name: name.as_str().into(),
+            port,
+            addresses,
+            idle_timeout: report.period(&path.key("idle_timeout"), listener.idle_timeout),
+            head_timeout: report.period(&path.key("head_timeout"), listener.head_timeout),
+            max_connections: report.number(&connections, listener.max_connections, CONNECTIONS),
+            buffer: usize::try_from(buffer).unwrap_or(usize::MAX),
+        });
+    }
+    compiled
+}
+
+/// The addresses of a listener and the port that owns them all.
+fn addresses<'a>(
+    path: &Path,
+    name: &'a str,
+    listener: &rules::Listener,
+    ports: &[Port],
+    taken: &mut BTreeMap<SocketAddr, (&'a str, Path)>,
+    report: &mut Report<'_>,
+) -> (usize, Vec<SocketAddr>) {
+    let whole = path.key("address");
+    let mut owner: Option<usize> = None;
+    let mut addresses = Vec::new();
+    for (path, address) in listener.address.entries(&whole) {
+        let address = address.0;
+        addresses.push(address);
+        if address.port() == 0 {
+            report.mend(
+                &path,
+                "port 0 cannot be listened on",
+                "write a port from 1 to 65535",
+            );
+        }
+        if let Some((other, first)) = taken.get(&address) {
+            let message = format!(
+                "{address} is already an address of listener \"{other}\"{}",
+                report.line(first)
+            );
+            report.mend(&path, message, "give each listener addresses of its own");
+        } else {
+            taken.insert(address, (name, path.clone()));
+        }
+        let Some(port) = owner_of(ports, address) else {
+            let known = known_addresses(ports, address);
+            let mend = Some(address.to_string())
+                .filter(|_| !address.ip().is_unspecified())
+                .and_then(|text| did_you_mean(&text, known.iter().map(String::as_str)))
+                .or_else(|| {
+                    (!known.is_empty()).then(|| format!("ports have {}", known.join(", ")))
+                });
+            report.suggest(
+                &path,
+                format!("{} is not an address of any port", address.ip()),
+                mend,
+            );
+            continue;
+        };
+        match owner
+            .and_then(|owner| ports.get(owner))
+            .zip(ports.get(port))
+        {
+            Some((first, second)) if first.name != second.name => report.mend(
+                &path,
+                format!(
+                    "{} is on port \"{}\", not \"{}\"",
+                    address.ip(),
+                    second.name,
+                    first.name
+                ),
+                "make a listener for each port",
+            ),
+            _ => owner = Some(port),
+        }
+    }
+    if addresses.is_empty() {
+        report.mend(&whole, "has no address", "write one, such as 10.0.0.1:80");
+    }
+    (owner.unwrap_or(0), addresses)
+}
+
+fn owner_of(ports: &[Port], address: SocketAddr) -> Option<usize> {
+    ports.iter().position(|port| {
+        port.addresses
+            .iter()
+            .any(|own| own.address() == address.ip())
+    })
+}
+
+/// What could have been meant: the first addresses that ports have, with the wanted port number.
+fn known_addresses(ports: &[Port], wanted: SocketAddr) -> Vec<String> {
+    let all = ports.iter().flat_map(|port| &port.addresses);
+    let same = all.filter(|own| own.address().is_ipv4() == wanted.is_ipv4());
+    same.take(8)
+        .map(|own| SocketAddr::new(own.address(), wanted.port()).to_string())
+        .collect()
+}

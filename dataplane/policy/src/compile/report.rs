@@ -1,0 +1,145 @@
+//! Collects what is wrong, and the checks that several parts share.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use crate::Problem;
+use crate::problem;
+use crate::rules::{Period, Size};
+use crate::yaml::{Path, Places};
+
+/// Longest name of a port, listener, service or route.
+const MAX_NAME: usize = 63;
+
+/// Longest timeout: what is longer is taken for a typing error.
+const MAX_PERIOD: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What is wrong so far.
+pub(super) struct Report<'a> {
+    places: &'a Places,
+    problems: Vec<Problem>,
+}
+
+impl<'a> Report<'a> {
+    pub(super) fn new(places: &'a Places) -> Report<'a> {
+        Report {
+            places,
+            problems: Vec::new(),
+        }
+    }
+
+    /// Every problem in the order of their places, if there is one.
+    pub(super) fn finish(mut self) -> Result<(), Vec<Problem>> {
+        if self.problems.is_empty() {
+            return Ok(());
+        }
+        problem::sort(&mut self.problems);
+        Err(self.problems)
+    }
+
+    /// Something is wrong with the value at `path`.
+    pub(super) fn wrong(&mut self, path: &Path, message: impl Into<String>) {
+        self.suggest(path, message, None);
+    }
+
+    /// Something is wrong with the value at `path`, and `mend` says what to do.
+    pub(super) fn mend(
+        &mut self,
+        path: &Path,
+        message: impl Into<String>,
+        mend: impl Into<String>,
+    ) {
+        self.suggest(path, message, Some(mend.into()));
+    }
+
+    /// Something is wrong with the value at `path`, and perhaps it can be said what to do.
+    pub(super) fn suggest(
+        &mut self,
+        path: &Path,
+        message: impl Into<String>,
+        mend: Option<String>,
+    ) {
+        self.problems
+            .push(self.places.problem(path, message.into(), mend));
+    }
+
+    /// Something is wrong with the key at `path`.
+    pub(super) fn wrong_key(
+        &mut self,
+        path: &Path,
+        message: impl Into<String>,
+        mend: Option<String>,
+    ) {
+        self.problems
+            .push(self.places.key_problem(path, message.into(), mend));
+    }
+
+    /// ` (line 7)` for the value at `path`, or nothing if its place is unknown.
+    pub(super) fn line(&self, path: &Path) -> String {
+        self.places
+            .line(path)
+            .map(|line| format!(" (line {line})"))
+            .unwrap_or_default()
+    }
+
+    /// Checks a name that is a value.
+    pub(super) fn name(&mut self, path: &Path, name: &str) {
+        if let Err((message, mend)) = check_name(name) {
+            self.suggest(path, message, mend);
+        }
+    }
+
+    /// Checks a name that is a key.
+    pub(super) fn key_name(&mut self, path: &Path, name: &str) {
+        if let Err((message, mend)) = check_name(name) {
+            self.wrong_key(path, message, mend);
+        }
+    }
+
+    /// Checks a timeout: more than nothing, at most a day.
+    pub(super) fn period(&mut self, path: &Path, period: Period) -> Duration {
+        if period.0.is_zero() {
+            self.mend(path, "must be more than 0", "write a duration such as 10s");
+        } else if period.0 > MAX_PERIOD {
+            self.wrong(path, format!("{period} is longer than 24h"));
+        }
+        period.0
+    }
+
+    /// Checks a size in bytes.
+    pub(super) fn size(&mut self, path: &Path, size: Size, bounds: RangeInclusive<u64>) -> u64 {
+        if !bounds.contains(&size.0) {
+            let (least, most) = (Size(*bounds.start()), Size(*bounds.end()));
+            self.wrong(path, format!("{size} is outside {least} to {most}"));
+        }
+        size.0
+    }
+
+    /// Checks a number.
+    pub(super) fn number(&mut self, path: &Path, number: u32, bounds: RangeInclusive<u32>) -> u32 {
+        if !bounds.contains(&number) {
+            self.wrong(
+                path,
+                format!("{number} is outside {} to {}", bounds.start(), bounds.end()),
+            );
+        }
+        number
+    }
+}
+
+fn check_name(name: &str) -> Result<(), (String, Option<String>)> {
+    if name.is_empty() || name.len() > MAX_NAME {
+        return Err((format!("a name has 1 to {MAX_NAME} characters"), None));
+    }
+    let legal = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c);
+    if name.chars().all(legal) {
+        return Ok(());
+    }
+    let message = format!("{name:?} is no name: names are of a-z, 0-9, `-`, `_` and `.`");
+    let lower = name.to_ascii_lowercase();
+    let mend = lower
+        .chars()
+        .all(legal)
+        .then(|| format!("write \"{lower}\""));
+    Err((message, mend))
+}

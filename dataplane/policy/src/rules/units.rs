@@ -1,0 +1,378 @@
+//! Scalars of the rules: durations, sizes, addresses. Each reads its text strictly and shows it again.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+use std::time::Duration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use thiserror::Error;
+
+/// Why a scalar was refused. The text says what to write instead.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum UnitError {
+    /// Not a whole number with a time unit.
+    #[error("`{0}` is not a duration; write a whole number and a unit, such as 250ms, 10s or 1m")]
+    Period(String),
+    /// Not a whole number with a binary size unit.
+    #[error("`{0}` is not a size; write a whole number and a unit, such as 64KiB or 1MiB")]
+    Size(String),
+    /// Not an IP address with a port number.
+    #[error("`{0}` is not an address with a port; write 10.0.0.1:80 or \"[fd00::1]:80\"")]
+    SocketAddress(String),
+    /// Not an IP address with a prefix length.
+    #[error("`{0}` is not an address with a prefix length; write 10.0.0.1/24 or \"fd00::1/64\"")]
+    Cidr(String),
+    /// Not an IP address.
+    #[error("`{0}` is not an IP address; write 10.0.0.1 or \"fd00::1\"")]
+    Address(String),
+}
+
+/// Gives a type that is text in YAML its serde and schema by way of `FromStr` and `Display`.
+macro_rules! text_scalar {
+    ($type:ident, $schema:tt) => {
+        impl<'de> Deserialize<'de> for $type {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?
+                    .parse()
+                    .map_err(de::Error::custom)
+            }
+        }
+
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl JsonSchema for $type {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($type).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!($schema)
+            }
+        }
+    };
+}
+
+/// A length of time: `250ms`, `10s`, `1m`, `2h`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Period(pub Duration);
+
+text_scalar!(Period, {
+    "description": "A length of time: a whole number and ms, s, m or h.",
+    "type": "string",
+    "pattern": "^[0-9]+(ms|s|m|h)$",
+    "examples": ["250ms", "10s", "1m"]
+});
+
+/// Milliseconds per unit, largest first so that `Display` finds the shortest text.
+const TIME_UNITS: [(&str, u64); 4] = [("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+
+impl FromStr for Period {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        scaled(text, &TIME_UNITS)
+            .map(|millis| Period(Duration::from_millis(millis)))
+            .ok_or_else(|| UnitError::Period(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Period {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let millis = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX);
+        show_scaled(f, millis, &TIME_UNITS)
+    }
+}
+
+/// An amount of memory in bytes: `512B`, `64KiB`, `1MiB`, `1GiB`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Size(pub u64);
+
+text_scalar!(Size, {
+    "description": "An amount of memory: a whole number and B, KiB, MiB or GiB.",
+    "type": "string",
+    "pattern": "^[0-9]+(B|KiB|MiB|GiB)$",
+    "examples": ["64KiB", "1MiB"]
+});
+
+/// Bytes per unit, largest first.
+const SIZE_UNITS: [(&str, u64); 4] = [
+    ("GiB", 1 << 30),
+    ("MiB", 1 << 20),
+    ("KiB", 1 << 10),
+    ("B", 1),
+];
+
+impl FromStr for Size {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        scaled(text, &SIZE_UNITS)
+            .map(Size)
+            .ok_or_else(|| UnitError::Size(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        show_scaled(f, self.0, &SIZE_UNITS)
+    }
+}
+
+/// An IP address and a port: `10.0.0.1:80`, `[fd00::1]:80`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SocketAddress(pub SocketAddr);
+
+text_scalar!(SocketAddress, {
+    "description": "An IP address and a port; an IPv6 address stands in brackets.",
+    "type": "string",
+    "examples": ["10.0.0.1:80", "[fd00::1]:80"]
+});
+
+impl FromStr for SocketAddress {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        text.parse()
+            .map(SocketAddress)
+            .map_err(|_| UnitError::SocketAddress(text.to_owned()))
+    }
+}
+
+impl fmt::Display for SocketAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// An IP address: `10.0.0.1`, `fd00::1`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Address(pub IpAddr);
+
+text_scalar!(Address, {
+    "description": "An IP address.",
+    "type": "string",
+    "examples": ["10.0.0.1", "fd00::1"]
+});
+
+impl FromStr for Address {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        text.parse()
+            .map(Address)
+            .map_err(|_| UnitError::Address(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// An IP address with the length of its network's prefix: `10.77.1.1/24`, `fd77:1::1/64`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cidr {
+    address: IpAddr,
+    prefix: u8,
+}
+
+text_scalar!(Cidr, {
+    "description": "An IP address and the length of its network's prefix.",
+    "type": "string",
+    "examples": ["10.0.0.1/24", "fd00::1/64"]
+});
+
+impl Cidr {
+    /// The address as written, host bits included.
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// Length of the network's prefix in bits: at most 32 for IPv4, 128 for IPv6.
+    pub fn prefix(&self) -> u8 {
+        self.prefix
+    }
+
+    /// The network: the address with its host bits cleared.
+    pub fn network(&self) -> IpAddr {
+        mask(self.address, self.prefix)
+    }
+
+    /// Whether `address` lies in this network. Never true across families.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        address.is_ipv4() == self.address.is_ipv4() && mask(address, self.prefix) == self.network()
+    }
+
+    /// The broadcast address of an IPv4 network that has one (RFC 3021: a /31 has none).
+    pub fn broadcast(&self) -> Option<IpAddr> {
+        match self.address {
+            IpAddr::V4(address) if self.prefix < 31 => {
+                let hosts = u32::MAX.checked_shr(self.prefix.into()).unwrap_or(0);
+                Some(IpAddr::V4(Ipv4Addr::from_bits(address.to_bits() | hosts)))
+            }
+            _ => None,
+        }
+    }
+}
+
+impl FromStr for Cidr {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let parsed = || {
+            let (address, prefix) = text.split_once('/')?;
+            let address: IpAddr = address.parse().ok()?;
+            let longest = if address.is_ipv4() { 32 } else { 128 };
+            let prefix = digits(prefix)?;
+            (prefix <= longest).then_some(Cidr {
+                address,
+                prefix: u8::try_from(prefix).ok()?,
+            })
+        };
+        parsed().ok_or_else(|| UnitError::Cidr(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+fn mask(address: IpAddr, prefix: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(address) => {
+            let hosts = u32::MAX.checked_shr(prefix.into()).unwrap_or(0);
+            IpAddr::V4(Ipv4Addr::from_bits(address.to_bits() & !hosts))
+        }
+        IpAddr::V6(address) => {
+            let hosts = u128::MAX.checked_shr(prefix.into()).unwrap_or(0);
+            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !hosts))
+        }
+    }
+}
+
+/// `<digits><unit>` as a multiple of the unit's worth; nothing else, and no overflow.
+fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let end = text.find(|c: char| !c.is_ascii_digit())?;
+    let (number, unit) = text.split_at_checked(end)?;
+    let (_, worth) = units.iter().find(|(name, _)| *name == unit)?;
+    digits(number)?.checked_mul(*worth)
+}
+
+fn show_scaled(f: &mut fmt::Formatter<'_>, value: u64, units: &[(&str, u64)]) -> fmt::Result {
+    let fits = |(_, worth): &&(&str, u64)| value.is_multiple_of(*worth) && value >= *worth;
+    match units.iter().find(fits).or(units.last()) {
+        Some((name, worth)) => write!(f, "{}{name}", value / worth),
+        None => write!(f, "{value}"),
+    }
+}
+
+/// Digits alone: `parse` would also take a sign.
+fn digits(text: &str) -> Option<u64> {
+    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    text.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn periods_read_and_show_the_same_text() {
+        for (text, millis) in [
+            ("250ms", 250),
+            ("10s", 10_000),
+            ("1m", 60_000),
+            ("2h", 7_200_000),
+        ] {
+            let period: Period = text.parse().unwrap();
+            assert_eq!(period.0, Duration::from_millis(millis));
+            assert_eq!(period.to_string(), text);
+        }
+        assert_eq!("1500ms".parse::<Period>().unwrap().to_string(), "1500ms");
+        assert_eq!("60s".parse::<Period>().unwrap().to_string(), "1m");
+        assert_eq!("0s".parse::<Period>().unwrap().to_string(), "0ms");
+    }
+
+    #[test]
+    fn what_is_no_period_is_refused() {
+        for text in [
+            "",
+            "5",
+            "s",
+            "5 s",
+            "1.5s",
+            "-1s",
+            "+1s",
+            "5S",
+            "1d",
+            "99999999999999999999s",
+            "18446744073709551615h",
+            "٣s",
+        ] {
+            assert_eq!(text.parse::<Period>(), Err(UnitError::Period(text.into())));
+        }
+    }
+
+    #[test]
+    fn sizes_read_and_show_the_same_text() {
+        for (text, bytes) in [
+            ("512B", 512),
+            ("64KiB", 65_536),
+            ("1MiB", 1 << 20),
+            ("3GiB", 3 << 30),
+        ] {
+            let size: Size = text.parse().unwrap();
+            assert_eq!(size.0, bytes);
+            assert_eq!(size.to_string(), text);
+        }
+        for text in ["", "64", "64KB", "64k", "KiB", "64 KiB", "99999999999GiB"] {
+            assert_eq!(text.parse::<Size>(), Err(UnitError::Size(text.into())));
+        }
+    }
+
+    #[test]
+    fn a_network_contains_its_own_family_only() {
+        let lab: Cidr = "10.77.1.1/24".parse().unwrap();
+        assert_eq!(lab.network(), "10.77.1.0".parse::<IpAddr>().unwrap());
+        assert_eq!(lab.broadcast(), Some("10.77.1.255".parse().unwrap()));
+        assert!(lab.contains("10.77.1.200".parse().unwrap()));
+        assert!(!lab.contains("10.77.2.1".parse().unwrap()));
+        assert!(!lab.contains("::1".parse().unwrap()));
+
+        let any: Cidr = "0.0.0.0/0".parse().unwrap();
+        assert!(any.contains("255.1.2.3".parse().unwrap()));
+        assert!(!any.contains("fd00::1".parse().unwrap()));
+        let host: Cidr = "fd00::1/128".parse().unwrap();
+        assert!(host.contains("fd00::1".parse().unwrap()));
+        assert!(!host.contains("fd00::2".parse().unwrap()));
+        assert_eq!("10.0.0.0/31".parse::<Cidr>().unwrap().broadcast(), None);
+    }
+
+    #[test]
+    fn what_is_no_network_is_refused() {
+        for text in [
+            "",
+            "10.0.0.1",
+            "10.0.0.1/",
+            "10.0.0.1/33",
+            "fd00::1/129",
+            "10.0.0.1/+8",
+            "x/8",
+            "10.0.0.1/256",
+            "10.0.0.1/24/8",
+        ] {
+            assert_eq!(text.parse::<Cidr>(), Err(UnitError::Cidr(text.into())));
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! What workers execute: rules that were checked and resolved. Immutable from end to end.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sluice_wire::http1::HeaderEdit;
+
+use crate::router::Router;
+use crate::rules::{Cidr, Idle};
+
+/// One checked, resolved set of rules.
+///
+/// Plain data without interior mutability: threads share it by `Arc`. Ids and indices hold for this
+/// snapshot alone.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Which set this is: grows with every accepted one. Set by whoever hands snapshots out.
+    pub generation: u64,
+    /// This gateway.
+    pub node: Node,
+    /// Network ports, in order of their names.
+    pub ports: Vec<Port>,
+    /// The threads that do the work.
+    pub workers: Workers,
+    /// Kernel address of the admin interface.
+    pub admin: SocketAddr,
+    /// Listeners, in order of their names; [`ListenerId`] is the index.
+    pub listeners: Vec<Listener>,
+    /// Services, in order of their names; [`ServiceId`] is the index.
+    pub services: Vec<Service>,
+    /// Routes, in the order in which they are tried; [`RouteId`] is the index.
+    pub routes: Vec<Route>,
+    pub(crate) router: Router,
+}
+
+/// Index of a listener in [`Snapshot::listeners`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ListenerId(pub usize);
+
+/// Index of a service in [`Snapshot::services`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceId(pub usize);
+
+/// Index of a route in [`Snapshot::routes`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RouteId(pub usize);
+
+/// This gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Name in logs and metrics.
+    pub name: Arc<str>,
+    /// How long running requests may take to finish when the gateway stops.
+    pub drain_timeout: Duration,
+}
+
+/// The threads that do the work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Workers {
+    /// The core to run on; `None` for the machine's last one.
+    pub core: Option<u16>,
+    /// What a worker does when nothing happens.
+    pub idle: Idle,
+    /// Hugepage memory for packet buffers, in bytes: whole MiB, 64 MiB to 64 GiB.
+    pub memory: u64,
+}
+
+/// A network port: a device with its own addresses and routes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Port {
+    /// Name in the rules.
+    pub name: Arc<str>,
+    /// The device.
+    pub attachment: Attachment,
+    /// The gateway's addresses on this port, each with its network. At least one.
+    pub addresses: Vec<Cidr>,
+    /// Networks behind a router, longest prefix first.
+    pub routes: Vec<StaticRoute>,
+    /// Largest IP packet in bytes: 576 to 9216, and at least 1280 with IPv6.
+    pub mtu: u16,
+}
+
+/// How a port finds its device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Attachment {
+    /// A Linux interface, by AF_XDP or else AF_PACKET.
+    Interface(Arc<str>),
+    /// A PCI device, as `0000:01:00.0`.
+    Pci(Arc<str>),
+    /// A DPDK virtual device with its arguments, as `net_memif0,role=client`.
+    Vdev(Arc<str>),
+}
+
+/// A network behind a router.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StaticRoute {
+    /// The network.
+    pub to: Cidr,
+    /// The router, on one of the port's own networks.
+    pub via: IpAddr,
+}
+
+/// Where requests are accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// Name in the rules.
+    pub name: Arc<str>,
+    /// Index in [`Snapshot::ports`] of the port that owns the addresses.
+    pub port: usize,
+    /// Addresses, at least one; no two listeners share one.
+    pub addresses: Vec<SocketAddr>,
+    /// How long a connection may be idle between requests.
+    pub idle_timeout: Duration,
+    /// How long a client may take to send a request's head.
+    pub head_timeout: Duration,
+    /// Connections at a time, per worker.
+    pub max_connections: u32,
+    /// Buffer of a connection in each direction in bytes: 16 KiB to 16 MiB.
+    pub buffer: usize,
+}
+
+/// Where requests go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// Name in the rules.
+    pub name: Arc<str>,
+    /// Addresses that serve it, at least one.
+    pub endpoints: Vec<Endpoint>,
+    /// How long connecting to an endpoint may take.
+    pub connect_timeout: Duration,
+    /// How long an endpoint may take to the head of its response; a route resolves its own.
+    pub response_timeout: Duration,
+    /// How long an unused connection is kept.
+    pub idle_timeout: Duration,
+    /// Connections at a time to all endpoints, per worker.
+    pub max_connections: u32,
+    /// Unused connections that are kept for each endpoint, per worker.
+    pub max_idle: u32,
+}
+
+/// An address that serves a service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Index in [`Snapshot::ports`] of the port to leave by: the longest prefix over networks on
+    /// link and static routes.
+    pub port: usize,
+}
+
+/// Which requests go to a service, and what is changed on the way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    /// Index in [`Snapshot::routes`].
+    pub id: RouteId,
+    /// Name as given, or made of listener, host and path: `shop.example.com/api`. Unique.
+    pub name: Arc<str>,
+    /// Which requests.
+    pub matches: RouteMatch,
+    /// Who answers them.
+    pub service: ServiceId,
+    /// How long an endpoint may take to the head of its response, the service's unless given.
+    pub response_timeout: Duration,
+    /// Changes to the request's headers.
+    pub request_headers: Vec<HeaderEdit>,
+    /// Changes to the response's headers.
+    pub response_headers: Vec<HeaderEdit>,
+}
+
+/// Which requests a route takes.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RouteMatch {
+    /// Only those that this listener accepted.
+    pub listener: Option<ListenerId>,
+    /// Only those for this host.
+    pub host: HostMatch,
+    /// Only those whose path begins with these whole segments: `/`, or segments without a slash at
+    /// the end.
+    pub path: Box<str>,
+}
+
+/// Which hosts a route takes. All names in lower case.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HostMatch {
+    /// This one.
+    Exact(Box<str>),
+    /// Any below this one, at any depth: `example.com` for `*.example.com`.
+    Below(Box<str>),
+    /// Any, or none.
+    Any,
+}
+
+/// What matching sees of a request.
+///
+/// Host and path are matched as they were sent: `.` and `..` segments, empty segments and
+/// percent-encoded bytes have no meaning here. `/api/../admin` is below `/api`, and `/%61pi` is not
+/// `/api`. A backend that resolves them differently must not rely on a route to keep a path away
+/// from it.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestView<'a> {
+    /// Host without the port, in any case; empty if the request has none.
+    pub host: &'a [u8],
+    /// Path without the query.
+    pub path: &'a [u8],
+    /// Method.
+    pub method: &'a [u8],
+}
+
+impl Snapshot {
+    /// The first route that takes a request, in time that does not grow with the number of routes.
+    /// Does not allocate.
+    ///
+    /// Hosts are compared without regard to case or one dot at the end; a host of more than 255
+    /// bytes (RFC 1035, 2.3.4) is taken by no route.
+    pub fn route(&self, listener: ListenerId, request: &RequestView<'_>) -> Option<&Route> {
+        let id = self.router.find(listener, request)?;
+        self.routes.get(id.0)
+    }
+
+    /// The service of that id.
+    pub fn service(&self, id: ServiceId) -> Option<&Service> {
+        self.services.get(id.0)
+    }
+}

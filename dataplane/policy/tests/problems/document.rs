@@ -1,0 +1,262 @@
+//! YAML itself, types, and the document as a whole.
+
+use super::{LISTENERS, PORTS, SERVICES, check, said, with_tail};
+
+#[test]
+fn what_is_no_yaml_or_of_the_wrong_type() {
+    check(
+        said,
+        &[
+            (
+                "",
+                &[
+                    "g.yaml:1:1: listeners: there is no listener; add one, such as web: { address: 10.0.0.1:80 }",
+                    "g.yaml:1:1: ports: there is no port; add one, such as front: { interface: eth1, ... }",
+                ],
+            ),
+            ("- 1\n", &["g.yaml:1:1: should be a mapping (`key: value`)"]),
+            ("ports: [a\n", &["g.yaml:1:8: unclosed bracket '['"]),
+            ("ports: *x\n", &["g.yaml:1:8: reference to unknown value"]),
+            (
+                "a: \"\\q\"\n",
+                &["g.yaml:1:4: while parsing a quoted scalar, found unknown escape character"],
+            ),
+            (
+                "ports: {}\nports: {}\n",
+                &["g.yaml:2:1: `ports` stands here twice; keep one"],
+            ),
+            (
+                "---\nports: {}\n---\nports: {}\n",
+                &["g.yaml:4:1: a second document begins here; keep one document"],
+            ),
+            (
+                "port: {}\n",
+                &["g.yaml:1:1: port: `port` is not known here; did you mean \"ports\"?"],
+            ),
+            (
+                "nonsense: {}\n",
+                &[
+                    "g.yaml:1:1: nonsense: `nonsense` is not known here; known are node, ports, workers, admin, listeners, services, routes",
+                ],
+            ),
+            (
+                "ports: 5\n",
+                &["g.yaml:1:8: ports: should be a mapping (`key: value`)"],
+            ),
+            (
+                "routes: {}\n",
+                &["g.yaml:1:9: routes: should be a list (`[a, b]`)"],
+            ),
+            (
+                "routes: [{ host: a }]\n",
+                &["g.yaml:1:10: routes[0]: `service` is missing; add `service`"],
+            ),
+            (
+                "routes: [{ service: }]\n",
+                &["g.yaml:1:19: routes[0].service: has no value"],
+            ),
+            (
+                "routes: [{ service: [a] }]\n",
+                &["g.yaml:1:21: routes[0].service: should be a single value"],
+            ),
+            (
+                "ports: { a: { mtu: 99999 } }\n",
+                &["g.yaml:1:20: ports.a.mtu: is not a whole number from 0 to 65535"],
+            ),
+            (
+                "ports: { a: { mtu: big } }\n",
+                &["g.yaml:1:20: ports.a.mtu: is not a whole number from 0 to 65535"],
+            ),
+            (
+                "ports: { a: { adresses: [] } }\n",
+                &[
+                    "g.yaml:1:15: ports.a.adresses: `adresses` is not known here; did you mean \"addresses\"?",
+                ],
+            ),
+            (
+                "ports: { a: { addresses: [10.0.0.1] } }\n",
+                &[
+                    "g.yaml:1:27: ports.a.addresses[0]: `10.0.0.1` is not an address with a prefix length; write 10.0.0.1/24 or \"fd00::1/64\"",
+                ],
+            ),
+            (
+                "workers: { idle: pol }\n",
+                &["g.yaml:1:18: workers.idle: `pol` is not known here; did you mean \"poll\"?"],
+            ),
+            (
+                "workers: { idle: never }\n",
+                &["g.yaml:1:18: workers.idle: `never` is not known here; known are poll, adaptive"],
+            ),
+            (
+                "workers: { memory: 256MB }\n",
+                &[
+                    "g.yaml:1:20: workers.memory: `256MB` is not a size; write a whole number and a unit, such as 64KiB or 1MiB",
+                ],
+            ),
+            (
+                "listeners: { web: { address: 10.0.0.1 } }\n",
+                &[
+                    "g.yaml:1:30: listeners.web.address: `10.0.0.1` is not an address with a port; write 10.0.0.1:80 or \"[fd00::1]:80\"",
+                ],
+            ),
+            (
+                "listeners: { web: { address: [10.0.0.1:80, x] } }\n",
+                &[
+                    "g.yaml:1:44: listeners.web.address[1]: `x` is not an address with a port; write 10.0.0.1:80 or \"[fd00::1]:80\"",
+                ],
+            ),
+            (
+                "listeners: { web: { address: { a: 1 } } }\n",
+                &[
+                    "g.yaml:1:30: listeners.web.address: invalid type: map, expected one value or a list of them",
+                ],
+            ),
+            (
+                "listeners: { web: { address: 80 } }\n",
+                &[
+                    "g.yaml:1:30: listeners.web.address: `80` is not an address with a port; write 10.0.0.1:80 or \"[fd00::1]:80\"",
+                ],
+            ),
+            (
+                "listeners: { web: { address: true } }\n",
+                &[
+                    "g.yaml:1:21: listeners.web.address: invalid type: boolean `true`, expected one value or a list of them",
+                ],
+            ),
+            (
+                "routes:\n  - path: /\n    host: a\n",
+                &["g.yaml:2:5: routes[0]: `service` is missing; add `service`"],
+            ),
+            (
+                "listeners:\n  web:\n    buffer: 64KiB\n",
+                &["g.yaml:2:3: listeners.web: `address` is missing; add `address`"],
+            ),
+            (
+                "listeners: { web: {} }\n",
+                &["g.yaml:1:14: listeners.web: `address` is missing; add `address`"],
+            ),
+            (
+                "listeners: { \"a.b\": { address: 1.1.1.1:80, idle_timeout: 60 } }\n",
+                &[
+                    "g.yaml:1:58: listeners[\"a.b\"].idle_timeout: `60` is not a duration; write a whole number and a unit, such as 250ms, 10s or 1m",
+                ],
+            ),
+            (
+                "services: { a: { connect_timeout: 1 s } }\n",
+                &[
+                    "g.yaml:1:35: services.a.connect_timeout: `1 s` is not a duration; write a whole number and a unit, such as 250ms, 10s or 1m",
+                ],
+            ),
+            (
+                "x: &a { b: [*a] }\n",
+                &["g.yaml:1:13: Recursive reference not allowed here"],
+            ),
+            (
+                "services: { a: &s { max_idle: x }, b: *s }\n",
+                &["g.yaml:1:31: services.a.max_idle: is not a whole number from 0 to 4294967295"],
+            ),
+            (
+                "services: { a: &s { max_idle: 1 }, b: { max_idle: *s } }\n",
+                &["g.yaml:1:51: services.b.max_idle: should be a single value"],
+            ),
+            (
+                "a: \u{fffe}\n",
+                &["g.yaml:1:4: unexpected character: `\\u{fffe}'"],
+            ),
+            (
+                "routes: [{ two\n\n lines: a }]\n",
+                &[
+                    "g.yaml:1:12: routes[0][\"two\\nlines\"]: `two\\nlines` is not known here; known are name, listener, host, path, service, response_timeout, request_headers, response_headers",
+                ],
+            ),
+            (
+                "ports: { a: { mtu: \"\\e[0m\" } }\n",
+                &["g.yaml:1:20: ports.a.mtu: is not a whole number from 0 to 65535"],
+            ),
+            (
+                "workers: { idle: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx }\n",
+                &[
+                    "g.yaml:1:18: workers.idle: `xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx...; known are poll, adaptive",
+                ],
+            ),
+            (
+                "\tports: {}\n ports: {}\n",
+                &["g.yaml:2:2: `ports` stands here twice; keep one"],
+            ),
+            (
+                "ports:\n  a: 1\n b: 2\n",
+                &["g.yaml:3:2: while parsing a block mapping, did not find expected key"],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn node_workers_and_admin() {
+    check(
+        with_tail,
+        &[
+            (
+                "node: { name: Edge 1, drain_timeout: 0s }\n",
+                &[
+                    "g.yaml:8:15: node.name: \"Edge 1\" is no name: names are of a-z, 0-9, `-`, `_` and `.`",
+                    "g.yaml:8:38: node.drain_timeout: must be more than 0; write a duration such as 10s",
+                ],
+            ),
+            (
+                "workers: { cores: [1, 2], memory: 1MiB }\n",
+                &[
+                    "g.yaml:8:12: workers.cores: 2 cores are given, but only one worker is supported; keep one core",
+                    "g.yaml:8:35: workers.memory: 1MiB is outside 64MiB to 64GiB",
+                ],
+            ),
+            (
+                "workers: { memory: 67108865B }\n",
+                &[
+                    "g.yaml:8:20: workers.memory: 67108865B is not a whole number of MiB; write 64MiB",
+                ],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn everything_is_said_at_once_in_the_order_of_places() {
+    check(
+        said,
+        &[(
+            "routes:\n  - { service: helo, path: x }\nservices:\n  hello: {}\nlisteners:\n  web: { address: 10.0.9.1:80 }\nports:\n  front: { interface: eth1, addresses: [10.0.1.1/24], mtu: 1 }\n",
+            &[
+                "g.yaml:2:16: routes[0].service: no service is called \"helo\"; did you mean \"hello\"?",
+                "g.yaml:2:28: routes[0].path: \"x\" does not begin with /; write \"/x\"",
+                "g.yaml:4:3: services.hello.endpoints: has no endpoint; add one, such as [10.0.0.2:8080]",
+                "g.yaml:6:19: listeners.web.address: 10.0.9.1 is not an address of any port; did you mean \"10.0.1.1:80\"?",
+                "g.yaml:8:60: ports.front.mtu: 1 is outside 576 to 9216",
+            ],
+        )],
+    );
+}
+
+#[test]
+fn a_document_that_blows_up_is_refused() {
+    let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x]\n");
+    for level in 1..12 {
+        let below = format!("*a{}, ", level - 1).repeat(8);
+        bomb.push_str(&format!("a{level}: &a{level} [{below}]\n"));
+    }
+    let deep = format!("routes: {}{}\n", "[".repeat(10_000), "]".repeat(10_000));
+    for text in [bomb, deep] {
+        let said = said(&text);
+        assert_eq!(said.len(), 1);
+        assert!(said[0].starts_with("g.yaml:"), "{said:?}");
+    }
+    let long = " ".repeat(sluice_policy::yaml::MAX_DOCUMENT + 1);
+    assert_eq!(said(&long), ["g.yaml: is larger than 16 MiB"]);
+}
+
+#[test]
+fn line_ends_and_byte_order_mark_of_other_editors_are_read() {
+    let text = format!("{PORTS}{LISTENERS}{SERVICES}routes:\n  - {{ service: hello }}\n");
+    assert_eq!(said(&text.replace('\n', "\r\n")), [""; 0]);
+    assert_eq!(said(&format!("\u{feff}{text}")), [""; 0]);
+}

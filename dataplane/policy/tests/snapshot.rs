@@ -1,0 +1,301 @@
+//! What a valid set of rules becomes.
+
+use std::time::Duration;
+
+use sluice_policy::rules::Idle;
+use sluice_policy::{
+    Attachment, Balancer, Endpoint, ListenerId, RequestView, ServiceId, Snapshot, compatible,
+    compile, parse,
+};
+use sluice_wire::http1::HeaderEdit;
+
+const RULES: &str = r#"
+ports:
+  front:
+    interface: eth1
+    addresses: [10.0.1.1/24, "fd00:1::1/64"]
+    routes: [{ to: 0.0.0.0/0, via: 10.0.1.254 }]
+  back:
+    device: net_memif0,role=client
+    addresses: [10.0.2.1/24]
+    routes: [{ to: 10.9.0.0/16, via: 10.0.2.254 }, { to: 10.9.9.0/24, via: 10.0.2.253 }]
+listeners:
+  web: { address: 10.0.1.1:80 }
+  web6: { address: ["[fd00:1::1]:80", "[fd00:1::1]:8080"] }
+services:
+  api:
+    endpoints: [10.0.2.9:80, 10.9.9.1:80, 203.0.113.5:80]
+    response_timeout: 7s
+  hello: { endpoints: [10.0.2.2:8080, 10.0.2.3:8080] }
+routes:
+  - { service: hello }
+  - { host: "*.Example.com", service: hello, response_timeout: 3s }
+  - { host: shop.example.com, path: /api, service: api }
+  - { host: shop.example.com, service: hello, listener: web6 }
+  - host: Shop.example.com
+    path: /api/v2
+    service: api
+    request_headers:
+      set: { X-Edge: one }
+      add: { x-also: two }
+      remove: [X-Secret]
+"#;
+
+fn snapshot(text: &str) -> Snapshot {
+    compile(&parse(text, "test.yaml").unwrap()).unwrap()
+}
+
+fn route<'a>(snapshot: &'a Snapshot, listener: &str, host: &str, path: &str) -> Option<&'a str> {
+    let listener = snapshot
+        .listeners
+        .iter()
+        .position(|l| &*l.name == listener)
+        .unwrap();
+    let request = RequestView {
+        host: host.as_bytes(),
+        path: path.as_bytes(),
+        method: b"GET",
+    };
+    snapshot
+        .route(ListenerId(listener), &request)
+        .map(|route| &*route.name)
+}
+
+#[test]
+fn a_snapshot_is_shared_between_threads() {
+    fn shared<T: Send + Sync + 'static>(_: &T) {}
+    shared(&snapshot(RULES));
+}
+
+#[test]
+fn defaults_are_those_of_the_model() {
+    let snapshot = snapshot(RULES);
+    assert_eq!(snapshot.generation, 0);
+    assert_eq!(&*snapshot.node.name, "sluice");
+    assert_eq!(snapshot.node.drain_timeout, Duration::from_secs(10));
+    assert_eq!(snapshot.workers.core, None);
+    assert_eq!(snapshot.workers.idle, Idle::Poll);
+    assert_eq!(snapshot.workers.memory, 256 << 20);
+    assert_eq!(snapshot.admin, "127.0.0.1:9901".parse().unwrap());
+    let web = &snapshot.listeners[0];
+    assert_eq!(web.idle_timeout, Duration::from_secs(60));
+    assert_eq!(web.head_timeout, Duration::from_secs(10));
+    assert_eq!(web.max_connections, 16_384);
+    assert_eq!(web.buffer, 65_536);
+    let hello = snapshot.service(ServiceId(1)).unwrap();
+    assert_eq!(hello.connect_timeout, Duration::from_secs(1));
+    assert_eq!(hello.response_timeout, Duration::from_secs(30));
+    assert_eq!(hello.idle_timeout, Duration::from_secs(30));
+    assert_eq!((hello.max_connections, hello.max_idle), (1024, 64));
+    assert_eq!(snapshot.ports[0].mtu, 1500);
+}
+
+#[test]
+fn ports_listeners_and_endpoints_are_resolved() {
+    let snapshot = snapshot(RULES);
+    let names: Vec<&str> = snapshot.ports.iter().map(|port| &*port.name).collect();
+    assert_eq!(names, ["back", "front"]);
+    assert_eq!(
+        snapshot.ports[0].attachment,
+        Attachment::Vdev("net_memif0,role=client".into())
+    );
+    assert_eq!(
+        snapshot.ports[1].attachment,
+        Attachment::Interface("eth1".into())
+    );
+    assert_eq!(
+        snapshot.ports[0].routes[0].to.prefix(),
+        24,
+        "longest prefix first"
+    );
+    assert!(snapshot.listeners.iter().all(|listener| listener.port == 1));
+    assert_eq!(snapshot.listeners[1].addresses.len(), 2);
+    let endpoint = |address: &str, port| Endpoint {
+        address: address.parse().unwrap(),
+        port,
+    };
+    assert_eq!(
+        snapshot.services[0].endpoints,
+        [
+            endpoint("10.0.2.9:80", 0),
+            endpoint("10.9.9.1:80", 0),
+            endpoint("203.0.113.5:80", 1)
+        ]
+    );
+}
+
+#[test]
+fn routes_are_sorted_by_specificity() {
+    let snapshot = snapshot(RULES);
+    let names: Vec<&str> = snapshot.routes.iter().map(|route| &*route.name).collect();
+    assert_eq!(
+        names,
+        [
+            "shop.example.com/api/v2",
+            "shop.example.com/api",
+            "web6:shop.example.com/",
+            "*.example.com/",
+            "*/",
+        ]
+    );
+    assert!(
+        snapshot
+            .routes
+            .iter()
+            .enumerate()
+            .all(|(index, route)| route.id.0 == index)
+    );
+    let timeouts: Vec<u64> = snapshot
+        .routes
+        .iter()
+        .map(|route| route.response_timeout.as_secs())
+        .collect();
+    assert_eq!(timeouts, [7, 7, 30, 3, 30]);
+}
+
+#[test]
+fn header_edits_are_set_then_added_then_removed() {
+    let snapshot = snapshot(RULES);
+    let edits = &snapshot.routes[0].request_headers;
+    let expected = [
+        HeaderEdit::set(b"X-Edge", b"one"),
+        HeaderEdit::add(b"x-also", b"two"),
+        HeaderEdit::remove(b"X-Secret"),
+    ];
+    assert_eq!(*edits, expected.map(Result::unwrap));
+    assert!(snapshot.routes[0].response_headers.is_empty());
+}
+
+#[test]
+fn requests_find_the_most_specific_route() {
+    let snapshot = snapshot(RULES);
+    for (listener, host, path, name) in [
+        (
+            "web",
+            "shop.example.com",
+            "/api/v2/x",
+            "shop.example.com/api/v2",
+        ),
+        ("web", "SHOP.Example.Com", "/api", "shop.example.com/api"),
+        ("web", "shop.example.com.", "/api/", "shop.example.com/api"),
+        (
+            "web",
+            "shop.example.com",
+            "/api/v22",
+            "shop.example.com/api",
+        ),
+        // The exact host has no route for this path on this listener: the wildcard takes it.
+        ("web", "shop.example.com", "/apix", "*.example.com/"),
+        (
+            "web6",
+            "shop.example.com",
+            "/apix",
+            "web6:shop.example.com/",
+        ),
+        ("web", "a.b.example.com", "/", "*.example.com/"),
+        ("web", "example.com", "/", "*/"),
+        ("web", ".example.com", "/", "*/"),
+        ("web", "", "*", "*/"),
+        ("web", "shop.example.com", "/API", "*.example.com/"),
+        // As sent: nothing is decoded or resolved.
+        (
+            "web",
+            "shop.example.com",
+            "/api/../admin",
+            "shop.example.com/api",
+        ),
+        ("web", "shop.example.com", "/%61pi", "*.example.com/"),
+        ("web", "shop.example.com", "//api", "*.example.com/"),
+    ] {
+        assert_eq!(
+            route(&snapshot, listener, host, path),
+            Some(name),
+            "{listener} {host} {path}"
+        );
+    }
+    let long = "a".repeat(256);
+    assert_eq!(route(&snapshot, "web", &long, "/"), None);
+    assert_eq!(route(&snapshot, "web", &long[1..], "/"), Some("*/"));
+}
+
+#[test]
+fn without_a_route_for_every_host_some_requests_have_none() {
+    let text = RULES.replace("  - { service: hello }\n", "");
+    let snapshot = snapshot(&text);
+    assert_eq!(route(&snapshot, "web", "other.org", "/"), None);
+}
+
+#[test]
+fn the_balancer_takes_endpoints_in_turn_and_keeps_its_place() {
+    let old = snapshot(RULES);
+    let mut balancer = Balancer::new(&old);
+    let pick = |balancer: &mut Balancer, snapshot: &Snapshot, name: &str| {
+        let id = snapshot
+            .services
+            .iter()
+            .position(|service| &*service.name == name)
+            .unwrap();
+        balancer
+            .pick(ServiceId(id), &snapshot.services[id])
+            .unwrap()
+    };
+    let picks: Vec<usize> = (0..4).map(|_| pick(&mut balancer, &old, "api")).collect();
+    assert_eq!(picks, [0, 1, 2, 0]);
+    assert_eq!(pick(&mut balancer, &old, "hello"), 0);
+
+    // A service that comes first in the new set moves the others' indices.
+    let new = snapshot(&RULES.replace(
+        "services:\n",
+        "services:\n  a: { endpoints: [10.0.2.7:1] }\n",
+    ));
+    balancer.adopt(&old, &new);
+    assert_eq!(pick(&mut balancer, &new, "api"), 1);
+    assert_eq!(pick(&mut balancer, &new, "hello"), 1);
+    assert_eq!(pick(&mut balancer, &new, "a"), 0);
+    assert_eq!(balancer.pick(ServiceId(9), &new.services[0]), None);
+}
+
+#[test]
+fn only_what_needs_a_restart_is_incompatible() {
+    let old = parse(RULES, "test.yaml").unwrap();
+    let refused = |text: &str| -> Vec<String> {
+        let new = parse(text, "new.yaml").unwrap();
+        compatible(&old, &new)
+            .err()
+            .unwrap_or_default()
+            .iter()
+            .map(ToString::to_string)
+            .collect()
+    };
+    let mend = "while the gateway runs; restart the gateway, or undo the change";
+    assert_eq!(refused(RULES), [""; 0]);
+    assert_eq!(
+        refused(&RULES.replace("service: hello", "service: api")),
+        [""; 0]
+    );
+    assert_eq!(
+        refused(&format!("{RULES}node: {{ name: other }}\n")),
+        [""; 0]
+    );
+    assert_eq!(
+        refused(&format!(
+            "{RULES}workers: {{ cores: [3] }}\nadmin: {{ address: 127.0.0.1:1 }}\n"
+        )),
+        [
+            format!("new.yaml:31:1: workers: workers cannot change {mend}"),
+            format!("new.yaml:32:1: admin: the admin address cannot change {mend}"),
+        ]
+    );
+    assert_eq!(
+        refused(
+            &RULES
+                .replace("10.0.1.1/24", "10.0.1.1/25")
+                .replace("  back:", "  rear:")
+        ),
+        [
+            format!("new.yaml:2:1: ports.back: a port cannot be taken away {mend}"),
+            format!("new.yaml:3:3: ports.front: a port cannot change {mend}"),
+            format!("new.yaml:7:3: ports.rear: a port cannot be added {mend}"),
+        ]
+    );
+}

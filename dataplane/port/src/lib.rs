@@ -1,0 +1,19 @@
+//! The [`PacketIo`](sluice_stack::io::PacketIo) of a DPDK port: queues, buffers and negotiated offloads.
+//!
+//! [`open`] turns a [`PortConfig`] into one [`DpdkIo`] per queue pair. Each belongs to one worker, whose
+//! thread calls [`EalHandle::register_thread`] before it polls. EAL itself is started once, by
+//! [`Eal::start`].
+#![forbid(unsafe_code)]
+
+mod checksum;
+mod frame;
+mod io;
+mod open;
+
+pub use dpdk::{
+    DeviceError, Eal, EalConfig, EalError, EalHandle, Link, PciAddress, Pool, PoolError, Port,
+    PortError, PortInfo, PortStats, RegisteredThread, StillInUse, cycles, log_tail,
+};
+pub use frame::{DpdkRx, DpdkTx};
+pub use io::DpdkIo;
+pub use open::{Device, OpenError, OpenedPort, PortConfig, open};

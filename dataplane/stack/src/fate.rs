@@ -1,0 +1,88 @@
+//! Where received frames end. Every frame ends in exactly one of these, and each is counted, so
+//! that frames received always equal the sum of the fates.
+
+crate::counters! {
+    /// The one end of a received frame.
+    pub enum FrameFate {
+        /// Given to the TCP state machine of its flow.
+        Flow => "flow",
+        /// A SYN that was answered and recorded as half open.
+        Syn => "syn",
+        /// The ACK that turned a half-open record into a flow.
+        Accepted => "accepted",
+        /// Answered from a record of a closed flow (TIME-WAIT).
+        TimeWait => "time_wait",
+        /// ARP that was answered or learned from.
+        Arp => "arp",
+        /// Neighbour discovery that was answered or learned from.
+        Ndp => "ndp",
+        /// An echo request that was answered.
+        Echo => "icmp_echo",
+        /// Addressed to another station, or multicast that nobody here wants.
+        NotForUs => "not_for_us",
+        /// Dropped: shorter than its headers say, or than an Ethernet header.
+        Truncated => "truncated",
+        /// Dropped: neither IPv4, IPv6 nor ARP.
+        UnknownEtherType => "unknown_ethertype",
+        /// Dropped: an 802.1Q tag on a port that has no VLANs.
+        Vlan => "vlan",
+        /// Dropped: an IP header that breaks RFC 791 or RFC 8200.
+        BadIp => "bad_ip_header",
+        /// Dropped: an IP fragment; TCP peers are told to fit the path's MTU instead.
+        Fragment => "ip_fragment",
+        /// Dropped: a source address that can't be answered.
+        BadSource => "bad_source_address",
+        /// Dropped: a destination that is not one of the port's addresses.
+        NotOurAddress => "not_our_address",
+        /// Dropped: neither TCP nor an ICMP message that is acted on.
+        UnknownProtocol => "unknown_protocol",
+        /// Dropped: IP, TCP or ICMP checksum wrong.
+        BadChecksum => "bad_checksum",
+        /// Dropped: a TCP header that breaks RFC 9293.
+        BadTcp => "bad_tcp_header",
+        /// Dropped: malformed ARP or neighbour discovery, or not for one of our addresses.
+        BadNeighbour => "bad_neighbour_message",
+        /// Answered with RST: no listener and no flow.
+        NoFlow => "no_flow",
+        /// Dropped: a RST, or an answer beyond the rate limit, for a flow that is not there.
+        NoFlowSilent => "no_flow_silent",
+        /// Dropped: an ACK that does not complete its half-open flow.
+        BadHandshake => "bad_handshake",
+        /// Dropped: a SYN while draining or beyond the limit of flows; the client will try again.
+        Refused => "refused",
+    }
+}
+
+crate::counters! {
+    /// What else happens in the stack and is counted.
+    pub enum StackEvent {
+        /// A flow that a client opened.
+        FlowAccepted => "flow_accepted",
+        /// A flow that we opened (SYN sent).
+        FlowConnecting => "flow_connecting",
+        /// A flow that ended with both sides' FIN.
+        FlowClosed => "flow_closed",
+        /// A flow that its peer reset.
+        FlowReset => "flow_reset",
+        /// A flow that we reset.
+        FlowAborted => "flow_aborted",
+        /// A half-open record that never became a flow.
+        HalfOpenExpired => "half_open_expired",
+        /// A half-open record pushed out by a newer one while the table was full.
+        HalfOpenEvicted => "half_open_evicted",
+        /// A frame held back for a neighbour whose address was being asked for.
+        NeighbourHeld => "neighbour_held",
+        /// A frame lost because too many waited for the same neighbour, or it never answered.
+        NeighbourLost => "neighbour_lost",
+        /// A neighbour that did not answer.
+        NeighbourFailed => "neighbour_failed",
+        /// A neighbour not recorded because the table was full of ones in use.
+        NeighbourFull => "neighbour_full",
+        /// A frame that could not be sent for want of a buffer; TCP sends it again.
+        NoTxBuffer => "no_tx_buffer",
+        /// An outgoing connection refused because every source port was taken.
+        PortsExhausted => "ports_exhausted",
+        /// A connection refused because the table of flows was full.
+        FlowsFull => "flows_full",
+    }
+}

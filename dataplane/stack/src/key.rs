@@ -1,0 +1,89 @@
+//! The names of a flow.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+/// A TCP flow as this host sees it: the port (network plane) it runs over and its two ends.
+///
+/// IPv4 addresses are kept in their IPv6-mapped form, so that a key is 37 plain bytes that hash and
+/// compare fast; a real IPv4-mapped IPv6 address never occurs on a wire (RFC 4291 2.5.5.2) and is
+/// refused when a frame is parsed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct FlowKey {
+    local: u128,
+    remote: u128,
+    /// local port, remote port, index of the device port
+    rest: u64,
+}
+
+impl FlowKey {
+    /// The flow between `local` and `remote` over device port number `port`; the same two ends on
+    /// two ports (planes) are two flows.
+    pub fn new(port: u8, local: SocketAddr, remote: SocketAddr) -> Self {
+        FlowKey {
+            local: mapped(local.ip()),
+            remote: mapped(remote.ip()),
+            rest: u64::from(local.port()) << 32 | u64::from(remote.port()) << 16 | u64::from(port),
+        }
+    }
+
+    /// Index of the device port.
+    pub fn port(&self) -> u8 {
+        self.rest as u8
+    }
+
+    /// Our end.
+    pub fn local(&self) -> SocketAddr {
+        SocketAddr::new(unmapped(self.local), (self.rest >> 32) as u16)
+    }
+
+    /// The peer's end.
+    pub fn remote(&self) -> SocketAddr {
+        SocketAddr::new(unmapped(self.remote), (self.rest >> 16) as u16)
+    }
+}
+
+fn mapped(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(a) => a.to_ipv6_mapped().to_bits(),
+        IpAddr::V6(a) => a.to_bits(),
+    }
+}
+
+fn unmapped(bits: u128) -> IpAddr {
+    Ipv6Addr::from_bits(bits).to_canonical()
+}
+
+impl Hash for FlowKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u128(self.local);
+        state.write_u128(self.remote);
+        state.write_u64(self.rest);
+    }
+}
+
+impl fmt::Debug for FlowKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}->{} on port {}",
+            self.remote(),
+            self.local(),
+            self.port()
+        )
+    }
+}
+
+/// Our number for a flow; never names another flow later, since the slot's count is part of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FlowId {
+    pub(crate) slot: u32,
+    pub(crate) turn: u32,
+}
+
+impl fmt::Display for FlowId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.slot, self.turn)
+    }
+}

@@ -1,0 +1,312 @@
+//! Simulated links: frames between two ports in virtual time, with the faults of real networks,
+//! all following from one seed. Without faults it doubles as the fastest wire there is, for benches.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::io::{
+    IoStats, L2_MAX, PacketIo, PortCaps, RxBurst, RxChecksum, RxFrame, TxFrame, TxMeta,
+};
+use crate::rng::Rng;
+use crate::time::Instant;
+
+/// What one direction of a link does to frames. Probabilities from 0.0 to 1.0.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Faults {
+    /// A frame vanishes.
+    pub loss: f64,
+    /// A frame arrives twice.
+    pub duplicate: f64,
+    /// A frame is held up long enough for later ones to overtake it.
+    pub reorder: f64,
+    /// One bit of a frame is flipped.
+    pub corrupt: f64,
+    /// No transmit buffer is to be had when one is asked for.
+    pub no_buffer: f64,
+    /// Every frame takes at least this long.
+    pub delay: Duration,
+    /// And up to this much longer.
+    pub jitter: Duration,
+}
+
+struct Shared {
+    now: Cell<Instant>,
+    /// Buffers of frames that were consumed, for the next ones.
+    buffers: RefCell<Vec<Vec<u8>>>,
+    faults_done: Cell<u64>,
+}
+
+/// The frames on their way to one port, in order of arrival.
+struct Lane {
+    frames: RefCell<VecDeque<(Instant, Vec<u8>)>>,
+    faults: Cell<Faults>,
+    rng: RefCell<Rng>,
+    bound: usize,
+}
+
+/// A simulated network: a clock, and links between pairs of ports.
+pub struct Net {
+    shared: Rc<Shared>,
+    lanes: Vec<Rc<Lane>>,
+    rng: Rng,
+}
+
+/// Frames on their way to one port; more are lost, as in a switch's queue.
+const LANE_BOUND: usize = 4096;
+
+impl Net {
+    /// An empty network at [`Instant::ZERO`].
+    pub fn new(seed: u64) -> Self {
+        Net {
+            shared: Rc::new(Shared {
+                now: Cell::new(Instant::ZERO),
+                buffers: RefCell::new(Vec::new()),
+                faults_done: Cell::new(0),
+            }),
+            lanes: Vec::new(),
+            rng: Rng::new(seed),
+        }
+    }
+
+    /// Two ports with a wire between them, of an MTU, with the faults of each direction: from the
+    /// first to the second, and back.
+    pub fn link(&mut self, mtu: u16, faults: [Faults; 2]) -> (SimPort, SimPort) {
+        let [to_second, to_first] = faults.map(|faults| {
+            Rc::new(Lane {
+                frames: RefCell::new(VecDeque::new()),
+                faults: Cell::new(faults),
+                rng: RefCell::new(Rng::new(self.rng.next_u64())),
+                bound: LANE_BOUND,
+            })
+        });
+        let number = self.lanes.len() as u8;
+        let port = |inbox: &Rc<Lane>, outbox: &Rc<Lane>, side: u8| SimPort {
+            shared: self.shared.clone(),
+            inbox: inbox.clone(),
+            outbox: outbox.clone(),
+            caps: PortCaps {
+                mac: [2, 0, 0, 0, number, side],
+                mtu,
+                tx_ipv4_checksum: false,
+                tx_tcp_checksum: false,
+            },
+            stats: IoStats::default(),
+        };
+        let first = port(&to_first, &to_second, 1);
+        let second = port(&to_second, &to_first, 2);
+        self.lanes.extend([to_second, to_first]);
+        (first, second)
+    }
+
+    /// Changes the faults of the link made `number`-th (from 0), both directions.
+    pub fn set_faults(&mut self, number: usize, faults: [Faults; 2]) {
+        for (lane, faults) in self.lanes.iter().skip(number * 2).zip(faults) {
+            lane.faults.set(faults);
+        }
+    }
+
+    /// The time on this network.
+    pub fn now(&self) -> Instant {
+        self.shared.now.get()
+    }
+
+    /// Moves the clock, never backwards.
+    pub fn advance_to(&self, at: Instant) {
+        self.shared.now.set(self.now().max(at));
+    }
+
+    /// When the next frame arrives somewhere; `None` when none is on its way.
+    pub fn next_arrival(&self) -> Option<Instant> {
+        self.lanes
+            .iter()
+            .filter_map(|l| l.frames.borrow().front().map(|f| f.0))
+            .min()
+    }
+
+    /// How many frames were lost, doubled, held up, damaged or refused a buffer so far.
+    pub fn faults_done(&self) -> u64 {
+        self.shared.faults_done.get()
+    }
+}
+
+impl Shared {
+    fn fault(&self, happens: bool) -> bool {
+        if happens {
+            self.faults_done.set(self.faults_done.get() + 1);
+        }
+        happens
+    }
+
+    fn copy(&self, frame: &[u8]) -> Vec<u8> {
+        let mut copy = self.buffers.borrow_mut().pop().unwrap_or_default();
+        copy.clear();
+        copy.extend_from_slice(frame);
+        copy
+    }
+}
+
+impl Lane {
+    fn put(&self, at: Instant, frame: Vec<u8>) -> Result<(), Vec<u8>> {
+        let mut frames = self.frames.borrow_mut();
+        if frames.len() >= self.bound {
+            return Err(frame);
+        }
+        // Almost always the end: only jitter and reordering insert before others.
+        let place = match frames.back() {
+            Some((last, _)) if *last > at => frames.partition_point(|(t, _)| *t <= at),
+            _ => frames.len(),
+        };
+        frames.insert(place, (at, frame));
+        Ok(())
+    }
+}
+
+/// One end of a simulated link.
+pub struct SimPort {
+    shared: Rc<Shared>,
+    inbox: Rc<Lane>,
+    outbox: Rc<Lane>,
+    caps: PortCaps,
+    stats: IoStats,
+}
+
+impl PacketIo for SimPort {
+    type Rx = SimFrame;
+    type Tx = SimFrame;
+
+    fn caps(&self) -> PortCaps {
+        self.caps
+    }
+
+    fn rx_burst(&mut self, into: &mut RxBurst<SimFrame>) -> usize {
+        let now = self.shared.now.get();
+        let mut frames = self.inbox.frames.borrow_mut();
+        let before = into.len();
+        while !into.is_full() && frames.front().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, bytes)) = frames.pop_front() else {
+                break;
+            };
+            self.stats.rx_frames += 1;
+            self.stats.rx_bytes += bytes.len() as u64;
+            into.push(SimFrame {
+                bytes,
+                shared: self.shared.clone(),
+            });
+        }
+        into.len() - before
+    }
+
+    fn alloc(&mut self) -> Option<SimFrame> {
+        let refuse = self.outbox.faults.get().no_buffer;
+        if refuse > 0.0
+            && self
+                .shared
+                .fault(self.outbox.rng.borrow_mut().chance(refuse))
+        {
+            self.stats.tx_no_buffer += 1;
+            return None;
+        }
+        let bytes = self.shared.buffers.borrow_mut().pop().unwrap_or_default();
+        Some(SimFrame {
+            bytes,
+            shared: self.shared.clone(),
+        })
+    }
+
+    fn send(&mut self, mut frame: SimFrame, _meta: TxMeta) {
+        let bytes = std::mem::take(&mut frame.bytes);
+        debug_assert!(bytes.len() <= usize::from(self.caps.mtu) + L2_MAX);
+        self.stats.tx_frames += 1;
+        self.stats.tx_bytes += bytes.len() as u64;
+        let (faults, shared) = (self.outbox.faults.get(), &self.shared);
+        let mut at = shared.now.get() + faults.delay;
+        if faults != Faults::default() {
+            match self.disturb(bytes, at, &faults) {
+                Some((bytes, when)) => {
+                    frame.bytes = bytes;
+                    at = when;
+                }
+                None => return,
+            }
+        } else {
+            frame.bytes = bytes;
+        }
+        let bytes = std::mem::take(&mut frame.bytes);
+        if let Err(bytes) = self.outbox.put(at, bytes) {
+            self.stats.tx_full += 1;
+            frame.bytes = bytes;
+        }
+    }
+
+    fn flush(&mut self) {}
+
+    fn stats(&self) -> IoStats {
+        self.stats
+    }
+}
+
+impl SimPort {
+    /// Applies the link's faults; the frame to deliver and when, unless it is lost.
+    fn disturb(
+        &self,
+        mut bytes: Vec<u8>,
+        mut at: Instant,
+        faults: &Faults,
+    ) -> Option<(Vec<u8>, Instant)> {
+        let shared = &self.shared;
+        let mut rng = self.outbox.rng.borrow_mut();
+        if shared.fault(rng.chance(faults.loss)) {
+            shared.buffers.borrow_mut().push(bytes);
+            return None;
+        }
+        at = at + Duration::from_nanos(rng.below(faults.jitter.as_nanos() as u64 + 1));
+        if shared.fault(rng.chance(faults.duplicate)) {
+            let again = at + Duration::from_micros(rng.below(500));
+            let _ = self.outbox.put(again, shared.copy(&bytes));
+        }
+        if shared.fault(rng.chance(faults.reorder)) {
+            at = at + Duration::from_micros(100 + rng.below(3_000));
+        }
+        if shared.fault(rng.chance(faults.corrupt)) {
+            // Behind the Ethernet header: damage there is for the frame check sequence to find,
+            // which is not simulated.
+            let bit = 14 * 8 + rng.below((bytes.len() as u64 - 14) * 8);
+            bytes[(bit / 8) as usize] ^= 1 << (bit % 8);
+        }
+        Some((bytes, at))
+    }
+}
+
+/// A frame on a simulated link; its buffer is used again.
+pub struct SimFrame {
+    bytes: Vec<u8>,
+    shared: Rc<Shared>,
+}
+
+impl RxFrame for SimFrame {
+    fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    fn checksum(&self) -> RxChecksum {
+        RxChecksum::Unknown
+    }
+}
+
+impl TxFrame for SimFrame {
+    fn fill(&mut self, len: usize) -> &mut [u8] {
+        self.bytes.resize(len, 0);
+        &mut self.bytes
+    }
+}
+
+impl Drop for SimFrame {
+    fn drop(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        if bytes.capacity() > 0 {
+            self.shared.buffers.borrow_mut().push(bytes);
+        }
+    }
+}

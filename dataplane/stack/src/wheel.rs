@@ -1,0 +1,257 @@
+//! A timer wheel over numbered things: at most one timer each, O(1) to set, move and cancel, no
+//! allocation after the table has grown to the highest number in use.
+
+use crate::time::Instant;
+
+/// Length of a slot. A timer fires at most this much late, never early.
+const SLOT_NANOS: u64 = 1_000_000;
+/// Slots of the wheel, 4.096 s together. Later timers wait in their slot for another turn.
+const SLOTS: usize = 4096;
+const NIL: u32 = u32::MAX;
+
+#[derive(Debug, Clone, Copy)]
+struct Node {
+    deadline: Instant,
+    prev: u32,
+    next: u32,
+    slot: u32,
+}
+
+const IDLE: Node = Node {
+    deadline: Instant::NEVER,
+    prev: NIL,
+    next: NIL,
+    slot: NIL,
+};
+
+/// Timers of things numbered from 0.
+#[derive(Debug)]
+pub struct Wheel {
+    heads: Box<[u32]>,
+    nodes: Vec<Node>,
+    /// The first slot count (deadline / SLOT_NANOS) that has not been looked at; what is due now is
+    /// placed there, so that a poll within the same millisecond costs one comparison.
+    tick: u64,
+    armed: usize,
+}
+
+impl Default for Wheel {
+    fn default() -> Self {
+        Wheel {
+            heads: vec![NIL; SLOTS].into(),
+            nodes: Vec::new(),
+            tick: 0,
+            armed: 0,
+        }
+    }
+}
+
+impl Wheel {
+    /// Sets the timer of `key` to fire at `deadline`; [`Instant::NEVER`] cancels it.
+    ///
+    /// A timer that is already set to an earlier time is left where it is: the owner is asked again
+    /// when that time comes and then sets the later one. A deadline that moves outward with every
+    /// request so costs nothing per request.
+    #[inline]
+    pub fn set(&mut self, key: u32, deadline: Instant) {
+        if let Some(node) = self.nodes.get(key as usize)
+            && node.slot != NIL
+            && node.deadline <= deadline
+            && deadline != Instant::NEVER
+        {
+            return;
+        }
+        self.place(key, deadline);
+    }
+
+    /// Cancels the timer of `key`, if it is set.
+    pub fn cancel(&mut self, key: u32) {
+        let Some(&Node {
+            prev, next, slot, ..
+        }) = self.nodes.get(key as usize)
+        else {
+            return;
+        };
+        if slot == NIL {
+            return;
+        }
+        match prev {
+            NIL => self.heads[slot as usize] = next,
+            prev => self.nodes[prev as usize].next = next,
+        }
+        if next != NIL {
+            self.nodes[next as usize].prev = prev;
+        }
+        self.nodes[key as usize] = IDLE;
+        self.armed -= 1;
+    }
+
+    fn place(&mut self, key: u32, deadline: Instant) {
+        self.cancel(key);
+        if deadline == Instant::NEVER {
+            return;
+        }
+        if self.nodes.len() <= key as usize {
+            self.nodes.resize(key as usize + 1, IDLE);
+        }
+        // Rounded up, so that a timer never fires early; never into the part already passed.
+        let tick = deadline.as_nanos().div_ceil(SLOT_NANOS).max(self.tick);
+        let slot = (tick % SLOTS as u64) as usize;
+        let head = self.heads[slot];
+        self.nodes[key as usize] = Node {
+            deadline,
+            prev: NIL,
+            next: head,
+            slot: slot as u32,
+        };
+        if head != NIL {
+            self.nodes[head as usize].prev = key;
+        }
+        self.heads[slot] = key;
+        self.armed += 1;
+    }
+
+    /// Takes timers that are due at `now` into `due`, at most as many as it has room for; the rest
+    /// is found by the next call.
+    pub fn expire<const N: usize>(&mut self, now: Instant, due: &mut arrayvec::ArrayVec<u32, N>) {
+        let now_tick = now.as_nanos() / SLOT_NANOS;
+        if self.armed == 0 {
+            self.tick = self.tick.max(now_tick);
+            return;
+        }
+        // After a long pause one turn over all slots finds everything.
+        self.tick = self.tick.max(now_tick.saturating_sub(SLOTS as u64 - 1));
+        while self.tick <= now_tick {
+            let mut key = self.heads[(self.tick % SLOTS as u64) as usize];
+            while key != NIL {
+                let node = self.nodes[key as usize];
+                if node.deadline <= now {
+                    if due.is_full() {
+                        return;
+                    }
+                    self.cancel(key);
+                    due.push(key);
+                }
+                key = node.next;
+            }
+            self.tick += 1;
+        }
+    }
+
+    /// How many timers are set.
+    pub fn armed(&self) -> usize {
+        self.armed
+    }
+
+    /// A time no later than the first timer, found by looking at no more than all slots; `None`
+    /// when no timer is set. For idling and for simulations, not for the busy path.
+    pub fn next_due(&self) -> Option<Instant> {
+        if self.armed == 0 {
+            return None;
+        }
+        (self.tick..self.tick + SLOTS as u64)
+            .find(|tick| self.heads[(tick % SLOTS as u64) as usize] != NIL)
+            .map(|tick| Instant::from_nanos(tick * SLOT_NANOS))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrayvec::ArrayVec;
+    use std::time::Duration;
+
+    fn at(millis: u64) -> Instant {
+        Instant::ZERO + Duration::from_millis(millis)
+    }
+
+    fn due(wheel: &mut Wheel, millis: u64) -> Vec<u32> {
+        let mut due = ArrayVec::<u32, 16>::new();
+        wheel.expire(at(millis), &mut due);
+        due.sort();
+        due.to_vec()
+    }
+
+    #[test]
+    fn fires_once_and_not_early() {
+        let mut wheel = Wheel::default();
+        wheel.set(7, at(10));
+        assert!(due(&mut wheel, 9).is_empty());
+        assert_eq!(due(&mut wheel, 10), [7]);
+        assert!(due(&mut wheel, 20_000).is_empty());
+        assert_eq!(wheel.armed(), 0);
+    }
+
+    #[test]
+    fn an_earlier_deadline_moves_it_a_later_one_does_not() {
+        let mut wheel = Wheel::default();
+        wheel.set(1, at(50));
+        wheel.set(1, at(500));
+        assert_eq!(due(&mut wheel, 50), [1]);
+        wheel.set(1, at(500));
+        wheel.set(1, at(60));
+        assert_eq!(due(&mut wheel, 60), [1]);
+    }
+
+    #[test]
+    fn longer_than_a_turn_waits_its_turns() {
+        let mut wheel = Wheel::default();
+        wheel.set(3, at(10_000));
+        for millis in (0..10_000).step_by(500) {
+            assert!(due(&mut wheel, millis).is_empty(), "fired at {millis}");
+        }
+        assert_eq!(due(&mut wheel, 10_000), [3]);
+    }
+
+    #[test]
+    fn a_long_pause_loses_nothing() {
+        let mut wheel = Wheel::default();
+        for key in 0..10 {
+            wheel.set(key, at(1 + u64::from(key) * 700));
+        }
+        assert_eq!(due(&mut wheel, 60_000), (0..10).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn full_output_leaves_the_rest_for_the_next_call() {
+        let mut wheel = Wheel::default();
+        for key in 0..20 {
+            wheel.set(key, at(5));
+        }
+        assert_eq!(due(&mut wheel, 6).len() + due(&mut wheel, 6).len(), 20);
+    }
+
+    #[test]
+    fn cancelled_does_not_fire() {
+        let mut wheel = Wheel::default();
+        wheel.set(1, at(5));
+        wheel.set(2, at(5));
+        wheel.cancel(1);
+        assert_eq!(due(&mut wheel, 6), [2]);
+    }
+
+    proptest::proptest! {
+        /// Against a plain list of deadlines.
+        #[test]
+        fn agrees_with_a_sorted_list(
+            steps in proptest::collection::vec((0u32..12, 1u64..9_000, 0u64..300), 1..200)
+        ) {
+            let mut wheel = Wheel::default();
+            let mut model: std::collections::BTreeMap<u32, u64> = Default::default();
+            let mut now = 0;
+            for (key, ahead, pass) in steps {
+                let deadline = now + ahead;
+                wheel.set(key, at(deadline));
+                model.entry(key).and_modify(|d| *d = (*d).min(deadline)).or_insert(deadline);
+                now += pass;
+                let expected: Vec<u32> =
+                    model.iter().filter(|(_, d)| **d <= now).map(|(k, _)| *k).collect();
+                model.retain(|_, d| *d > now);
+                proptest::prop_assert_eq!(due(&mut wheel, now), expected);
+                if let Some(first) = model.values().min() {
+                    proptest::prop_assert!(wheel.next_due().unwrap() <= at(*first));
+                }
+            }
+        }
+    }
+}

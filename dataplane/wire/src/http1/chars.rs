@@ -1,0 +1,168 @@
+//! Which bytes may stand where, and the scanning loops over them.
+
+use super::error::HeadError;
+
+/// RFC 9110 `tchar`: methods, field names, tokens.
+pub(super) const TOKEN: u8 = 1;
+/// The path part of a target. Wider than RFC 3986 by the characters that browsers leave unencoded
+/// (`[`, `]`, `^`, `` ` ``, `{`, `|`, `}`); without `?`, which ends it; never `#`, `"`, `<`, `>`, or
+/// the backslash that some servers read as a slash.
+pub(super) const PATH: u8 = 2;
+/// The query part: as the path, with `?` and the backslash.
+pub(super) const QUERY: u8 = 4;
+/// A host name or IPv4 address. Narrower than RFC 3986 `reg-name`: no name that resolves has
+/// percent-encoding or sub-delimiters, and a comma would be two hosts.
+pub(super) const HOST: u8 = 8;
+
+static CLASS: [u8; 256] = classes();
+
+const fn classes() -> [u8; 256] {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let b = byte as u8;
+        let alphanumeric = b.is_ascii_alphanumeric();
+        let mut class = 0;
+        if alphanumeric
+            || matches!(
+                b,
+                b'!' | b'#'
+                    | b'$'
+                    | b'%'
+                    | b'&'
+                    | b'\''
+                    | b'*'
+                    | b'+'
+                    | b'-'
+                    | b'.'
+                    | b'^'
+                    | b'_'
+                    | b'`'
+                    | b'|'
+                    | b'~'
+            )
+        {
+            class |= TOKEN;
+        }
+        if b.is_ascii_graphic() && !matches!(b, b'"' | b'#' | b'<' | b'>') {
+            class |= QUERY;
+            if !matches!(b, b'?' | b'\\') {
+                class |= PATH;
+            }
+        }
+        if alphanumeric || matches!(b, b'-' | b'.' | b'_' | b'~') {
+            class |= HOST;
+        }
+        table[byte] = class;
+        byte += 1;
+    }
+    table
+}
+
+pub(super) fn is(byte: u8, class: u8) -> bool {
+    CLASS[byte as usize] & class != 0
+}
+
+pub(super) fn all(bytes: &[u8], class: u8) -> bool {
+    bytes.iter().all(|&b| is(b, class))
+}
+
+/// A token (RFC 9110 section 5.6.2): at least one `tchar`.
+pub(super) fn is_token(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && all(bytes, TOKEN)
+}
+
+/// Index of the first byte from `pos` on that is not in `class`; the length of `buf` if all are.
+#[inline]
+pub(super) fn skip(buf: &[u8], pos: usize, class: u8) -> usize {
+    let rest = buf.get(pos..).unwrap_or_default();
+    match rest.iter().position(|&b| !is(b, class)) {
+        Some(offset) => pos + offset,
+        None => buf.len(),
+    }
+}
+
+/// Index of the first byte from `pos` on that no field value may contain (a control byte other
+/// than HTAB); the length of `buf` if there is none.
+#[inline]
+pub(super) fn skip_value(buf: &[u8], mut pos: usize) -> usize {
+    loop {
+        let found = next_control(buf, pos);
+        if buf.get(found) != Some(&b'\t') {
+            return found;
+        }
+        pos = found + 1;
+    }
+}
+
+/// Index of the first byte below 0x20 or equal to 0x7f, eight bytes at a time.
+#[inline]
+fn next_control(buf: &[u8], pos: usize) -> usize {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH: u64 = ONES << 7;
+    let (words, tail) = buf.get(pos..).unwrap_or_default().as_chunks::<8>();
+    let mut at = pos;
+    for word in words {
+        let word = u64::from_le_bytes(*word);
+        let below_space = word.wrapping_sub(ONES * 0x20) & !word;
+        let not_delete = word ^ (ONES * 0x7f);
+        let delete = not_delete.wrapping_sub(ONES) & !not_delete;
+        // A borrow can only raise a false flag above a true one, so the lowest flag is exact.
+        let flags = (below_space | delete) & HIGH;
+        if flags != 0 {
+            return at + (flags.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    at + tail
+        .iter()
+        .position(|&b| b < 0x20 || b == 0x7f)
+        .unwrap_or(tail.len())
+}
+
+/// `bytes` without the spaces and tabs around it (RFC 9110 `OWS`).
+#[inline]
+pub(super) fn trim(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = bytes {
+        bytes = rest;
+    }
+    while let [rest @ .., b' ' | b'\t'] = bytes {
+        bytes = rest;
+    }
+    bytes
+}
+
+/// Why a parser cannot go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stop<E> {
+    /// All bytes so far are fine, more are needed.
+    Partial,
+    /// The message is refused.
+    Refused(E),
+}
+
+impl<E> From<E> for Stop<E> {
+    fn from(error: E) -> Self {
+        Self::Refused(error)
+    }
+}
+
+/// The position behind the CRLF that has to stand at `pos`, where a byte of the line's own grammar
+/// can not.
+#[inline]
+pub(super) fn line_end(buf: &[u8], pos: usize) -> Result<usize, Stop<HeadError>> {
+    match (buf.get(pos), buf.get(pos + 1)) {
+        (Some(b'\r'), Some(b'\n')) => Ok(pos + 2),
+        (None, _) | (Some(b'\r'), None) => Err(Stop::Partial),
+        (Some(&byte), _) => Err(Stop::Refused(unexpected(byte))),
+    }
+}
+
+/// The most telling error for a byte that should have been a CRLF.
+fn unexpected(byte: u8) -> HeadError {
+    match byte {
+        b'\n' => HeadError::BareLf,
+        b'\r' => HeadError::BareCr,
+        _ => HeadError::ControlByte,
+    }
+}

@@ -1,0 +1,314 @@
+//! Header fields: what kinds there are, where they stand in a head, and one line of them.
+
+use super::chars::{self, Stop};
+use super::error::HeadError;
+use super::semantics::Semantics;
+use super::{MAX_HEADERS, chars::TOKEN};
+
+/// The headers that a gateway itself acts on, recognised once, while parsing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+#[allow(missing_docs, reason = "each variant is the header of the same name")]
+pub enum HeaderKind {
+    Host,
+    Connection,
+    ContentLength,
+    TransferEncoding,
+    Te,
+    Trailer,
+    Upgrade,
+    KeepAlive,
+    ProxyConnection,
+    Expect,
+    Via,
+    Forwarded,
+    XForwardedFor,
+    XForwardedHost,
+    XForwardedProto,
+    XRequestId,
+    Traceparent,
+    MaxForwards,
+    Date,
+    Server,
+    /// Any other header.
+    Other,
+}
+
+impl HeaderKind {
+    /// The kind of the header `name`, in any case.
+    #[inline]
+    #[must_use]
+    pub fn of(name: &[u8]) -> Self {
+        let candidates: &[(&[u8], Self)] = match name.len() {
+            2 => &[(b"te", Self::Te)],
+            3 => &[(b"via", Self::Via)],
+            4 => &[(b"host", Self::Host), (b"date", Self::Date)],
+            6 => &[(b"expect", Self::Expect), (b"server", Self::Server)],
+            7 => &[(b"trailer", Self::Trailer), (b"upgrade", Self::Upgrade)],
+            9 => &[(b"forwarded", Self::Forwarded)],
+            10 => &[
+                (b"connection", Self::Connection),
+                (b"keep-alive", Self::KeepAlive),
+            ],
+            11 => &[(b"traceparent", Self::Traceparent)],
+            12 => &[
+                (b"x-request-id", Self::XRequestId),
+                (b"max-forwards", Self::MaxForwards),
+            ],
+            14 => &[(b"content-length", Self::ContentLength)],
+            15 => &[(b"x-forwarded-for", Self::XForwardedFor)],
+            16 => &[
+                (b"x-forwarded-host", Self::XForwardedHost),
+                (b"proxy-connection", Self::ProxyConnection),
+            ],
+            17 => &[
+                (b"transfer-encoding", Self::TransferEncoding),
+                (b"x-forwarded-proto", Self::XForwardedProto),
+            ],
+            _ => &[],
+        };
+        for (candidate, kind) in candidates {
+            if name.eq_ignore_ascii_case(candidate) {
+                return *kind;
+            }
+        }
+        Self::Other
+    }
+}
+
+/// A set of [`HeaderKind`]s.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct KindSet(u32);
+
+impl KindSet {
+    /// No kind at all.
+    pub const EMPTY: Self = Self(0);
+
+    /// The fields that belong to one connection (RFC 9110 section 7.6.1), and `Trailer`, because
+    /// trailers are not forwarded.
+    pub const HOP_BY_HOP: Self = Self::of(&[
+        HeaderKind::Connection,
+        HeaderKind::TransferEncoding,
+        HeaderKind::Te,
+        HeaderKind::Trailer,
+        HeaderKind::Upgrade,
+        HeaderKind::KeepAlive,
+        HeaderKind::ProxyConnection,
+    ]);
+
+    /// The set of these kinds.
+    #[must_use]
+    pub const fn of(kinds: &[HeaderKind]) -> Self {
+        let mut set = 0;
+        let mut rest = kinds;
+        while let [kind, tail @ ..] = rest {
+            set |= 1 << *kind as u8;
+            rest = tail;
+        }
+        Self(set)
+    }
+
+    /// Both sets together.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether `kind` is in the set.
+    #[must_use]
+    pub const fn contains(self, kind: HeaderKind) -> bool {
+        self.0 & (1 << kind as u8) != 0
+    }
+}
+
+/// One header field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header<'a> {
+    /// The name as received: a token.
+    pub name: &'a [u8],
+    /// The value as received, without the spaces and tabs around it: no control byte but HTAB.
+    pub value: &'a [u8],
+    /// What the name says, in any case.
+    pub kind: HeaderKind,
+    /// Belongs to this connection, by its kind or because `Connection` names it; not forwarded.
+    pub hop_by_hop: bool,
+}
+
+/// Where one field stands: offsets into the parsed buffer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entry {
+    /// First byte of the name.
+    pub(super) start: u16,
+    /// The colon.
+    pub(super) colon: u16,
+    pub(super) value_start: u16,
+    pub(super) value_end: u16,
+    /// Behind the CRLF: where the next line begins.
+    pub(super) end: u16,
+    pub(super) kind: HeaderKind,
+    /// `Connection` names this field.
+    pub(super) nominated: bool,
+}
+
+/// Where the fields of one head stand in the buffer that was parsed. It holds no borrow, so a
+/// worker makes one and uses it for every head.
+#[derive(Debug, Clone)]
+pub struct HeadIndex {
+    entries: [Entry; MAX_HEADERS],
+    count: usize,
+    seen: KindSet,
+}
+
+impl HeadIndex {
+    /// An empty index, about 1.5 KiB, no heap.
+    #[must_use]
+    pub fn new() -> Self {
+        let empty = Entry {
+            start: 0,
+            colon: 0,
+            value_start: 0,
+            value_end: 0,
+            end: 0,
+            kind: HeaderKind::Other,
+            nominated: false,
+        };
+        Self {
+            entries: [empty; MAX_HEADERS],
+            count: 0,
+            seen: KindSet::EMPTY,
+        }
+    }
+
+    pub(super) fn entries(&self) -> &[Entry] {
+        self.entries.get(..self.count).unwrap_or_default()
+    }
+
+    pub(super) fn entries_mut(&mut self) -> &mut [Entry] {
+        self.entries.get_mut(..self.count).unwrap_or_default()
+    }
+
+    pub(super) fn seen(&self) -> KindSet {
+        self.seen
+    }
+
+    /// Parses the field lines from `pos` to the empty line, and gives the position behind that.
+    /// `buf` is at most [`super::MAX_HEAD`] bytes, so that positions fit.
+    pub(super) fn parse(
+        &mut self,
+        buf: &[u8],
+        mut pos: usize,
+        max_headers: usize,
+        semantics: &mut Semantics,
+    ) -> Result<usize, Stop<HeadError>> {
+        self.count = 0;
+        let mut seen = KindSet::EMPTY;
+        let mut slots = self.entries.iter_mut().take(max_headers);
+        loop {
+            let entry = match field_line(buf, pos)? {
+                FieldLine::Field(entry) => entry,
+                FieldLine::End(end) => {
+                    self.seen = seen;
+                    return Ok(end);
+                }
+            };
+            let slot = slots.next().ok_or(HeadError::TooManyHeaders)?;
+            if entry.kind != HeaderKind::Other {
+                seen.0 |= 1 << entry.kind as u8;
+                semantics.note(&entry, span(buf, entry.value_start, entry.value_end))?;
+            }
+            pos = entry.end as usize;
+            *slot = entry;
+            self.count += 1;
+        }
+    }
+}
+
+impl Default for HeadIndex {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// One line of a field section.
+pub(super) enum FieldLine {
+    /// The empty line; the position behind it.
+    End(usize),
+    /// A field.
+    Field(Entry),
+}
+
+/// Parses the line at `pos` (RFC 9112 section 5): a field or the empty line.
+#[inline]
+pub(super) fn field_line(buf: &[u8], pos: usize) -> Result<FieldLine, Stop<HeadError>> {
+    let colon = chars::skip(buf, pos, TOKEN);
+    match buf.get(colon) {
+        Some(b':') if colon > pos => {}
+        None => return Err(Stop::Partial),
+        Some(b'\r') if colon == pos => return chars::line_end(buf, pos).map(FieldLine::End),
+        Some(&byte) => return Err(Stop::Refused(bad_name(byte, colon > pos))),
+    }
+    let mut value_start = colon + 1;
+    while let Some(b' ' | b'\t') = buf.get(value_start) {
+        value_start += 1;
+    }
+    let value_stop = chars::skip_value(buf, value_start);
+    let end = chars::line_end(buf, value_stop)?;
+    let mut value_end = value_stop;
+    while value_end > value_start && matches!(buf.get(value_end - 1), Some(b' ' | b'\t')) {
+        value_end -= 1;
+    }
+    Ok(FieldLine::Field(Entry {
+        start: pos as u16,
+        colon: colon as u16,
+        value_start: value_start as u16,
+        value_end: value_end as u16,
+        end: end as u16,
+        kind: HeaderKind::of(buf.get(pos..colon).unwrap_or_default()),
+        nominated: false,
+    }))
+}
+
+/// The most telling error for a byte that ended a name and is no colon.
+#[cold]
+fn bad_name(byte: u8, after_name: bool) -> HeadError {
+    match byte {
+        b' ' | b'\t' if after_name => HeadError::SpaceBeforeColon,
+        b' ' | b'\t' => HeadError::FoldedLine,
+        b'\n' => HeadError::BareLf,
+        b'\r' => HeadError::MissingColon,
+        0..0x20 | 0x7f => HeadError::ControlByte,
+        _ => HeadError::InvalidHeaderName,
+    }
+}
+
+/// The bytes between two offsets of an index; empty for offsets of another buffer.
+#[inline]
+pub(super) fn span(buf: &[u8], start: u16, end: u16) -> &[u8] {
+    buf.get(start as usize..end as usize).unwrap_or_default()
+}
+
+/// The fields of a head in the order received.
+#[derive(Debug, Clone)]
+pub struct Headers<'a> {
+    pub(super) buf: &'a [u8],
+    pub(super) entries: std::slice::Iter<'a, Entry>,
+}
+
+impl<'a> Iterator for Headers<'a> {
+    type Item = Header<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Header<'a>> {
+        let entry = self.entries.next()?;
+        Some(Header {
+            name: span(self.buf, entry.start, entry.colon),
+            value: span(self.buf, entry.value_start, entry.value_end),
+            kind: entry.kind,
+            hop_by_hop: entry.nominated || KindSet::HOP_BY_HOP.contains(entry.kind),
+        })
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.entries.size_hint()
+    }
+}

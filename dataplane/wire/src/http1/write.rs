@@ -1,0 +1,460 @@
+//! The heads a gateway sends: requests to a service, responses to a client, answers of its own.
+//!
+//! Fields that go on are copied byte for byte, neighbours in one piece. The framing is always
+//! stated anew from what was parsed, so that no output can carry two framings or an odd one. What
+//! the caller adds comes as checked names and values, so that no value can end a line.
+
+use super::chars;
+use super::error::EditError;
+use super::field::{Entry, HeadIndex, HeaderKind, KindSet, span};
+use super::request::Request;
+use super::response::Response;
+use super::target::Authority;
+use super::{BodyFraming, Version};
+
+/// Kinds that no caller can set, add or remove.
+const RESERVED: KindSet =
+    KindSet::HOP_BY_HOP.union(KindSet::of(&[HeaderKind::Host, HeaderKind::ContentLength]));
+
+/// A checked header name that is not reserved to the gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FieldName<'a>(&'a [u8]);
+
+impl FieldName<'static> {
+    /// `Via`
+    pub const VIA: Self = Self(b"Via");
+    /// `Date`
+    pub const DATE: Self = Self(b"Date");
+    /// `X-Forwarded-Proto`
+    pub const X_FORWARDED_PROTO: Self = Self(b"X-Forwarded-Proto");
+    /// `X-Forwarded-Host`
+    pub const X_FORWARDED_HOST: Self = Self(b"X-Forwarded-Host");
+    /// `X-Request-Id`
+    pub const X_REQUEST_ID: Self = Self(b"X-Request-Id");
+    /// `traceparent`
+    pub const TRACEPARENT: Self = Self(b"traceparent");
+}
+
+impl<'a> FieldName<'a> {
+    /// Checks a name.
+    ///
+    /// # Errors
+    /// [`EditError::InvalidName`], or [`EditError::Reserved`] for Host, Content-Length and the
+    /// fields of one connection.
+    pub fn new(name: &'a [u8]) -> Result<Self, EditError> {
+        if !chars::is_token(name) {
+            return Err(EditError::InvalidName);
+        }
+        if RESERVED.contains(HeaderKind::of(name)) {
+            return Err(EditError::Reserved);
+        }
+        Ok(Self(name))
+    }
+}
+
+/// A checked header value: no control byte but HTAB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FieldValue<'a>(&'a [u8]);
+
+impl<'a> FieldValue<'a> {
+    /// Checks a value; spaces and tabs around it are left out.
+    ///
+    /// # Errors
+    /// [`EditError::InvalidValue`]
+    pub fn new(value: &'a [u8]) -> Result<Self, EditError> {
+        if chars::skip_value(value, 0) == value.len() {
+            Ok(Self(chars::trim(value)))
+        } else {
+            Err(EditError::InvalidValue)
+        }
+    }
+}
+
+/// One header edit of a route: made once, when the rules are compiled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeaderEdit {
+    name: Box<[u8]>,
+    /// `None` adds nothing.
+    value: Option<Box<[u8]>>,
+    /// Fields of this name that stand there already go.
+    replaces: bool,
+}
+
+impl HeaderEdit {
+    /// One field of this name in place of all others.
+    ///
+    /// # Errors
+    /// See [`FieldName::new`] and [`FieldValue::new`].
+    pub fn set(name: &[u8], value: &[u8]) -> Result<Self, EditError> {
+        Self::new(name, Some(value), true)
+    }
+
+    /// One field of this name beside all others.
+    ///
+    /// # Errors
+    /// See [`FieldName::new`] and [`FieldValue::new`].
+    pub fn add(name: &[u8], value: &[u8]) -> Result<Self, EditError> {
+        Self::new(name, Some(value), false)
+    }
+
+    /// No field of this name.
+    ///
+    /// # Errors
+    /// See [`FieldName::new`].
+    pub fn remove(name: &[u8]) -> Result<Self, EditError> {
+        Self::new(name, None, true)
+    }
+
+    fn new(name: &[u8], value: Option<&[u8]>, replaces: bool) -> Result<Self, EditError> {
+        let FieldName(name) = FieldName::new(name)?;
+        let value = match value {
+            Some(value) => Some(FieldValue::new(value)?.0.into()),
+            None => None,
+        };
+        Ok(Self {
+            name: name.into(),
+            value,
+            replaces,
+        })
+    }
+}
+
+/// Changes to the fields of a head on its way through; the default changes nothing and costs
+/// nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct FieldEdits<'a> {
+    /// Received fields of these kinds are not forwarded, usually because `append` states them.
+    pub drop: KindSet,
+    /// What the gateway itself adds.
+    pub append: &'a [(FieldName<'a>, FieldValue<'a>)],
+    /// What the operator wants, in this order, applied last: it also sees what `append` added.
+    pub rules: &'a [HeaderEdit],
+}
+
+/// Changes to a request on its way to a service.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RequestEdits<'a> {
+    /// Sent as Host in place of the client's. An HTTP/1.0 request may have none; the service gets
+    /// an empty Host then (RFC 9112 section 3.2), unless this names one.
+    pub host: Option<Authority<'a>>,
+    /// Sent behind what the client's `X-Forwarded-For` fields say, all in one field; in their
+    /// place where `fields.drop` has [`HeaderKind::XForwardedFor`].
+    pub forwarded_for: Option<FieldValue<'a>>,
+    /// All other fields.
+    pub fields: FieldEdits<'a>,
+}
+
+/// What a response has to be fitted to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClientSide {
+    /// The version of the request.
+    pub version: Version,
+    /// Whether the gateway would keep the client's connection.
+    pub keep_alive: bool,
+}
+
+/// What a response head has committed the gateway to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SentHead {
+    /// How the body must be sent. [`BodyFraming::UntilClose`]: as it is, then close.
+    pub framing: BodyFraming,
+    /// Whether the client's connection stays open after the body.
+    pub keep_alive: bool,
+}
+
+/// Appends the head of `request` for a service that speaks HTTP/1.1: request line, Host, the
+/// fields that go on in the order received, framing, additions. A body is sent in
+/// [`Request::framing`].
+pub fn write_request_head(out: &mut Vec<u8>, request: &Request<'_>, edits: &RequestEdits<'_>) {
+    out.reserve(request.head_len + 128);
+    out.extend_from_slice(request.method());
+    out.push(b' ');
+    if request.target().first() == Some(&b'?') {
+        out.push(b'/');
+    }
+    out.extend_from_slice(request.target());
+    out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
+    out.extend_from_slice(edits.host.map_or(request.host(), |host| host.as_bytes()));
+    out.extend_from_slice(b"\r\n");
+
+    let mut own = RESERVED;
+    if edits.forwarded_for.is_some() {
+        own = own.union(KindSet::of(&[HeaderKind::XForwardedFor]));
+    }
+    if request.version == Version::Http10 {
+        // HTTP/1.0 knows no expectations; passed on in HTTP/1.1, one would take effect.
+        own = own.union(KindSet::of(&[HeaderKind::Expect]));
+    }
+    copy_fields(out, request.buf, request.index, own, &edits.fields);
+    write_framing(out, request.framing);
+    if let Some(address) = edits.forwarded_for
+        && !replaced(edits.fields.rules, b"x-forwarded-for")
+    {
+        write_forwarded_for(out, request, edits.fields.drop, address);
+    }
+    write_additions(out, &edits.fields);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends the head of `response` for a client, fitted to its version: chunks become a body that
+/// ends with the connection for HTTP/1.0, and the reverse for HTTP/1.1.
+///
+/// An interim response must not be written for an HTTP/1.0 client (RFC 9110 section 15.2).
+pub fn write_response_head(
+    out: &mut Vec<u8>,
+    response: &Response<'_>,
+    client: ClientSide,
+    edits: &FieldEdits<'_>,
+) -> SentHead {
+    out.reserve(response.head_len + 128);
+    write_status_line(out, response.status, response.reason());
+    copy_fields(
+        out,
+        response.buf,
+        response.index,
+        RESERVED_IN_RESPONSES,
+        edits,
+    );
+
+    let sent = fit(response, client);
+    if sent.framing != BodyFraming::None {
+        write_framing(out, sent.framing);
+    } else if response.states_metadata {
+        write_metadata_framing(out, response.declared, client.version);
+    }
+    if response.status >= 200 {
+        write_connection(out, client.version, sent.keep_alive);
+    }
+    write_additions(out, edits);
+    out.extend_from_slice(b"\r\n");
+    sent
+}
+
+/// In a response, Host means nothing and is passed on like any other field.
+const RESERVED_IN_RESPONSES: KindSet =
+    KindSet::HOP_BY_HOP.union(KindSet::of(&[HeaderKind::ContentLength]));
+
+fn fit(response: &Response<'_>, client: ClientSide) -> SentHead {
+    let framing = match (response.framing, client.version) {
+        (BodyFraming::Chunked, Version::Http10) => BodyFraming::UntilClose,
+        (BodyFraming::UntilClose, Version::Http11) => BodyFraming::Chunked,
+        (framing, _) => framing,
+    };
+    SentHead {
+        framing,
+        keep_alive: client.keep_alive && framing != BodyFraming::UntilClose,
+    }
+}
+
+/// Appends a whole answer of the gateway's own: `text` and a line feed as plain text, the body left
+/// out for HEAD. `status` is one that has a body. `version` is the client's.
+pub fn write_local_reply(
+    out: &mut Vec<u8>,
+    status: u16,
+    text: &str,
+    head_only: bool,
+    close: bool,
+    version: Version,
+) {
+    write_status_line(out, status, reason_phrase(status).as_bytes());
+    out.extend_from_slice(b"Server: sluice\r\nContent-Type: text/plain; charset=utf-8\r\n");
+    write_framing(out, BodyFraming::Length(text.len() as u64 + 1));
+    write_connection(out, version, !close);
+    out.extend_from_slice(b"\r\n");
+    if !head_only {
+        out.extend_from_slice(text.as_bytes());
+        out.push(b'\n');
+    }
+}
+
+/// Appends the size line of a chunk. `size` 0 would end the body: see [`write_last_chunk`].
+pub fn write_chunk_header(out: &mut Vec<u8>, size: u64) {
+    let digits = (16 - size.leading_zeros() / 4).max(1);
+    for place in (0..digits).rev() {
+        let digit = (size >> (place * 4)) as u8 & 0xf;
+        out.push(if digit < 10 {
+            b'0' + digit
+        } else {
+            b'a' + digit - 10
+        });
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends the end of a chunked body without trailers.
+pub fn write_last_chunk(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"0\r\n\r\n");
+}
+
+fn write_status_line(out: &mut Vec<u8>, status: u16, reason: &[u8]) {
+    let digit = |value: u16| b'0' + (value % 10) as u8;
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(&[digit(status / 100), digit(status / 10), digit(status), b' ']);
+    out.extend_from_slice(reason);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends the received fields that go on; neighbours are copied in one piece.
+fn copy_fields(
+    out: &mut Vec<u8>,
+    buf: &[u8],
+    index: &HeadIndex,
+    own: KindSet,
+    edits: &FieldEdits<'_>,
+) {
+    let left_out = own.union(edits.drop);
+    let goes_on = |entry: &Entry| {
+        !left_out.contains(entry.kind)
+            && !entry.nominated
+            && (edits.rules.is_empty()
+                || !replaced(edits.rules, span(buf, entry.start, entry.colon)))
+    };
+    let (mut run_start, mut run_end) = (0, 0);
+    for entry in index.entries() {
+        if goes_on(entry) {
+            if run_end != entry.start {
+                out.extend_from_slice(span(buf, run_start, run_end));
+                run_start = entry.start;
+            }
+            run_end = entry.end;
+        }
+    }
+    out.extend_from_slice(span(buf, run_start, run_end));
+}
+
+/// Whether one of `rules` takes all other fields of this name away.
+fn replaced(rules: &[HeaderEdit], name: &[u8]) -> bool {
+    rules
+        .iter()
+        .any(|rule| rule.replaces && rule.name.eq_ignore_ascii_case(name))
+}
+
+fn write_additions(out: &mut Vec<u8>, edits: &FieldEdits<'_>) {
+    for (FieldName(name), FieldValue(value)) in edits.append {
+        if !replaced(edits.rules, name) {
+            write_field(out, name, value);
+        }
+    }
+    let mut rules = edits.rules;
+    while let [rule, later @ ..] = rules {
+        if let Some(value) = &rule.value
+            && !replaced(later, &rule.name)
+        {
+            write_field(out, &rule.name, value);
+        }
+        rules = later;
+    }
+}
+
+fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn write_forwarded_for(
+    out: &mut Vec<u8>,
+    request: &Request<'_>,
+    dropped: KindSet,
+    FieldValue(address): FieldValue<'_>,
+) {
+    out.extend_from_slice(b"X-Forwarded-For: ");
+    if request.has(HeaderKind::XForwardedFor) && !dropped.contains(HeaderKind::XForwardedFor) {
+        for header in request.headers() {
+            if header.kind == HeaderKind::XForwardedFor && !header.value.is_empty() {
+                out.extend_from_slice(header.value);
+                out.extend_from_slice(b", ");
+            }
+        }
+    }
+    out.extend_from_slice(address);
+    out.extend_from_slice(b"\r\n");
+}
+
+fn write_framing(out: &mut Vec<u8>, framing: BodyFraming) {
+    match framing {
+        BodyFraming::None | BodyFraming::UntilClose => {}
+        BodyFraming::Length(length) => {
+            out.extend_from_slice(b"Content-Length: ");
+            write_decimal(out, length);
+            out.extend_from_slice(b"\r\n");
+        }
+        BodyFraming::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+    }
+}
+
+/// The answer to HEAD, and 304, say how a body would have been framed.
+fn write_metadata_framing(out: &mut Vec<u8>, declared: BodyFraming, version: Version) {
+    if declared != BodyFraming::Chunked || version == Version::Http11 {
+        write_framing(out, declared);
+    }
+}
+
+fn write_connection(out: &mut Vec<u8>, version: Version, keep_alive: bool) {
+    match (version, keep_alive) {
+        (_, false) => out.extend_from_slice(b"Connection: close\r\n"),
+        (Version::Http10, true) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
+        (Version::Http11, true) => {}
+    }
+}
+
+fn write_decimal(out: &mut Vec<u8>, mut value: u64) {
+    let mut digits = [0; 20];
+    let mut used = 0;
+    for slot in digits.iter_mut().rev() {
+        *slot = b'0' + (value % 10) as u8;
+        value /= 10;
+        used += 1;
+        if value == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(digits.get(20 - used..).unwrap_or_default());
+}
+
+/// The reason phrase of a status (RFC 9110 section 15 and the registry); empty for unknown ones.
+#[must_use]
+pub fn reason_phrase(status: u16) -> &'static str {
+    match status {
+        100 => "Continue",
+        101 => "Switching Protocols",
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        204 => "No Content",
+        206 => "Partial Content",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        304 => "Not Modified",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        410 => "Gone",
+        411 => "Length Required",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        415 => "Unsupported Media Type",
+        416 => "Range Not Satisfiable",
+        417 => "Expectation Failed",
+        421 => "Misdirected Request",
+        422 => "Unprocessable Content",
+        426 => "Upgrade Required",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        _ => "",
+    }
+}

@@ -1,0 +1,5 @@
+//! Sans-IO protocol codecs: bytes in, values out. Nothing here reads a socket, a clock or a random
+//! source, and nothing allocates while it parses.
+#![forbid(unsafe_code)]
+
+pub mod http1;

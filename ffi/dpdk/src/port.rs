@@ -1,0 +1,260 @@
+//! A device, opened: probed, configured with as many queue pairs as there are pools, started.
+
+use std::sync::Arc;
+
+use dpdk_sys as ffi;
+
+use crate::device::DeviceSpec;
+use crate::eal::EalHandle;
+use crate::error::PortError;
+use crate::pool::Pool;
+use crate::queue::{RxQueue, TxQueue};
+use crate::setup::Setup;
+
+/// How a port is to be set up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PortConfig {
+    /// Largest IP packet, bytes.
+    pub mtu: u16,
+    /// Descriptors of a receive queue, adjusted to what the device allows.
+    pub rx_descriptors: u16,
+    /// Descriptors of a transmit queue, adjusted to what the device allows.
+    pub tx_descriptors: u16,
+}
+
+/// An open port. Clones are handles to the same one; when the last handle and the last queue are gone,
+/// the device is stopped, closed and removed, and can be opened again.
+#[derive(Debug, Clone)]
+pub struct Port {
+    device: Arc<OpenDevice>,
+    info: Arc<PortInfo>,
+}
+
+/// What [`Port::open`] gives: the port, and a queue pair per pool in the order of the pools.
+#[derive(Debug)]
+pub struct OpenPort {
+    /// The port.
+    pub port: Port,
+    /// Its queue pairs.
+    pub queues: Vec<(RxQueue, TxQueue)>,
+}
+
+/// What a port turned out to be; constant while it is open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortInfo {
+    /// The device it was opened from.
+    pub device: String,
+    /// The driver's name.
+    pub driver: String,
+    /// The MAC address.
+    pub mac: [u8; 6],
+    /// Largest IP packet, bytes.
+    pub mtu: u16,
+    /// Descriptors of each receive queue.
+    pub rx_descriptors: u16,
+    /// Descriptors of each transmit queue.
+    pub tx_descriptors: u16,
+    /// What the device does for us.
+    pub offloads: Offloads,
+    /// The device spreads flows over the queues (asked for when there are several queues and the device
+    /// says that it can; whether it does is another matter).
+    pub rss: bool,
+    /// How frames to multicast addresses are received.
+    pub multicast: Multicast,
+}
+
+/// Work negotiated with the device: on where it offers it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Offloads {
+    /// Verifies IPv4 header checksums.
+    pub rx_ipv4_checksum: bool,
+    /// Verifies TCP checksums.
+    pub rx_tcp_checksum: bool,
+    /// Fills in IPv4 header checksums.
+    pub tx_ipv4_checksum: bool,
+    /// Fills in TCP checksums.
+    pub tx_tcp_checksum: bool,
+    /// Sends frames of several segments.
+    pub tx_multi_segment: bool,
+}
+
+/// How a port receives multicast, which NDP needs (solicited-node addresses, RFC 4861 section 7.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Multicast {
+    /// The device lets all multicast frames through.
+    All,
+    /// It knows no such mode, so it is promiscuous: frames to other hosts arrive as well.
+    Promiscuous,
+    /// It knows neither; virtual devices without a filter.
+    Unfiltered,
+}
+
+/// The state of the link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Link {
+    /// Whether frames can pass.
+    pub up: bool,
+    /// Mbit/s; 0 or `u32::MAX` where the device does not know.
+    pub speed_mbps: u32,
+}
+
+/// The device's own counters since it was opened (`rte_eth_stats`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PortStats {
+    /// Frames received, and below their bytes.
+    pub rx_frames: u64,
+    /// Bytes received.
+    pub rx_bytes: u64,
+    /// Frames the device dropped because no receive descriptor was free.
+    pub rx_missed: u64,
+    /// Frames received in error.
+    pub rx_errors: u64,
+    /// Times the driver found the pool empty.
+    pub rx_no_buffer: u64,
+    /// Frames sent.
+    pub tx_frames: u64,
+    /// Bytes sent.
+    pub tx_bytes: u64,
+    /// Frames that failed to be sent.
+    pub tx_errors: u64,
+}
+
+/// A probed device; dropping it stops, closes and removes it.
+#[derive(Debug)]
+pub(crate) struct OpenDevice {
+    id: u16,
+    device: *mut ffi::rte_device,
+    eal: EalHandle,
+}
+
+// SAFETY: ports belong to no thread; what changes them is serialised by `EalHandle::ports`.
+unsafe impl Send for OpenDevice {}
+// SAFETY: through a shared reference only counters and the link are read, serialised as well.
+unsafe impl Sync for OpenDevice {}
+
+impl Port {
+    /// Opens a device with one queue pair per pool: receive queue `n` takes its buffers from pool `n`.
+    /// Offloads are those the device says it has. Whatever fails, the device is closed again.
+    pub fn open(
+        spec: &DeviceSpec,
+        config: &PortConfig,
+        pools: &[Pool],
+    ) -> Result<OpenPort, PortError> {
+        let Some(first) = pools.first() else {
+            return Err(PortError::Queues {
+                device: spec.to_string(),
+                asked: 0,
+                max: 1,
+            });
+        };
+        let eal = first.eal();
+        let setup = Setup::new(spec)?;
+        let mut ports = eal.ports();
+        let (id, mut info) = setup.probe(spec)?;
+        if ports.contains(&id) {
+            return Err(PortError::AlreadyOpen(spec.to_string()));
+        }
+        ports.push(id);
+        let device = OpenDevice {
+            id,
+            device: info.device,
+            eal: eal.clone(),
+        };
+        let started = setup
+            .configure(id, &mut info, config, pools)
+            .and_then(|port| {
+                setup
+                    .start(id)
+                    .map(|multicast| PortInfo { multicast, ..port })
+            });
+        match started {
+            Ok(info) => Ok(open_port(Arc::new(device), info, pools.len())),
+            Err(error) => {
+                drop(ports); // the device's drop locks them
+                drop(device);
+                Err(error)
+            }
+        }
+    }
+
+    /// What the port turned out to be.
+    pub fn info(&self) -> &PortInfo {
+        &self.info
+    }
+
+    /// The link now, as the device last heard; does not wait.
+    pub fn link(&self) -> Link {
+        let (mut speed_mbps, mut up) = (0, 0);
+        let _ports = self.device.eal.ports();
+        // SAFETY: the port is open, and both variables live for the call.
+        let result = unsafe { ffi::sluice_link_get(self.device.id, &mut speed_mbps, &mut up) };
+        Link {
+            up: result == 0 && up != 0,
+            speed_mbps,
+        }
+    }
+
+    /// The device's counters; zeros where it has none.
+    pub fn stats(&self) -> PortStats {
+        let mut raw = ffi::rte_eth_stats::default();
+        let _ports = self.device.eal.ports();
+        // SAFETY: the port is open, and `raw` lives for the call.
+        if unsafe { ffi::rte_eth_stats_get(self.device.id, &mut raw) } != 0 {
+            return PortStats::default();
+        }
+        PortStats {
+            rx_frames: raw.ipackets,
+            rx_bytes: raw.ibytes,
+            rx_missed: raw.imissed,
+            rx_errors: raw.ierrors,
+            rx_no_buffer: raw.rx_nombuf,
+            tx_frames: raw.opackets,
+            tx_bytes: raw.obytes,
+            tx_errors: raw.oerrors,
+        }
+    }
+}
+
+impl OpenDevice {
+    /// DPDK's number of the port.
+    #[inline]
+    pub(crate) fn id(&self) -> u16 {
+        self.id
+    }
+}
+
+impl Drop for OpenDevice {
+    fn drop(&mut self) {
+        let mut ports = self.eal.ports();
+        // SAFETY: the port was probed by `open`, and no queue of it exists any more (each holds a
+        // reference). A port that was not started may be stopped. The `rte_device` stays valid until
+        // it is removed, which makes room for another of the same name.
+        unsafe {
+            ffi::rte_eth_dev_stop(self.id);
+            ffi::rte_eth_dev_close(self.id);
+            ffi::rte_dev_remove(self.device);
+        }
+        ports.retain(|id| *id != self.id);
+    }
+}
+
+fn open_port(device: Arc<OpenDevice>, info: PortInfo, pairs: usize) -> OpenPort {
+    let pair = |queue: usize| {
+        let queue = queue as u16; // `configure` checked the number against a u16
+        // SAFETY: the port is started with this many queues of each kind, and this makes each once.
+        unsafe {
+            (
+                RxQueue::new(device.clone(), queue),
+                TxQueue::new(device.clone(), queue),
+            )
+        }
+    };
+    let queues = (0..pairs).map(pair).collect();
+    OpenPort {
+        port: Port {
+            device: device.clone(),
+            info: Arc::new(info),
+        },
+        queues,
+    }
+}

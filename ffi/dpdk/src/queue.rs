@@ -1,0 +1,77 @@
+//! The two ends of a port's queue pair.
+
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+use dpdk_sys as ffi;
+
+use crate::mbuf::Mbuf;
+use crate::port::OpenDevice;
+
+/// A receive queue, for one thread at a time. Keeps its port open.
+#[derive(Debug)]
+pub struct RxQueue {
+    device: Arc<OpenDevice>,
+    queue: u16,
+}
+
+/// A transmit queue, for one thread at a time. Keeps its port open.
+#[derive(Debug)]
+pub struct TxQueue {
+    device: Arc<OpenDevice>,
+    queue: u16,
+}
+
+impl RxQueue {
+    /// # Safety
+    ///
+    /// The device is started, `queue` is one of its receive queues, and no other `RxQueue` has it.
+    pub(crate) unsafe fn new(device: Arc<OpenDevice>, queue: u16) -> Self {
+        Self { device, queue }
+    }
+
+    /// Appends received frames to `into`, at most `limit` and at most as many as it has room for;
+    /// returns how many.
+    #[inline]
+    pub fn receive<const N: usize>(&mut self, into: &mut ArrayVec<Mbuf, N>, limit: usize) -> usize {
+        let old = into.len();
+        let room = u16::try_from(limit.min(N - old)).unwrap_or(u16::MAX);
+        // SAFETY: the queue is ours alone and its port started. Behind the elements there is room for
+        // `room` pointers, and an `Mbuf` is one. The driver writes `count` of them, valid and ours alone.
+        unsafe {
+            let free = into.as_mut_ptr().add(old).cast();
+            let count = ffi::rte_eth_rx_burst(self.device.id(), self.queue, free, room);
+            into.set_len(old + usize::from(count));
+            usize::from(count)
+        }
+    }
+}
+
+impl TxQueue {
+    /// # Safety
+    ///
+    /// The device is started, `queue` is one of its transmit queues, and no other `TxQueue` has it.
+    pub(crate) unsafe fn new(device: Arc<OpenDevice>, queue: u16) -> Self {
+        Self { device, queue }
+    }
+
+    /// Hands frames to the device, oldest first, as many as it takes; the others remain, in order.
+    /// Returns how many it took.
+    #[inline]
+    pub fn send<const N: usize>(&mut self, frames: &mut ArrayVec<Mbuf, N>) -> usize {
+        let len = frames.len();
+        let count = u16::try_from(len).unwrap_or(u16::MAX);
+        // SAFETY: the queue is ours alone and its port started. The array holds `count` valid mbuf
+        // pointers. The driver owns the first `taken` from then on, so they are removed without a drop,
+        // the others move to the front.
+        unsafe {
+            let start = frames.as_mut_ptr();
+            let taken = ffi::rte_eth_tx_burst(self.device.id(), self.queue, start.cast(), count);
+            let taken = usize::from(taken).min(len);
+            frames.set_len(0);
+            std::ptr::copy(start.add(taken), start, len - taken);
+            frames.set_len(len - taken);
+            taken
+        }
+    }
+}

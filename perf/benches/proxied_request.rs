@@ -1,0 +1,132 @@
+//! One proxied request through the gateway in memory: client, gateway and backend in one thread, no
+//! DPDK, no kernel. The time and (under callgrind) the instructions of the gateway's polls alone.
+//!
+//! `cargo bench -p sluice-perf --bench proxied_request` prints nanoseconds; `perf/icount` runs it
+//! under callgrind and prints instructions.
+
+use std::time::{Duration, Instant as Clock};
+
+use sluice_engine::Worker;
+use sluice_perf::client::{End, Outcome, Request, Workload};
+use sluice_perf::memory::{Memory, Setup};
+use sluice_stack::sim::SimPort;
+use sluice_stack::time::Instant;
+use sluice_wire::http1::RequestKind;
+
+/// The same small GET on every connection, one at a time, until told to stop.
+struct Same {
+    request: Request,
+    left: u64,
+    answered: u64,
+    wrong: u64,
+}
+
+impl Workload for Same {
+    fn next(&mut self, _slot: usize, _now: Instant) -> Option<&Request> {
+        self.left = self.left.checked_sub(1)?;
+        Some(&self.request)
+    }
+
+    fn ended(&mut self, _slot: usize, outcome: Outcome) {
+        match outcome.end {
+            End::Answered {
+                status: 200,
+                length: 100,
+                ..
+            } => self.answered += 1,
+            _ => self.wrong += 1,
+        }
+    }
+}
+
+/// The gateway's polls, kept out of line so that callgrind can be told to count only them.
+#[inline(never)]
+fn gateway_poll(worker: &mut Worker<SimPort>, now: Instant) {
+    worker.poll_once(now);
+}
+
+struct Measured {
+    answered: u64,
+    gateway: Duration,
+}
+
+fn run(memory: &mut Memory, requests: u64) -> Measured {
+    let mut work = Same {
+        request: Request {
+            id: 0,
+            bytes: b"GET / HTTP/1.1\r\nHost: sluice.test\r\nUser-Agent: bench/1.0\r\nAccept: */*\r\n\r\n"
+                .to_vec(),
+            kind: RequestKind::Other,
+            half_close: false,
+            abandon_after: None,
+        },
+        left: requests,
+        answered: 0,
+        wrong: 0,
+    };
+    let mut gateway = Duration::ZERO;
+    let now = memory.net.now();
+    memory.client.kick(&mut work, now);
+    // Each turn answers many requests; far fewer turns than requests are ever needed.
+    for _ in 0..requests + 10_000 {
+        memory.turn(&mut work, |worker, now| {
+            let began = Clock::now();
+            gateway_poll(worker, now);
+            gateway += began.elapsed();
+        });
+        if work.left == 0 && memory.client.under_way() == 0 {
+            break;
+        }
+        memory.advance(Duration::from_micros(200));
+    }
+    assert_eq!(
+        (work.answered, work.wrong),
+        (requests, 0),
+        "{:?}",
+        memory.stats
+    );
+    Measured {
+        answered: work.answered,
+        gateway,
+    }
+}
+
+fn main() {
+    // `cargo test` passes --test; a bench is not a test, so there it only shows that it runs.
+    let arguments: Vec<String> = std::env::args().collect();
+    let flag = |name: &str| arguments.iter().any(|argument| argument == name);
+    let number = |name: &str| {
+        let place = arguments.iter().position(|argument| argument == name)?;
+        arguments.get(place + 1)?.parse::<u64>().ok()
+    };
+    let requests = number("--requests").unwrap_or(if flag("--bench") { 400_000 } else { 2_000 });
+    let rounds = number("--rounds").unwrap_or(if flag("--bench") { 7 } else { 1 });
+    let flows: Vec<usize> =
+        number("--flows").map_or_else(|| vec![1, 64, 1_000], |n| vec![n as usize]);
+    for connections in flows {
+        let setup = Setup {
+            connections,
+            ..Setup::default()
+        };
+        let mut memory = Memory::new(&setup).unwrap_or_else(|problems| panic!("{problems}"));
+        run(&mut memory, connections as u64 * 4);
+        if let Some(signal) = number("--warm-only") {
+            // perf/icount subtracts a run that only warms up.
+            std::process::exit(signal as i32);
+        }
+        let mut per_request: Vec<f64> = (0..rounds)
+            .map(|_| {
+                let measured = run(&mut memory, requests);
+                measured.gateway.as_nanos() as f64 / measured.answered as f64
+            })
+            .collect();
+        per_request.sort_by(f64::total_cmp);
+        println!(
+            "proxied_request flows={connections} requests={requests} rounds={rounds} \
+             ns_min={:.0} ns_median={:.0} ns_max={:.0}",
+            per_request[0],
+            per_request[per_request.len() / 2],
+            per_request[per_request.len() - 1],
+        );
+    }
+}

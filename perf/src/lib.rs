@@ -1,0 +1,12 @@
+//! Traffic for benches and simulations: HTTP clients and backends on the project's own stack.
+//!
+//! A [`client::Client`] keeps a number of connections busy with what a [`client::Workload`] tells
+//! it to ask, and checks every answer to the byte; a [`backend::Backend`] answers what the path of a
+//! request asks for. [`bytes`] is the language they share. [`memory`] puts a gateway between the two
+//! in one thread, without DPDK.
+#![forbid(unsafe_code)]
+
+pub mod backend;
+pub mod bytes;
+pub mod client;
+pub mod memory;

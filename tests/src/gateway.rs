@@ -1,0 +1,206 @@
+//! The real `sluice` binary, running inside a lab.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::http::Reply;
+use crate::lab::Lab;
+
+/// Longest from start to ready: EAL reserves and clears hugepages first.
+const START_WITHIN: Duration = Duration::from_secs(20);
+
+/// Longest from SIGTERM to the end, for a gateway whose drain timeout is a few seconds.
+const STOP_WITHIN: Duration = Duration::from_secs(15);
+
+/// A running gateway. Dropping it kills it; in a test that failed, its output is shown.
+#[derive(Debug)]
+pub struct Gateway<'lab> {
+    lab: &'lab Lab,
+    process: Child,
+    log: PathBuf,
+}
+
+impl<'lab> Gateway<'lab> {
+    pub(crate) fn start(lab: &'lab Lab, config: &str) -> Gateway<'lab> {
+        let config = write_config(lab, config);
+        let log = lab.directory().join("gateway.log");
+        let log_file = File::create(&log).expect("cannot make the gateway's log");
+        let process = Command::new("ip")
+            .args(["netns", "exec", &lab.namespace("gateway")])
+            // Each of these becomes the next, so the process is the gateway; it dies with the test.
+            .args(["setpriv", "--pdeathsig", "KILL"])
+            .arg(binary())
+            .args(["run", "--config", &config])
+            .stdin(Stdio::null())
+            .stdout(
+                log_file
+                    .try_clone()
+                    .expect("cannot share the gateway's log"),
+            )
+            .stderr(log_file)
+            .spawn()
+            .expect("ip netns exec did not start; run scripts/setup");
+        let mut gateway = Gateway { lab, process, log };
+        gateway.wait_until_ready();
+        gateway
+    }
+
+    fn wait_until_ready(&mut self) {
+        let deadline = Instant::now() + START_WITHIN;
+        while !self.admin("/ready").is_ok_and(|reply| reply.status == 200) {
+            if let Some(status) = self
+                .process
+                .try_wait()
+                .expect("the gateway is not our child")
+            {
+                panic!("the gateway ended before it was ready: {status}");
+            }
+            assert!(
+                Instant::now() < deadline,
+                "the gateway is not ready after {START_WITHIN:?}"
+            );
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Asks the admin interface for a path.
+    pub fn admin(&self, path: &str) -> io::Result<Reply> {
+        let mut connection = self.lab.connect_in("gateway", "127.0.0.1:9901")?;
+        connection.send(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n"))?;
+        connection.read_reply()
+    }
+
+    /// All metrics: the value of each `name` or `name{label="value"}`, as `/metrics` writes it.
+    pub fn metrics(&self) -> BTreeMap<String, f64> {
+        let reply = self
+            .admin("/metrics")
+            .expect("the admin interface does not answer");
+        assert_eq!(reply.status, 200, "{}", reply.text());
+        parse_metrics(&reply.text())
+    }
+
+    /// Sends SIGTERM and returns at once.
+    pub fn terminate(&self) {
+        kill_process(Pid::from_child(&self.process), Signal::TERM).expect("the gateway has ended");
+    }
+
+    /// Waits until a gateway that was told to stop has ended.
+    pub fn wait(&mut self) -> ExitStatus {
+        let deadline = Instant::now() + STOP_WITHIN;
+        loop {
+            if let Some(status) = self
+                .process
+                .try_wait()
+                .expect("the gateway is not our child")
+            {
+                return status;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "the gateway still runs after {STOP_WITHIN:?}"
+            );
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    pub fn stop(mut self) -> ExitStatus {
+        self.terminate();
+        self.wait()
+    }
+
+    /// Ends the gateway as a crash would.
+    pub fn kill(mut self) {
+        self.process.kill().expect("cannot kill the gateway");
+        self.process.wait().expect("the gateway is not our child");
+    }
+
+    /// What the gateway has printed so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Gateway<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("--- the gateway printed ---\n{}---", self.log());
+        }
+        // Both fail where the gateway has ended already, which is as well.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Runs `sluice run` with a configuration that it should refuse, to its end.
+pub fn run_to_end(lab: &Lab, config: &str) -> Output {
+    let config = write_config(lab, config);
+    let binary = binary();
+    let binary = binary.to_str().expect("the path of the binary is text");
+    lab.at_gateway(&[binary, "run", "--config", &config])
+}
+
+fn write_config(lab: &Lab, config: &str) -> String {
+    let path = lab.directory().join("gateway.yaml");
+    fs::write(&path, config).expect("cannot write the gateway's configuration");
+    path.into_os_string()
+        .into_string()
+        .expect("the lab's path is text")
+}
+
+/// `SLUICE_BIN`, or what cargo built last beside this test.
+fn binary() -> PathBuf {
+    if let Some(binary) = std::env::var_os("SLUICE_BIN") {
+        return binary.into();
+    }
+    // A test stands in target/PROFILE/deps.
+    let test = std::env::current_exe().expect("no path of this test");
+    let target = test
+        .ancestors()
+        .nth(3)
+        .expect("a test stands three levels below target");
+    let built = ["release/sluice", "debug/sluice"].map(|name| target.join(name));
+    let newest = built
+        .into_iter()
+        .max_by_key(|path| path.metadata().and_then(|m| m.modified()).ok());
+    newest.filter(|path| path.exists()).unwrap_or_else(|| {
+        panic!(
+            "no gateway in {}; build it: cargo build --release -p sluice-gateway --bin sluice",
+            target.display()
+        )
+    })
+}
+
+/// Prometheus text to values by name and labels.
+fn parse_metrics(text: &str) -> BTreeMap<String, f64> {
+    let samples = text
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let parse = |line: &str| {
+        let (name, value) = line.rsplit_once(' ')?;
+        Some((name.to_owned(), value.parse().ok()?))
+    };
+    samples
+        .map(|line| parse(line).unwrap_or_else(|| panic!("not a metric: {line:?}")))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metrics_are_read_with_their_labels() {
+        let metrics = parse_metrics("# TYPE a counter\na{b=\"c d\"} 3\n\nx 0.5\n");
+        assert_eq!(metrics["a{b=\"c d\"}"], 3.0);
+        assert_eq!(metrics["x"], 0.5);
+        assert_eq!(metrics.len(), 2);
+    }
+}
