@@ -326,7 +326,7 @@ fn buffer() -> Size {
 }
 
 fn connect_timeout() -> Period {
-    seconds(1)
+    seconds(5)
 }
 
 fn response_timeout() -> Period {

@@ -83,7 +83,7 @@ fn defaults_are_those_of_the_model() {
     assert_eq!(web.max_connections, 16_384);
     assert_eq!(web.buffer, 65_536);
     let hello = snapshot.service(ServiceId(1)).unwrap();
-    assert_eq!(hello.connect_timeout, Duration::from_secs(1));
+    assert_eq!(hello.connect_timeout, Duration::from_secs(5));
     assert_eq!(hello.response_timeout, Duration::from_secs(30));
     assert_eq!(hello.idle_timeout, Duration::from_secs(30));
     assert_eq!((hello.max_connections, hello.max_idle), (1024, 64));
