@@ -82,6 +82,11 @@ impl FileSource {
         })
     }
 
+    /// The rules of the last snapshot that was accepted.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
     /// Compiles what was read; only a whole success changes anything.
     fn take_up(&mut self) -> Result<Snapshot, Vec<Problem>> {
         let text = self.read.as_ref().map_err(Vec::clone)?;

@@ -110,10 +110,6 @@ fn main() {
         };
         let mut memory = Memory::new(&setup).unwrap_or_else(|problems| panic!("{problems}"));
         run(&mut memory, connections as u64 * 4);
-        if let Some(signal) = number("--warm-only") {
-            // perf/icount subtracts a run that only warms up.
-            std::process::exit(signal as i32);
-        }
         let mut per_request: Vec<f64> = (0..rounds)
             .map(|_| {
                 let measured = run(&mut memory, requests);

@@ -3,10 +3,13 @@
 //! A [`client::Client`] keeps a number of connections busy with what a [`client::Workload`] tells
 //! it to ask, and checks every answer to the byte; a [`backend::Backend`] answers what the path of a
 //! request asks for. [`bytes`] is the language they share. [`memory`] puts a gateway between the two
-//! in one thread, without DPDK.
+//! in one thread, without DPDK; [`scripted`] puts it between two [`raw::Host`]s that do exactly what
+//! a test tells them.
 #![forbid(unsafe_code)]
 
 pub mod backend;
 pub mod bytes;
 pub mod client;
 pub mod memory;
+pub mod raw;
+pub mod scripted;

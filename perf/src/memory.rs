@@ -28,7 +28,7 @@ pub struct Setup {
     pub connections: usize,
     /// Buffers of the client, the gateway and the backend, per connection and direction.
     pub buffer: usize,
-    /// Flows of each stack at most.
+    /// Flows of the gateway at most.
     pub flows: usize,
 }
 
@@ -63,7 +63,7 @@ pub struct Memory {
 }
 
 /// The two endpoints of the backend.
-fn endpoints(v6: bool) -> [SocketAddr; 2] {
+pub(crate) fn endpoints(v6: bool) -> [SocketAddr; 2] {
     ["2", "3"].map(|host| {
         let text = if v6 {
             format!("[fd77:2::{host}]:8080")
@@ -142,21 +142,22 @@ pub fn port_setups(snapshot: &Snapshot) -> Vec<PortSetup> {
         .collect()
 }
 
-impl Memory {
-    /// Builds all of it.
-    ///
-    /// # Errors
-    /// The rules don't compile: the problems as text.
-    pub fn new(setup: &Setup) -> Result<Memory, String> {
-        Memory::with_rules(setup, &rules(setup))
-    }
+/// A gateway, and a stack on each side of it.
+pub(crate) struct Parts {
+    pub(crate) net: Net,
+    /// The client's stack, link 0.
+    pub(crate) client: Stack<SimPort>,
+    /// The first address of the rules' first listener.
+    pub(crate) target: SocketAddr,
+    pub(crate) worker: Worker<SimPort>,
+    pub(crate) stats: Arc<WorkerStats>,
+    pub(crate) handoff: Arc<Handoff>,
+    /// The backend's stack, link 1. Nothing listens on it yet.
+    pub(crate) backend: Stack<SimPort>,
+}
 
-    /// Builds all of it with rules of the caller's own, which have the ports, listener and endpoints
-    /// of [`rules`].
-    ///
-    /// # Errors
-    /// The rules don't compile: the problems as text.
-    pub fn with_rules(setup: &Setup, text: &str) -> Result<Memory, String> {
+impl Parts {
+    pub(crate) fn new(setup: &Setup, text: &str) -> Result<Parts, String> {
         let mut net = Net::new(setup.seed);
         let (client_port, front) = net.link(setup.mtu, setup.faults[0]);
         let (backend_port, back) = net.link(setup.mtu, setup.faults[1]);
@@ -181,10 +182,6 @@ impl Memory {
             handoff.clone(),
             stats.clone(),
         );
-        let buffers = Buffers {
-            receive: setup.buffer,
-            send: setup.buffer,
-        };
         let stack = |port: SimPort, addresses: Vec<SocketAddr>, seed: u64| {
             let prefix = if setup.v6 { 64 } else { 24 };
             let addresses = addresses.iter().map(|a| (a.ip(), prefix)).collect();
@@ -193,6 +190,7 @@ impl Memory {
                 routes: vec![],
             };
             let stats = Arc::new(StackStats::default());
+            let limits = Limits::default();
             Stack::new(vec![(port, setup)], limits, Secrets::from_seed(seed), stats)
         };
         let ours: SocketAddr = if setup.v6 {
@@ -200,16 +198,50 @@ impl Memory {
         } else {
             SocketAddr::from(([10, 77, 1, 2], 0))
         };
-        let endpoints = endpoints(setup.v6);
-        let client = stack(client_port, vec![ours], setup.seed ^ 0xc11e);
-        let backend = stack(backend_port, endpoints.to_vec(), setup.seed ^ 0xbacc);
-        Ok(Memory {
+        Ok(Parts {
+            client: stack(client_port, vec![ours], setup.seed ^ 0xc11e),
+            backend: stack(
+                backend_port,
+                endpoints(setup.v6).to_vec(),
+                setup.seed ^ 0xbacc,
+            ),
             net,
-            client: Client::new(client, target, setup.connections, buffers),
+            target,
             worker,
             stats,
             handoff,
-            backend: Backend::new(backend, &endpoints, buffers),
+        })
+    }
+}
+
+impl Memory {
+    /// Builds all of it.
+    ///
+    /// # Errors
+    /// The rules don't compile: the problems as text.
+    pub fn new(setup: &Setup) -> Result<Memory, String> {
+        Memory::with_rules(setup, &rules(setup))
+    }
+
+    /// Builds all of it with rules of the caller's own, which have the ports, listener and endpoints
+    /// of [`rules`].
+    ///
+    /// # Errors
+    /// The rules don't compile: the problems as text.
+    pub fn with_rules(setup: &Setup, text: &str) -> Result<Memory, String> {
+        let parts = Parts::new(setup, text)?;
+        let buffers = Buffers {
+            receive: setup.buffer,
+            send: setup.buffer,
+        };
+        let endpoints = endpoints(setup.v6);
+        Ok(Memory {
+            net: parts.net,
+            client: Client::new(parts.client, parts.target, setup.connections, buffers),
+            worker: parts.worker,
+            stats: parts.stats,
+            handoff: parts.handoff,
+            backend: Backend::new(parts.backend, &endpoints, buffers),
         })
     }
 

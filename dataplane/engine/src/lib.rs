@@ -18,5 +18,7 @@ mod upstream;
 mod worker;
 
 pub use handoff::Handoff;
+/// The stack below, for those who set a worker up, hand it the time and read what it counts.
+pub use sluice_stack as stack;
 pub use stats::WorkerStats;
 pub use worker::{Poll, Worker, WorkerSetup};

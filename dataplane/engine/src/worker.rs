@@ -250,6 +250,16 @@ impl<P: PacketIo> Worker<P> {
         for number in waiting {
             self.drive_downstream(number, now);
         }
+        let idle: Vec<u32> = self
+            .ups
+            .iter()
+            .filter(|(_, up)| up.exchange.is_none())
+            .map(|(number, _)| number as u32)
+            .collect();
+        for number in idle {
+            self.upstream_idle = self.upstream_idle.saturating_sub(1);
+            self.close_upstream(number, false, now);
+        }
     }
 
     /// Whether every client has its answer and every flow is closed.

@@ -12,7 +12,7 @@ mod open;
 
 pub use dpdk::{
     DeviceError, Eal, EalConfig, EalError, EalHandle, Link, PciAddress, Pool, PoolError, Port,
-    PortError, PortInfo, PortStats, RegisteredThread, StillInUse, cycles, log_tail,
+    PortError, PortInfo, PortStats, RegisteredThread, StillInUse, cycles, log_tail, version,
 };
 pub use frame::{DpdkRx, DpdkTx};
 pub use io::DpdkIo;

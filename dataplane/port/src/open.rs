@@ -64,7 +64,7 @@ pub enum OpenError {
     #[error(transparent)]
     Pool(#[from] PoolError),
     /// An MTU no port can have: under IPv6's least (RFC 8200 section 5) or over 9216.
-    #[error("an MTU of {0} bytes is not possible; choose 1280 to 9216, on plain Ethernet 1500")]
+    #[error("an MTU of {0} bytes is not possible; choose 576 to 9216, on plain Ethernet 1500")]
     Mtu(u16),
     /// A name that cannot be handed to a DPDK driver.
     #[error("`{0}` is not the name of a network interface. List them with: ip link")]
@@ -105,7 +105,7 @@ static NEXT_DEVICE: AtomicU32 = AtomicU32::new(0);
 ///
 /// Its pools stay allocated as long as EAL runs, also when opening fails.
 pub fn open(eal: &EalHandle, config: &PortConfig) -> Result<OpenedPort, OpenError> {
-    if !(1280..=9216).contains(&config.mtu) {
+    if !(576..=9216).contains(&config.mtu) {
         return Err(OpenError::Mtu(config.mtu));
     }
     let (opened, pools, notice) = match &config.device {

@@ -84,7 +84,7 @@ fn what_cannot_be_opened_is_refused_in_words() {
             mtu: 9217,
             ..small(ring())
         })
-        .contains("choose 1280 to 9216")
+        .contains("choose 576 to 9216")
     );
     assert!(
         error(PortConfig {

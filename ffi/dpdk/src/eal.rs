@@ -1,6 +1,6 @@
 //! The environment DPDK runs in: hugepages, devices' buses, threads. Started once per process.
 
-use std::ffi::{CString, c_char, c_int};
+use std::ffi::{CStr, CString, c_char, c_int};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -221,6 +221,13 @@ impl Drop for RegisteredThread {
 pub fn cycles() -> u64 {
     // SAFETY: reads a counter register.
     unsafe { ffi::rte_rdtsc() }
+}
+
+/// The DPDK that this program runs with, as `DPDK 22.11.11`.
+pub fn version() -> &'static str {
+    // SAFETY: returns a constant string that ends in a zero and lives as long as the program.
+    let version = unsafe { CStr::from_ptr(ffi::rte_version()) };
+    version.to_str().unwrap_or("DPDK of an unreadable version")
 }
 
 /// Calls `rte_eal_init`, which may keep pointers into its arguments: they are never freed.

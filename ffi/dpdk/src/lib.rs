@@ -26,7 +26,7 @@ mod queue;
 mod setup;
 
 pub use device::{DeviceError, DeviceSpec, PciAddress};
-pub use eal::{Eal, EalConfig, EalHandle, RegisteredThread, cycles};
+pub use eal::{Eal, EalConfig, EalHandle, RegisteredThread, cycles, version};
 pub use error::{EalError, PoolError, PortError, StillInUse};
 pub use log::log_tail;
 pub use mbuf::{ChecksumState, IpOffload, Mbuf, TxOffload};

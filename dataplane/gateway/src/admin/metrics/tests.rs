@@ -1,0 +1,181 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use sluice_engine::stack::fate::{FrameFate, StackEvent};
+use sluice_engine::stats::{EngineEvent, RequestFate};
+
+use super::*;
+
+/// Two ports, the second with a name that needs escaping, and a count here and there.
+fn reading() -> Reading {
+    let port = |name: &str| PortReading {
+        name: name.into(),
+        io: IoStats {
+            rx_frames: 7,
+            tx_full: 2,
+            driver_cycles: 500,
+            ..IoStats::default()
+        },
+        device: PortStats {
+            rx_missed: 3,
+            ..PortStats::default()
+        },
+        link_up: true,
+        buffers_free: 8_000,
+        buffers: 8_191,
+    };
+    let stats = Arc::new(WorkerStats::new(2));
+    stats.statuses.count(200);
+    stats.statuses.count(0);
+    stats.requests.add(RequestFate::Answered, 4);
+    stats.stack.frames.add(FrameFate::Syn, 5);
+    Reading {
+        ports: vec![port("front"), port("ba\"ck")],
+        stats,
+        cycles: Split {
+            busy: 1_000,
+            idle: 9_000,
+        },
+        polls: Split { busy: 10, idle: 90 },
+        tsc_hz: 2_500_000_000,
+        generation: 3,
+        rejected: 1,
+        draining: false,
+    }
+}
+
+/// Name to type and label names, after checking that the text is well formed.
+fn families(text: &str) -> BTreeMap<String, (String, BTreeSet<String>)> {
+    let mut families = BTreeMap::new();
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        let (name, help) = line
+            .strip_prefix("# HELP ")
+            .unwrap()
+            .split_once(' ')
+            .unwrap();
+        assert!(help.ends_with('.'), "{line}");
+        let (same, kind) = lines
+            .next()
+            .unwrap()
+            .strip_prefix("# TYPE ")
+            .unwrap()
+            .split_once(' ')
+            .unwrap();
+        assert_eq!(name, same);
+        assert_eq!(
+            kind == "counter",
+            name.ends_with("_total"),
+            "{name} is a {kind}"
+        );
+        let (mut labels, mut seen) = (BTreeSet::new(), BTreeSet::new());
+        while let Some(sample) = lines.next_if(|line| !line.starts_with('#')) {
+            assert!(
+                seen.insert(sample.rsplit_once(' ').unwrap().0),
+                "{sample} stands twice"
+            );
+            let (series, value) = sample.rsplit_once(' ').unwrap();
+            value.parse::<u64>().unwrap();
+            let inner = series.strip_prefix(name).unwrap();
+            if let Some(inner) = inner.strip_prefix('{') {
+                let inner = inner.strip_suffix("\"}").unwrap();
+                labels.extend(
+                    inner
+                        .split("\",")
+                        .map(|label| label.split_once("=\"").unwrap().0.to_owned()),
+                );
+            }
+        }
+        assert!(!seen.is_empty(), "{name} has no sample");
+        let before = families.insert(name.to_owned(), (kind.to_owned(), labels));
+        assert!(before.is_none(), "{name} stands twice");
+    }
+    families
+}
+
+#[test]
+fn the_text_is_well_formed_and_says_what_was_counted() {
+    let text = render(&reading());
+    families(&text);
+    for line in [
+        "sluice_frames_total{worker=\"0\",port=\"front\",direction=\"rx\"} 7",
+        "sluice_frames_total{worker=\"0\",port=\"ba\\\"ck\",direction=\"tx\"} 0",
+        "sluice_tx_dropped_total{worker=\"0\",port=\"front\",reason=\"queue_full\"} 2",
+        "sluice_device_dropped_total{port=\"front\",reason=\"rx_missed\"} 3",
+        "sluice_pool_buffers{port=\"front\",state=\"used\"} 191",
+        "sluice_frame_fates_total{worker=\"0\",fate=\"syn\"} 5",
+        "sluice_requests_total{worker=\"0\",status=\"none\"} 1",
+        "sluice_requests_total{worker=\"0\",status=\"200\"} 1",
+        "sluice_request_fates_total{worker=\"0\",fate=\"answered\"} 4",
+        "sluice_cycles_total{worker=\"0\",kind=\"driver\"} 1000",
+        "sluice_rules_generation 3",
+        "sluice_rules_rejected_total 1",
+    ] {
+        assert!(
+            text.lines().any(|found| found == line),
+            "no {line} in\n{text}"
+        );
+    }
+}
+
+#[test]
+fn every_fate_and_event_is_listed_even_at_zero() {
+    let text = render(&reading());
+    let listed = |name: &str| text.lines().filter(|line| line.starts_with(name)).count();
+    assert_eq!(listed("sluice_frame_fates_total{"), FrameFate::ALL.len());
+    assert_eq!(listed("sluice_stack_events_total{"), StackEvent::ALL.len());
+    assert_eq!(
+        listed("sluice_request_fates_total{"),
+        RequestFate::ALL.len()
+    );
+    assert_eq!(listed("sluice_events_total{"), EngineEvent::ALL.len());
+}
+
+/// Rows of docs/metrics.md are `| name | type | labels | meaning |`.
+#[test]
+fn the_documented_metrics_are_the_exported_ones() {
+    let document = include_str!("../../../../../docs/metrics.md");
+    let documented: BTreeMap<_, _> = document
+        .lines()
+        .filter(|line| line.starts_with("| `sluice_"))
+        .map(|line| {
+            let cells: Vec<&str> = line
+                .split('|')
+                .map(|cell| cell.trim().trim_matches('`'))
+                .collect();
+            let labels: BTreeSet<String> = cells[3]
+                .split(',')
+                .map(|label| label.trim().trim_matches('`').to_owned())
+                .filter(|label| !label.is_empty())
+                .collect();
+            (cells[1].to_owned(), (cells[2].to_owned(), labels))
+        })
+        .collect();
+    assert_eq!(documented, families(&render(&reading())));
+}
+
+/// Every label value that is listed in docs/metrics.md with its meaning.
+#[test]
+fn the_documented_fates_and_events_are_the_counted_ones() {
+    fn names<C: Counted>() -> Vec<&'static str> {
+        C::ALL.iter().map(|what| what.name()).collect()
+    }
+    let document = include_str!("../../../../../docs/metrics.md");
+    for (heading, counted) in [
+        ("## Frame fates", names::<FrameFate>()),
+        ("## Stack events", names::<StackEvent>()),
+        ("## Request fates", names::<RequestFate>()),
+        ("## Events", names::<EngineEvent>()),
+    ] {
+        let section = document
+            .split(heading)
+            .nth(1)
+            .unwrap_or_else(|| panic!("no {heading}"));
+        let documented: Vec<&str> = section
+            .lines()
+            .skip(1)
+            .take_while(|line| !line.starts_with("## "))
+            .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+            .collect();
+        assert_eq!(documented, counted, "{heading}");
+    }
+}

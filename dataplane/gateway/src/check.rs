@@ -1,0 +1,70 @@
+//! `sluice check` and `sluice schema`: answers without a gateway.
+
+use std::fmt::Display;
+use std::io::{Write, stderr, stdout};
+use std::path::Path;
+use std::process::ExitCode;
+
+use sluice_policy::{Problem, Snapshot, compile, load};
+
+use crate::log;
+
+/// Says whether a file would run.
+pub(crate) fn command(config: &Path) -> ExitCode {
+    match load(config).and_then(|rules| compile(&rules)) {
+        Ok(snapshot) => print(format_args!(
+            "{}: ok ({})\n",
+            config.display(),
+            Counts(&snapshot)
+        )),
+        Err(problems) => {
+            show(&problems);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints the JSON Schema of the rules.
+pub(crate) fn schema() -> ExitCode {
+    print(sluice_policy::schema())
+}
+
+/// Problems on stderr, one per line, as editors and people can jump to them.
+pub(crate) fn show(problems: &[Problem]) {
+    let lines: String = problems
+        .iter()
+        .map(|problem| format!("{problem}\n"))
+        .collect();
+    let _ = stderr().write_all(lines.as_bytes());
+}
+
+fn print(what: impl Display) -> ExitCode {
+    match write!(stdout(), "{what}").and_then(|()| stdout().flush()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            log::error(format_args!("stdout takes no output: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// How much a set of rules holds, in words.
+pub(crate) struct Counts<'a>(pub(crate) &'a Snapshot);
+
+impl Display for Counts<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let counts = [
+            (self.0.listeners.len(), "listener"),
+            (self.0.routes.len(), "route"),
+            (self.0.services.len(), "service"),
+        ];
+        for (position, (count, what)) in counts.into_iter().enumerate() {
+            let (before, plural) = (
+                if position == 0 { "" } else { ", " },
+                if count == 1 { "" } else { "s" },
+            );
+            write!(f, "{before}{count} {what}{plural}")?;
+        }
+        Ok(())
+    }
+}

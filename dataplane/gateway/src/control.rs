@@ -1,0 +1,173 @@
+//! The control thread: waits for what happens outside the data path, and acts on it.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use sluice_control_client::Update;
+use sluice_control_client::file::FileSource;
+use sluice_engine::Handoff;
+use sluice_policy::rules::Rules;
+
+use crate::check::{Counts, show};
+use crate::log;
+use crate::run::RunError;
+use crate::status::Status;
+use crate::worker::WorkerError;
+
+/// How often the rules' file is looked at and old snapshots are freed.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How long after the drain deadline the worker must have ended.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What the control thread waits for.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// The worker's first poll is done.
+    Polling,
+    /// The worker ended, by itself or because it was told to.
+    WorkerEnded(Result<(), WorkerError>),
+    /// Somebody wants the gateway to stop: who.
+    Stop(&'static str),
+    /// SIGHUP.
+    Reload,
+}
+
+/// What the control thread works with.
+pub(crate) struct Control {
+    /// Where rules come from.
+    pub(crate) source: FileSource,
+    /// Where they go.
+    pub(crate) handoff: Arc<Handoff>,
+    /// What it tells the other threads.
+    pub(crate) status: Arc<Status>,
+    /// What it waits for.
+    pub(crate) events: Receiver<Event>,
+}
+
+impl Control {
+    /// Runs until the worker has ended; `Ok` if it was told to.
+    pub(crate) fn run(mut self) -> Result<(), RunError> {
+        let mut look_at = Instant::now() + LOOK_EVERY;
+        let mut give_up_at: Option<Instant> = None;
+        loop {
+            let wait = look_at.saturating_duration_since(Instant::now());
+            match self.events.recv_timeout(wait) {
+                Ok(Event::Polling) => log::info("ready"),
+                Ok(Event::WorkerEnded(ended)) => return Ok(ended?),
+                Ok(Event::Stop(why)) if give_up_at.is_none() => {
+                    give_up_at = Some(Instant::now() + self.drain(why) + GRACE);
+                }
+                Ok(Event::Stop(_)) => {}
+                Ok(Event::Reload) => self.reload(),
+                Err(RecvTimeoutError::Timeout) => {
+                    look_at = Instant::now() + LOOK_EVERY;
+                    self.look();
+                }
+                Err(RecvTimeoutError::Disconnected) => return Err(WorkerError::Panicked.into()),
+            }
+            if give_up_at.is_some_and(|at| Instant::now() >= at) {
+                return Err(RunError::Stuck);
+            }
+        }
+    }
+
+    /// Tells the worker to drain; returns how long it may take.
+    fn drain(&self, why: &str) -> Duration {
+        let timeout = self.handoff.current().node.drain_timeout;
+        log::info(format_args!(
+            "{why}: stopping; requests under way have {timeout:?} to finish, another signal stops at once"
+        ));
+        self.status.drain();
+        timeout
+    }
+
+    fn look(&mut self) {
+        self.handoff.free_retired();
+        if !self.status.is_draining()
+            && let Some(update) = self.source.poll()
+        {
+            self.take(update);
+        }
+    }
+
+    fn reload(&mut self) {
+        if self.status.is_draining() {
+            return log::info("SIGHUP: stopping, so the rules stay as they are");
+        }
+        match self.source.reload() {
+            Some(update) => self.take(update),
+            None => log::info("SIGHUP: the rules are what they were"),
+        }
+    }
+
+    /// Puts new rules in force, or says why not.
+    fn take(&mut self, update: Update) {
+        match update {
+            Update::Accepted(snapshot) => {
+                let generation = snapshot.generation;
+                log::info(format_args!(
+                    "rules: generation {generation} adopted ({})",
+                    Counts(&snapshot)
+                ));
+                self.status.show_rules(effective(self.source.rules()));
+                self.handoff.offer(snapshot);
+            }
+            Update::Rejected(problems) => {
+                self.status.count_rejected();
+                show(&problems);
+                log::warning(format_args!(
+                    "rules: refused, generation {} stays in force",
+                    self.handoff.generation()
+                ));
+            }
+        }
+    }
+}
+
+/// Rules as the admin interface shows them.
+pub(crate) fn effective(rules: &Rules) -> serde_json::Value {
+    serde_json::to_value(rules).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{SyncSender, sync_channel};
+
+    use super::*;
+
+    fn control() -> (Control, SyncSender<Event>) {
+        let config = concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs/quickstart.yaml");
+        let (source, rules) = FileSource::open(config).unwrap();
+        let (events_in, events) = sync_channel(4);
+        let control = Control {
+            source,
+            handoff: Arc::new(Handoff::new(rules)),
+            status: Arc::new(Status::default()),
+            events,
+        };
+        (control, events_in)
+    }
+
+    #[test]
+    fn a_stop_drains_and_waits_for_the_worker() {
+        let (control, events) = control();
+        let status = control.status.clone();
+        events.send(Event::Polling).unwrap();
+        events.send(Event::Stop("a test")).unwrap();
+        events.send(Event::WorkerEnded(Ok(()))).unwrap();
+        assert!(control.run().is_ok());
+        assert!(status.is_draining());
+    }
+
+    #[test]
+    fn a_worker_that_dies_ends_the_gateway_with_an_error() {
+        let (control, events) = control();
+        events
+            .send(Event::WorkerEnded(Err(WorkerError::Panicked)))
+            .unwrap();
+        let error = control.run().unwrap_err();
+        assert!(matches!(error, RunError::Worker(WorkerError::Panicked)));
+    }
+}

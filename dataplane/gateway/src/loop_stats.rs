@@ -1,0 +1,111 @@
+//! What a worker's loop tells about itself. Written by the worker about once per millisecond, read
+//! by the admin thread.
+
+use std::time::Duration;
+
+use sluice_engine::stack::counters::Gauge;
+
+/// Totals of the loop, as of the last publication.
+#[derive(Debug, Default)]
+pub(crate) struct LoopStats {
+    busy_cycles: Gauge,
+    idle_cycles: Gauge,
+    busy_polls: Gauge,
+    idle_polls: Gauge,
+    /// What the time stamp counter said; 0 before the first publication.
+    published: Gauge,
+}
+
+/// How often a poll found something to do, or how long that took.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Split {
+    /// With something to do.
+    pub(crate) busy: u64,
+    /// With nothing to do; naps of an idle worker included.
+    pub(crate) idle: u64,
+}
+
+/// The worker's own account, kept in its registers and published now and then.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    polls: Split,
+    cycles: Split,
+}
+
+impl Tally {
+    /// One turn of the loop that took `cycles`.
+    #[inline]
+    pub(crate) fn count(&mut self, was_idle: bool, cycles: u64) {
+        if was_idle {
+            self.polls.idle += 1;
+            self.cycles.idle += cycles;
+        } else {
+            self.polls.busy += 1;
+            self.cycles.busy += cycles;
+        }
+    }
+
+    /// Makes the account readable for others; the counter stands at `now`.
+    pub(crate) fn publish(&self, to: &LoopStats, now: u64) {
+        to.busy_cycles.set(self.cycles.busy);
+        to.idle_cycles.set(self.cycles.idle);
+        to.busy_polls.set(self.polls.busy);
+        to.idle_polls.set(self.polls.idle);
+        to.published.set(now.max(1));
+    }
+}
+
+impl LoopStats {
+    /// Cycles of the time stamp counter.
+    pub(crate) fn cycles(&self) -> Split {
+        Split {
+            busy: self.busy_cycles.get(),
+            idle: self.idle_cycles.get(),
+        }
+    }
+
+    /// Polls.
+    pub(crate) fn polls(&self) -> Split {
+        Split {
+            busy: self.busy_polls.get(),
+            idle: self.idle_polls.get(),
+        }
+    }
+
+    /// How long ago the last publication was, when the counter stands at `now` and counts `hz` per
+    /// second; `None` before the first.
+    pub(crate) fn age(&self, now: u64, hz: u64) -> Option<Duration> {
+        let published = self.published.get();
+        let cycles = u128::from(now.saturating_sub(published));
+        let nanos = cycles * 1_000_000_000 / u128::from(hz.max(1));
+        (published != 0).then(|| Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turns_are_told_apart_and_published_whole() {
+        let (mut tally, stats) = (Tally::default(), LoopStats::default());
+        tally.count(false, 1_000);
+        tally.count(true, 30);
+        tally.count(true, 40);
+        assert_eq!(stats.age(5_000, 1_000_000_000), None);
+        tally.publish(&stats, 4_000);
+        assert_eq!(
+            stats.cycles(),
+            Split {
+                busy: 1_000,
+                idle: 70
+            }
+        );
+        assert_eq!(stats.polls(), Split { busy: 1, idle: 2 });
+        assert_eq!(
+            stats.age(5_000, 1_000_000_000),
+            Some(Duration::from_micros(1))
+        );
+        assert_eq!(stats.age(3_000, 1_000_000_000), Some(Duration::ZERO));
+    }
+}

@@ -1,0 +1,48 @@
+//! What the control thread lets the other threads know.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+/// Set by the control thread, read by the worker and the admin thread.
+#[derive(Debug, Default)]
+pub(crate) struct Status {
+    draining: AtomicBool,
+    rejected: AtomicU64,
+    rules: Mutex<serde_json::Value>,
+}
+
+impl Status {
+    /// Begins to drain; there is no way back.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the gateway stops; the worker asks once per poll.
+    #[inline]
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Counts a set of rules that was refused.
+    pub(crate) fn count_rejected(&self) {
+        self.rejected.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Sets of rules refused so far.
+    pub(crate) fn rejected(&self) -> u64 {
+        self.rejected.load(Ordering::Relaxed)
+    }
+
+    /// Replaces the rules that are shown.
+    pub(crate) fn show_rules(&self, rules: serde_json::Value) {
+        *self.rules.lock().unwrap_or_else(PoisonError::into_inner) = rules;
+    }
+
+    /// The rules in force, defaults filled in.
+    pub(crate) fn rules(&self) -> serde_json::Value {
+        self.rules
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}

@@ -1,0 +1,255 @@
+//! The worker's thread: polls until it is told to drain, then until it is drained.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+use std::{hint, io};
+
+use sluice_engine::stack::time::Instant;
+use sluice_engine::{Handoff, Worker, WorkerSetup, WorkerStats};
+use sluice_policy::rules::Idle;
+use sluice_port::{DpdkIo, EalHandle, RegisteredThread, cycles};
+
+use crate::clock::Clock;
+use crate::control::Event;
+use crate::cores;
+use crate::loop_stats::{LoopStats, Tally};
+use crate::status::Status;
+
+/// How often counters are published, and with them the sign of life.
+const PUBLISH_EVERY: Duration = Duration::from_millis(1);
+
+/// How long nothing must have happened before an adaptive worker naps.
+const NAP_AFTER: Duration = Duration::from_millis(1);
+
+/// A nap: short beside the time a receive queue takes to fill, long beside the cost of waking.
+const NAP: Duration = Duration::from_micros(50);
+
+/// How long the worker polls on after it cut off what was left, so that the last RST leaves the
+/// transmit queue.
+const LAST_WORDS: Duration = Duration::from_millis(2);
+
+/// Everything the thread begins with.
+pub(crate) struct Setup {
+    /// The core it is bound to.
+    pub(crate) core: usize,
+    /// What it does when nothing happens.
+    pub(crate) idle: Idle,
+    /// For its own cache of buffers.
+    pub(crate) eal: EalHandle,
+    /// Ports, limits and secrets.
+    pub(crate) engine: WorkerSetup<DpdkIo>,
+    /// Where its rules come from.
+    pub(crate) handoff: Arc<Handoff>,
+    /// What the engine counts.
+    pub(crate) stats: Arc<WorkerStats>,
+    /// What the loop counts.
+    pub(crate) loop_stats: Arc<LoopStats>,
+    /// Tells it to drain.
+    pub(crate) status: Arc<Status>,
+    /// Whom it tells that it polls, and that it ended.
+    pub(crate) events: SyncSender<Event>,
+}
+
+/// Why a worker ended before it was told to.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum WorkerError {
+    /// The core disappeared since it was chosen.
+    #[error("the worker could not be bound to core {0}; is it offline?")]
+    Core(usize),
+    /// No lcore id left.
+    #[error(transparent)]
+    Eal(#[from] sluice_port::EalError),
+    /// A defect of ours; the panic's message went to stderr before.
+    #[error("the worker panicked, which is a defect of sluice: please report the message above")]
+    Panicked,
+}
+
+/// Starts the thread. Whatever becomes of it, it says so with [`Event::WorkerEnded`].
+pub(crate) fn spawn(setup: Setup) -> io::Result<JoinHandle<()>> {
+    let events = setup.events.clone();
+    thread::Builder::new()
+        .name("worker-0".into())
+        .spawn(move || report_end(&events, || run(setup)))
+}
+
+/// Runs `body` and reports how it ended, panics included: a process without its worker must not
+/// look alive.
+fn report_end(events: &SyncSender<Event>, body: impl FnOnce() -> Result<(), WorkerError>) {
+    // What a panic leaves half done is dropped with the thread; nobody sees it.
+    let ended = catch_unwind(AssertUnwindSafe(body)).unwrap_or(Err(WorkerError::Panicked));
+    // Fails where the control thread has given up waiting.
+    let _ = events.send(Event::WorkerEnded(ended));
+}
+
+fn run(setup: Setup) -> Result<(), WorkerError> {
+    if !cores::pin(setup.core) {
+        return Err(WorkerError::Core(setup.core));
+    }
+    let registered = setup.eal.register_thread()?;
+    let turning = Turning::begin(setup, registered);
+    turning.until_drained();
+    Ok(())
+}
+
+/// The loop and its state. The worker's buffers go back before the thread's registration does:
+/// fields are dropped in order.
+struct Turning {
+    worker: Worker<DpdkIo>,
+    handoff: Arc<Handoff>,
+    loop_stats: Arc<LoopStats>,
+    status: Arc<Status>,
+    rest: Rest,
+    clock: Clock,
+    /// The counter at the last turn, and whether that found nothing to do.
+    last: (u64, bool),
+    tally: Tally,
+    publish_at: Instant,
+    _registered: RegisteredThread,
+}
+
+impl Turning {
+    fn begin(setup: Setup, registered: RegisteredThread) -> Self {
+        let start = cycles();
+        let worker = Worker::new(setup.engine, setup.handoff.clone(), setup.stats);
+        let mut turning = Turning {
+            worker,
+            handoff: setup.handoff,
+            loop_stats: setup.loop_stats,
+            status: setup.status,
+            rest: Rest {
+                idle: setup.idle,
+                since: None,
+            },
+            clock: Clock::new(start, setup.eal.tsc_hz()),
+            last: (start, true),
+            tally: Tally::default(),
+            publish_at: Instant::ZERO,
+            _registered: registered,
+        };
+        turning.turn();
+        // The queue is never full this early.
+        let _ = setup.events.try_send(Event::Polling);
+        turning
+    }
+
+    fn until_drained(mut self) {
+        while !self.status.is_draining() {
+            self.turn();
+        }
+        let now = self.turn();
+        let deadline = now + self.handoff.current().node.drain_timeout;
+        self.worker.drain(now);
+        while !self.worker.is_drained() {
+            if self.turn() >= deadline {
+                break;
+            }
+        }
+        let now = self.turn();
+        self.worker.abort_all(now);
+        let end = now + LAST_WORDS;
+        while self.turn() < end {}
+        self.publish();
+    }
+
+    /// One poll, with one reading of the clock, which also closes the account of the turn before.
+    #[inline]
+    fn turn(&mut self) -> Instant {
+        let cycles = cycles();
+        let (last, was_idle) = self.last;
+        self.tally.count(was_idle, cycles.saturating_sub(last));
+        let now = self.clock.at(cycles);
+        let is_idle = self.worker.poll_once(now).was_idle();
+        self.last = (cycles, is_idle);
+        if now >= self.publish_at {
+            self.publish();
+            self.publish_at = now + PUBLISH_EVERY;
+        }
+        if is_idle {
+            self.rest.rest(now, || self.worker.next_wake());
+        } else {
+            self.rest.since = None;
+        }
+        now
+    }
+
+    #[cold]
+    fn publish(&self) {
+        self.worker.publish_ports();
+        self.tally.publish(&self.loop_stats, self.last.0);
+    }
+}
+
+/// What is done between two polls that found nothing.
+struct Rest {
+    idle: Idle,
+    /// When polls began to find nothing.
+    since: Option<Instant>,
+}
+
+impl Rest {
+    #[inline]
+    fn rest(&mut self, now: Instant, next_wake: impl FnOnce() -> Option<Instant>) {
+        hint::spin_loop();
+        if self.idle == Idle::Adaptive
+            && let Some(nap) = self.nap(now, next_wake)
+        {
+            thread::sleep(nap);
+        }
+    }
+
+    /// How long to sleep; `None` where something is due or happened of late.
+    fn nap(
+        &mut self,
+        now: Instant,
+        next_wake: impl FnOnce() -> Option<Instant>,
+    ) -> Option<Duration> {
+        let since = *self.since.get_or_insert(now);
+        if now.since(since) < NAP_AFTER {
+            return None;
+        }
+        let nap = next_wake().map_or(NAP, |wake| wake.since(now).min(NAP));
+        (!nap.is_zero()).then_some(nap)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(micros: u64) -> Instant {
+        Instant::from_nanos(micros * 1_000)
+    }
+
+    #[test]
+    fn naps_begin_after_a_quiet_time_and_end_before_what_is_due() {
+        let mut rest = Rest {
+            idle: Idle::Adaptive,
+            since: None,
+        };
+        assert_eq!(rest.nap(at(100), || None), None);
+        assert_eq!(rest.nap(at(1_099), || None), None);
+        assert_eq!(rest.nap(at(1_100), || None), Some(NAP));
+        assert_eq!(
+            rest.nap(at(1_200), || Some(at(1_220))),
+            Some(Duration::from_micros(20))
+        );
+        assert_eq!(rest.nap(at(1_220), || Some(at(1_220))), None);
+        assert_eq!(rest.nap(at(1_220), || Some(at(9_000))), Some(NAP));
+        rest.since = None; // a frame came
+        assert_eq!(rest.nap(at(1_300), || None), None);
+    }
+    #[test]
+    fn a_panic_is_reported_as_the_end_of_the_worker() {
+        let (events_in, events) = std::sync::mpsc::sync_channel(1);
+        thread::spawn(move || report_end(&events_in, || panic!("a test's own")))
+            .join()
+            .unwrap();
+        let Event::WorkerEnded(ended) = events.recv().unwrap() else {
+            panic!("another event");
+        };
+        assert!(matches!(ended, Err(WorkerError::Panicked)));
+    }
+}
