@@ -142,6 +142,9 @@ pub fn port_setups(snapshot: &Snapshot) -> Vec<PortSetup> {
         .collect()
 }
 
+/// Flows that client and backend have room for, however few the gateway has.
+const HOST_FLOWS: usize = 1024;
+
 /// A gateway, and a stack on each side of it.
 pub(crate) struct Parts {
     pub(crate) net: Net,
@@ -185,13 +188,16 @@ impl Parts {
         let stack = |port: SimPort, addresses: Vec<SocketAddr>, seed: u64| {
             let prefix = if setup.v6 { 64 } else { 24 };
             let addresses = addresses.iter().map(|a| (a.ip(), prefix)).collect();
-            let setup = PortSetup {
+            let link = PortSetup {
                 addresses,
                 routes: vec![],
             };
             let stats = Arc::new(StackStats::default());
-            let limits = Limits::default();
-            Stack::new(vec![(port, setup)], limits, Secrets::from_seed(seed), stats)
+            let limits = Limits {
+                flows: setup.flows.max(HOST_FLOWS),
+                ..limits
+            };
+            Stack::new(vec![(port, link)], limits, Secrets::from_seed(seed), stats)
         };
         let ours: SocketAddr = if setup.v6 {
             SocketAddr::from(([0xfd77, 1, 0, 0, 0, 0, 0, 2], 0))

@@ -262,9 +262,9 @@ impl<P: PacketIo> Worker<P> {
         }
     }
 
-    /// Whether every client has its answer and every flow is closed.
+    /// Whether every client has its answer, to the last byte and the end of the stream.
     pub fn is_drained(&self) -> bool {
-        self.downs.is_empty() && self.stats.stack.flows.get() == self.ups.len() as u64
+        self.downs.is_empty() && self.stack.is_delivered()
     }
 
     /// Cuts off whatever is still under way.

@@ -949,6 +949,22 @@ impl<P: PacketIo> Stack<P> {
         }
     }
 
+    /// Whether peers have acknowledged everything that was sent to them, the end of each closed
+    /// stream included. Looks at all flows: for the end of a worker, not for its polls.
+    pub fn is_delivered(&self) -> bool {
+        self.slots
+            .iter()
+            .filter_map(|slot| slot.flow.as_ref())
+            .all(|flow| {
+                let socket = flow.tcp.socket();
+                let end_under_way = matches!(
+                    socket.state(),
+                    State::FinWait1 | State::Closing | State::LastAck
+                );
+                socket.send_queue() == 0 && !end_under_way
+            })
+    }
+
     /// When [`Self::expire`] or [`Self::flush`] has something to do, frames aside; `None` when
     /// nothing is under way. For idling and simulation.
     pub fn next_wake(&self) -> Option<Instant> {

@@ -1,4 +1,5 @@
 //! Plays the whole gateway in simulation. `scripts/sim` builds and runs it.
+#![forbid(unsafe_code)]
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};

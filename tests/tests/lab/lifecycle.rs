@@ -105,15 +105,3 @@ fn a_missing_interface_is_one_readable_error() {
         "{text}"
     );
 }
-
-#[test]
-fn metrics_are_served_while_requests_run() {
-    let lab = Lab::up();
-    let gateway = lab.gateway(CONFIG);
-    assert_eq!(lab.curl(&["http://nginx.test/"]).status, 200);
-    assert!(!gateway.metrics().is_empty());
-    assert_eq!(
-        gateway.admin("/no-such-page").expect("no answer").status,
-        404
-    );
-}

@@ -7,6 +7,7 @@ mod curl;
 mod lab_itself;
 mod lifecycle;
 mod linux;
+mod operation;
 mod refusals;
 
 /// The gateway's address that most tests connect to.
@@ -16,7 +17,8 @@ const GATEWAY: &str = "10.77.1.1:80";
 ///
 /// - `nginx.test` both nginx addresses, `nginx6.test` nginx by IPv6
 /// - `refused.test` an address where nothing listens, `absent.test` one that nobody has
-/// - `own.test` 10.77.2.5:8080, where a test may listen itself
+/// - `own.test` 10.77.2.5:8080, where a test may listen itself, and `narrow.test` 10.77.2.6:8080,
+///   to which one connection is allowed
 /// - any other host has no route
 const CONFIG: &str = r#"
 node: { drain_timeout: 3s }
@@ -31,12 +33,14 @@ services:
   refused: { endpoints: ["10.77.2.4:8080"] }
   absent: { endpoints: ["10.77.2.99:8080"], connect_timeout: 500ms }
   own: { endpoints: ["10.77.2.5:8080"], response_timeout: 1s }
+  narrow: { endpoints: ["10.77.2.6:8080"], response_timeout: 5s, max_connections: 1 }
 routes:
   - { host: nginx.test, service: nginx }
   - { host: nginx6.test, service: nginx6 }
   - { host: refused.test, service: refused }
   - { host: absent.test, service: absent }
   - { host: own.test, service: own }
+  - { host: narrow.test, service: narrow }
 "#;
 
 /// The request for a path of a host, as bytes.

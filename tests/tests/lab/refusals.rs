@@ -37,10 +37,21 @@ fn curl_gets_502_where_linux_refuses_the_connection() {
 }
 
 #[test]
-fn curl_gets_503_where_no_endpoint_can_be_reached() {
+fn curl_gets_504_where_nobody_has_the_address() {
     let lab = Lab::up();
     let _gateway = lab.gateway(CONFIG);
-    assert_refusal(&lab.curl(&["http://absent.test/"]), 503);
+    assert_refusal(&lab.curl(&["http://absent.test/"]), 504);
+}
+
+#[test]
+fn curl_gets_503_where_no_further_connection_is_allowed() {
+    let lab = Lab::up();
+    let _gateway = lab.gateway(CONFIG);
+    let listener = lab.listen("10.77.2.6:8080");
+    let mut first = lab.connect(GATEWAY).expect("the gateway does not accept");
+    first.send(get("narrow.test", "/")).expect("cannot send");
+    let _held = Connection::accept(&listener).expect("the gateway does not connect");
+    assert_refusal(&lab.curl(&["http://narrow.test/"]), 503);
 }
 
 #[test]
