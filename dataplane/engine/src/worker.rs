@@ -289,6 +289,12 @@ impl<P: PacketIo> Worker<P> {
         self.stats.generation.set(self.generation);
     }
 
+    /// Cycles spent inside the ports' drivers so far, in the unit of the ports.
+    #[inline]
+    pub fn driver_cycles(&self) -> u64 {
+        self.stack.ports().map(|port| port.stats().driver_cycles).sum()
+    }
+
     /// Makes the ports' totals readable for others; to be called now and then.
     pub fn publish_ports(&self) {
         self.stats

@@ -9,6 +9,7 @@ use sluice_engine::stack::counters::Gauge;
 #[derive(Debug, Default)]
 pub(crate) struct LoopStats {
     busy_cycles: Gauge,
+    driver_cycles: Gauge,
     idle_cycles: Gauge,
     busy_polls: Gauge,
     idle_polls: Gauge,
@@ -19,7 +20,7 @@ pub(crate) struct LoopStats {
 /// How often a poll found something to do, or how long that took.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Split {
-    /// With something to do.
+    /// With something to do: of cycles, those outside the drivers.
     pub(crate) busy: u64,
     /// With nothing to do; naps of an idle worker included.
     pub(crate) idle: u64,
@@ -30,24 +31,28 @@ pub(crate) struct Split {
 pub(crate) struct Tally {
     polls: Split,
     cycles: Split,
+    /// Of polls with something to do, inside the drivers; not among `cycles`.
+    driver: u64,
 }
 
 impl Tally {
-    /// One turn of the loop that took `cycles`.
+    /// One turn of the loop that took `cycles`, `driver` of them inside the drivers.
     #[inline]
-    pub(crate) fn count(&mut self, was_idle: bool, cycles: u64) {
+    pub(crate) fn count(&mut self, was_idle: bool, cycles: u64, driver: u64) {
         if was_idle {
             self.polls.idle += 1;
             self.cycles.idle += cycles;
         } else {
             self.polls.busy += 1;
-            self.cycles.busy += cycles;
+            self.cycles.busy += cycles.saturating_sub(driver);
+            self.driver += driver;
         }
     }
 
     /// Makes the account readable for others; the counter stands at `now`.
     pub(crate) fn publish(&self, to: &LoopStats, now: u64) {
         to.busy_cycles.set(self.cycles.busy);
+        to.driver_cycles.set(self.driver);
         to.idle_cycles.set(self.cycles.idle);
         to.busy_polls.set(self.polls.busy);
         to.idle_polls.set(self.polls.idle);
@@ -62,6 +67,11 @@ impl LoopStats {
             busy: self.busy_cycles.get(),
             idle: self.idle_cycles.get(),
         }
+    }
+
+    /// Cycles inside the drivers, in polls with something to do.
+    pub(crate) fn driver_cycles(&self) -> u64 {
+        self.driver_cycles.get()
     }
 
     /// Polls.
@@ -89,9 +99,9 @@ mod tests {
     #[test]
     fn turns_are_told_apart_and_published_whole() {
         let (mut tally, stats) = (Tally::default(), LoopStats::default());
-        tally.count(false, 1_000);
-        tally.count(true, 30);
-        tally.count(true, 40);
+        tally.count(false, 1_500, 500);
+        tally.count(true, 30, 20);
+        tally.count(true, 40, 30);
         assert_eq!(stats.age(5_000, 1_000_000_000), None);
         tally.publish(&stats, 4_000);
         assert_eq!(
@@ -101,6 +111,7 @@ mod tests {
                 idle: 70
             }
         );
+        assert_eq!(stats.driver_cycles(), 500);
         assert_eq!(stats.polls(), Split { busy: 1, idle: 2 });
         assert_eq!(
             stats.age(5_000, 1_000_000_000),

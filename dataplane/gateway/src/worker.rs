@@ -106,6 +106,8 @@ struct Turning {
     /// The counter at the last turn, and whether that found nothing to do.
     last: (u64, bool),
     tally: Tally,
+    /// Cycles inside the drivers, at the last turn.
+    driver: u64,
     publish_at: Instant,
     _registered: RegisteredThread,
 }
@@ -126,6 +128,7 @@ impl Turning {
             clock: Clock::new(start, setup.eal.tsc_hz()),
             last: (start, true),
             tally: Tally::default(),
+            driver: 0,
             publish_at: Instant::ZERO,
             _registered: registered,
         };
@@ -159,7 +162,9 @@ impl Turning {
     fn turn(&mut self) -> Instant {
         let cycles = cycles();
         let (last, was_idle) = self.last;
-        self.tally.count(was_idle, cycles.saturating_sub(last));
+        let driver = self.worker.driver_cycles();
+        self.tally.count(was_idle, cycles.saturating_sub(last), driver - self.driver);
+        self.driver = driver;
         let now = self.clock.at(cycles);
         let is_idle = self.worker.poll_once(now).was_idle();
         self.last = (cycles, is_idle);

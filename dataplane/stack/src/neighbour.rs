@@ -5,15 +5,14 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use arrayvec::ArrayVec;
-
 use crate::io::TxMeta;
 use crate::time::Instant;
 
 /// Bound on the neighbours of a port. On-link peers only: those behind a router share the router's.
 pub(crate) const MAX_NEIGHBOURS: usize = 4096;
-/// Frames that wait for one neighbour.
-const MAX_HELD: usize = 4;
+/// Frames that wait for one neighbour: the SYNs of as many connections that begin at once. One that
+/// is lost costs its connection a second.
+const MAX_HELD: usize = 512;
 /// How long an address is trusted without hearing from its owner.
 const FRESH: Duration = Duration::from_secs(30);
 /// Pause between two questions (RFC 4861 RETRANS_TIMER).
@@ -42,7 +41,7 @@ struct Neighbour {
     asked_at: Option<Instant>,
     asked: u8,
     users: u32,
-    held: ArrayVec<Held, MAX_HELD>,
+    held: Vec<Held>,
 }
 
 /// What to do with a frame for a neighbour.
@@ -88,7 +87,7 @@ impl Neighbours {
             asked_at: None,
             asked: 0,
             users: 0,
-            held: ArrayVec::new(),
+            held: Vec::new(),
         };
         let at = if self.table.len() < MAX_NEIGHBOURS {
             self.table.push(fresh);
@@ -143,10 +142,12 @@ impl Neighbours {
 
     /// Keeps a frame until the neighbour answers; false when as many as allowed wait already.
     pub(crate) fn hold(&mut self, neighbour: NeighbourRef, held: Held) -> bool {
-        self.table[usize::from(neighbour.0)]
-            .held
-            .try_push(held)
-            .is_ok()
+        let waiting = &mut self.table[usize::from(neighbour.0)].held;
+        let room = waiting.len() < MAX_HELD;
+        if room {
+            waiting.push(held);
+        }
+        room
     }
 
     pub(crate) fn address(&self, neighbour: NeighbourRef) -> IpAddr {
@@ -161,14 +162,14 @@ impl Neighbours {
         mac: Mac,
         create: bool,
         now: Instant,
-    ) -> ArrayVec<Held, MAX_HELD> {
+    ) -> Vec<Held> {
         let found = match self.by_address.get(&address) {
             Some(&found) => Some(found),
             None if create => self.insert(address),
             None => None,
         };
         let Some(found) = found else {
-            return ArrayVec::new();
+            return Vec::new();
         };
         let record = &mut self.table[usize::from(found.0)];
         if record.mac.is_none() && record.asked_at.is_some() {

@@ -21,6 +21,7 @@ pub(super) struct Reading {
     ports: Vec<PortReading>,
     stats: Arc<WorkerStats>,
     cycles: Split,
+    driver_cycles: u64,
     polls: Split,
     tsc_hz: u64,
     generation: u64,
@@ -67,6 +68,7 @@ impl Reading {
             ports: view.ports.iter().enumerate().map(port).collect(),
             stats: view.stats.clone(),
             cycles: view.loop_stats.cycles(),
+            driver_cycles: view.loop_stats.driver_cycles(),
             polls: view.loop_stats.polls(),
             tsc_hz: view.tsc_hz,
             generation: view.handoff.generation(),
@@ -131,10 +133,10 @@ fn work(text: &mut Text, reading: &Reading) {
         "Cycles of the time stamp counter per second.",
     );
     text.sample(&[], reading.tsc_hz);
-    let help = "Cycles of polls that found something (busy) or nothing (idle); driver is the part of \
-                both that was spent in DPDK's drivers.";
+    let help = "Cycles of polls that found something, in Sluice's own code (busy) or in DPDK's \
+                drivers (driver), and of polls that found nothing (idle).";
     text.family("sluice_cycles_total", Counter, help);
-    let driver = reading.ports.iter().map(|port| port.io.driver_cycles).sum();
+    let driver = reading.driver_cycles;
     let Split { busy, idle } = reading.cycles;
     for (kind, cycles) in [("busy", busy), ("idle", idle), ("driver", driver)] {
         text.sample(&[WORKER, ("kind", kind)], cycles);

@@ -31,6 +31,7 @@ fn reading() -> Reading {
     Reading {
         ports: vec![port("front"), port("ba\"ck")],
         stats,
+        driver_cycles: 500,
         cycles: Split {
             busy: 1_000,
             idle: 9_000,
@@ -106,7 +107,7 @@ fn the_text_is_well_formed_and_says_what_was_counted() {
         "sluice_requests_total{worker=\"0\",status=\"none\"} 1",
         "sluice_requests_total{worker=\"0\",status=\"200\"} 1",
         "sluice_request_fates_total{worker=\"0\",fate=\"answered\"} 4",
-        "sluice_cycles_total{worker=\"0\",kind=\"driver\"} 1000",
+        "sluice_cycles_total{worker=\"0\",kind=\"driver\"} 500",
         "sluice_rules_generation 3",
         "sluice_rules_rejected_total 1",
     ] {
