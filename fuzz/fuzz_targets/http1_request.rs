@@ -25,6 +25,8 @@ fuzz_target!(|data: &[u8]| {
         &out,
         &Limits {
             head: 1 << 16,
+            // `TE` and `Connection` may be stated where there was only one of them.
+            headers: 128,
             ..Limits::default()
         },
         &mut again_index,

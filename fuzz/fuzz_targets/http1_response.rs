@@ -18,6 +18,7 @@ fuzz_target!(|data: &[u8]| {
         _ => RequestKind::Other,
     };
     let client = ClientSide {
+        trailers: true,
         version: if choice & 4 == 0 {
             Version::Http10
         } else {

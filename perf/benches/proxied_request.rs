@@ -2,13 +2,13 @@
 //! DPDK, no kernel. The time and (under callgrind) the instructions of the gateway's polls alone.
 //!
 //! `cargo bench -p sluice-perf --bench proxied_request` prints nanoseconds; `perf/icount` runs it
-//! under callgrind and prints instructions.
+//! under callgrind and prints instructions. With `--access-log` every request is logged.
 
 use std::time::{Duration, Instant as Clock};
 
 use sluice_engine::Worker;
 use sluice_perf::client::{End, Outcome, Request, Workload};
-use sluice_perf::memory::{Memory, Setup};
+use sluice_perf::memory::{Memory, Setup, rules};
 use sluice_stack::sim::SimPort;
 use sluice_stack::time::Instant;
 use sluice_wire::http1::RequestKind;
@@ -65,6 +65,7 @@ fn run(memory: &mut Memory, requests: u64) -> Measured {
         wrong: 0,
     };
     let mut gateway = Duration::ZERO;
+    let log = memory.handoff.clone();
     let now = memory.net.now();
     memory.client.kick(&mut work, now);
     // Each turn answers many requests; far fewer turns than requests are ever needed.
@@ -73,6 +74,10 @@ fn run(memory: &mut Memory, requests: u64) -> Measured {
             let began = Clock::now();
             gateway_poll(worker, now);
             gateway += began.elapsed();
+            // What the access log's thread does, on a core of its own.
+            while let Some(record) = log.access_log().pop() {
+                log.access_log().give_back(record);
+            }
         });
         if work.left == 0 && memory.client.under_way() == 0 {
             break;
@@ -108,7 +113,13 @@ fn main() {
             connections,
             ..Setup::default()
         };
-        let mut memory = Memory::new(&setup).unwrap_or_else(|problems| panic!("{problems}"));
+        let mut text = rules(&setup);
+        if flag("--access-log") {
+            text.push_str("access_log: { file: access.json }\n");
+        }
+        let memory = Memory::with_rules(&setup, &text);
+        let mut memory = memory.unwrap_or_else(|problems| panic!("{problems}"));
+        memory.handoff.access_log().fill();
         run(&mut memory, connections as u64 * 4);
         let mut per_request: Vec<f64> = (0..rounds)
             .map(|_| {

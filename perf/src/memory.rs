@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_engine::{Handoff, Worker, WorkerSetup, WorkerStats};
+use sluice_engine::{Handoff, Inspection, Worker, WorkerSetup, WorkerStats};
 use sluice_policy::{Snapshot, compile, parse};
 use sluice_stack::sim::{Faults, Net, SimPort};
 use sluice_stack::time::Instant;
@@ -155,6 +155,7 @@ pub(crate) struct Parts {
     pub(crate) worker: Worker<SimPort>,
     pub(crate) stats: Arc<WorkerStats>,
     pub(crate) handoff: Arc<Handoff>,
+    pub(crate) inspection: Arc<Inspection>,
     /// The backend's stack, link 1. Nothing listens on it yet.
     pub(crate) backend: Stack<SimPort>,
 }
@@ -168,6 +169,7 @@ impl Parts {
         let target = snapshot.listeners[0].addresses[0];
         let handoff = Arc::new(Handoff::new(snapshot.clone()));
         let stats = Arc::new(WorkerStats::new(2));
+        let inspection = Arc::new(Inspection::default());
         let limits = Limits {
             flows: setup.flows,
             ..Limits::default()
@@ -181,6 +183,7 @@ impl Parts {
                 ports: ports.into_iter().map(|(_, io)| io).zip(setups).collect(),
                 limits,
                 secrets: Secrets::from_seed(setup.seed),
+                inspection: inspection.clone(),
             },
             handoff.clone(),
             stats.clone(),
@@ -216,6 +219,7 @@ impl Parts {
             worker,
             stats,
             handoff,
+            inspection,
         })
     }
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_engine::{Handoff, Worker, WorkerStats};
+use sluice_engine::{Handoff, Inspection, Worker, WorkerStats};
 use sluice_stack::Buffers;
 use sluice_stack::sim::{Net, SimPort};
 use sluice_stack::time::Instant;
@@ -29,6 +29,8 @@ pub struct Scripted {
     pub stats: Arc<WorkerStats>,
     /// How rules reach the gateway.
     pub handoff: Arc<Handoff>,
+    /// How the gateway is asked about its traffic.
+    pub inspection: Arc<Inspection>,
     /// The backend, which listens on both endpoints of [`crate::memory::rules`].
     pub backend: Host<SimPort>,
     /// Buffers of both hosts' connections.
@@ -58,6 +60,7 @@ impl Scripted {
             worker: parts.worker,
             stats: parts.stats,
             handoff: parts.handoff,
+            inspection: parts.inspection,
             backend,
             buffers,
             generation: 1,

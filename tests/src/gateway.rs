@@ -28,7 +28,8 @@ pub struct Gateway<'lab> {
 }
 
 impl<'lab> Gateway<'lab> {
-    pub(crate) fn start(lab: &'lab Lab, config: &str) -> Gateway<'lab> {
+    /// `launcher` are options of setpriv(1), who the gateway is and what it may, or a command in front of it.
+    pub(crate) fn start(lab: &'lab Lab, config: &str, launcher: &[&str]) -> Gateway<'lab> {
         let config = write_config(lab, config);
         let log = lab.directory().join("gateway.log");
         let log_file = File::create(&log).expect("cannot make the gateway's log");
@@ -36,7 +37,8 @@ impl<'lab> Gateway<'lab> {
             .args(["netns", "exec", &lab.namespace("gateway")])
             // Each of these becomes the next, so the process is the gateway; it dies with the test.
             .args(["setpriv", "--pdeathsig", "KILL"])
-            .arg(binary())
+            .args(launcher)
+            .arg(binary_for_all(lab))
             .args(["run", "--config", &config])
             .stdin(Stdio::null())
             .stdout(
@@ -70,10 +72,26 @@ impl<'lab> Gateway<'lab> {
         }
     }
 
+    /// Runs another command of the same binary where the gateway is, to its end. A `launcher` comes in
+    /// front of it, such as timeout(1) with its options.
+    pub fn sluice(&self, launcher: &[&str], arguments: &[&str]) -> Output {
+        let binary = binary();
+        let binary = binary.to_str().expect("the path of the binary is text");
+        self.lab
+            .at_gateway(&[launcher, &[binary], arguments].concat())
+    }
+
     /// Asks the admin interface for a path.
     pub fn admin(&self, path: &str) -> io::Result<Reply> {
+        self.ask_admin("GET", path)
+    }
+
+    /// Asks the admin interface with a method other than GET.
+    pub fn ask_admin(&self, method: &str, path: &str) -> io::Result<Reply> {
         let mut connection = self.lab.connect_in("gateway", "127.0.0.1:9901")?;
-        connection.send(format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n"))?;
+        connection.send(format!(
+            "{method} {path} HTTP/1.0\r\nHost: localhost\r\n\r\n"
+        ))?;
         connection.read_reply()
     }
 
@@ -89,6 +107,11 @@ impl<'lab> Gateway<'lab> {
     /// Sends SIGTERM and returns at once.
     pub fn terminate(&self) {
         kill_process(Pid::from_child(&self.process), Signal::TERM).expect("the gateway has ended");
+    }
+
+    /// Sends SIGUSR1: the access log is to be opened anew.
+    pub fn reopen_log(&self) {
+        kill_process(Pid::from_child(&self.process), Signal::USR1).expect("the gateway has ended");
     }
 
     /// Waits until a gateway that was told to stop has ended.
@@ -153,6 +176,15 @@ fn write_config(lab: &Lab, config: &str) -> String {
     path.into_os_string()
         .into_string()
         .expect("the lab's path is text")
+}
+
+/// A copy of the binary that any user can run, wherever it was built.
+fn binary_for_all(lab: &Lab) -> PathBuf {
+    let copy = lab.directory().join("sluice");
+    // A gateway of before may still run it, so it is replaced and not overwritten.
+    let _ = fs::remove_file(&copy);
+    fs::copy(binary(), &copy).expect("cannot copy the gateway's binary");
+    copy
 }
 
 /// `SLUICE_BIN`, or what cargo built last beside this test.

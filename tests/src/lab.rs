@@ -124,7 +124,12 @@ impl Lab {
 
     /// Starts the gateway with a configuration, and waits until it is ready.
     pub fn gateway(&self, config: &str) -> Gateway<'_> {
-        Gateway::start(self, config)
+        Gateway::start(self, config, &[])
+    }
+
+    /// Starts the gateway with options of setpriv(1), who it is and what it may, or behind a command.
+    pub fn gateway_behind(&self, config: &str, launcher: &[&str]) -> Gateway<'_> {
+        Gateway::start(self, config, launcher)
     }
 
     /// A socket belongs to the namespace it was made in, whoever uses it later; a thread of its

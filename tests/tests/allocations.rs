@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use sluice_perf::client::{End, Outcome, Request, Workload};
-use sluice_perf::memory::{Memory, Setup};
+use sluice_perf::memory::{Memory, Setup, rules};
 use sluice_stack::time::Instant;
 use sluice_wire::http1::RequestKind;
 
@@ -53,8 +53,34 @@ fn serve(memory: &mut Memory, path: &str, requests: u64) -> u64 {
         }
         memory.advance(Duration::from_millis(1));
     }
+    // What the access log's thread does, in another place.
+    while let Some(record) = memory.handoff.access_log().pop() {
+        memory.handoff.access_log().give_back(record);
+    }
     assert_eq!(same.answered, requests, "{:?}", memory.stats);
     allocations
+}
+
+#[test]
+fn no_allocation_per_request_that_is_logged() {
+    let setup = Setup {
+        connections: 16,
+        ..Setup::default()
+    };
+    let text = format!("{}\naccess_log: {{ file: a.json }}\n", rules(&setup));
+    let mut memory = Memory::with_rules(&setup, &text).expect("the rules compile");
+    memory.handoff.access_log().fill();
+    for _ in 0..20 {
+        serve(&mut memory, "/", 200);
+    }
+    serve(&mut memory, "/", 1_000);
+    assert_eq!(serve(&mut memory, "/", 1_000), 0);
+    assert_eq!(memory.handoff.access_log().dropped(), 0);
+    // Nobody takes them: the queue fills, and the next are dropped. At first there are records for
+    // the queue alone.
+    serve(&mut memory, "/", 10_000);
+    assert_eq!(serve(&mut memory, "/", 10_000), 0);
+    assert!(memory.handoff.access_log().dropped() >= 2 * (10_000 - 4_096));
 }
 
 #[test]

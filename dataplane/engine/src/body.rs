@@ -3,12 +3,12 @@
 use sluice_stack::io::PacketIo;
 use sluice_stack::{FlowId, Phase, Stack};
 use sluice_wire::http1::{
-    BodyDecoder, BodyError, BodyEvent, BodyFraming, MAX_CHUNK_LINE, MAX_TRAILERS,
-    write_chunk_header, write_last_chunk,
+    BodyDecoder, BodyError, BodyEvent, BodyFraming, HeaderEdit, MAX_CHUNK_LINE, MAX_TRAILERS,
+    write_chunk_header, write_last_chunk, write_trailers,
 };
 
 /// Room kept for a chunk's size line, or the end of a chunk or of the body.
-const FRAMING_ROOM: usize = 24;
+pub(crate) const FRAMING_ROOM: usize = 24;
 
 /// One body on its way.
 #[derive(Debug)]
@@ -21,6 +21,14 @@ pub(crate) struct BodyPump {
     chunked_out: bool,
     /// The end of the outgoing body is written.
     finished: bool,
+    /// Payload that may still come.
+    allowed: u64,
+    /// Trailers go on where chunks are sent.
+    trailers: bool,
+    /// Bytes taken from the source so far, framing included.
+    pub(crate) taken: u64,
+    /// Bytes given to the sink so far, framing included.
+    pub(crate) given: u64,
 }
 
 /// How far a body has come.
@@ -34,8 +42,24 @@ pub(crate) enum Pumped {
     Stuck,
 }
 
+/// Why a body can't go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PumpError {
+    /// It is malformed or ends early.
+    Body(BodyError),
+    /// It is larger than allowed. Nothing beyond the limit has gone on.
+    TooLarge,
+}
+
+impl From<BodyError> for PumpError {
+    fn from(error: BodyError) -> Self {
+        PumpError::Body(error)
+    }
+}
+
 impl BodyPump {
-    pub(crate) fn new(received: BodyFraming, sent: BodyFraming) -> Self {
+    /// A body of any size, its trailers left out unless `trailers`.
+    pub(crate) fn new(received: BodyFraming, sent: BodyFraming, trailers: bool) -> Self {
         let decoder = BodyDecoder::new(received);
         BodyPump {
             // A body that is not there needs no end.
@@ -43,7 +67,17 @@ impl BodyPump {
             decoder,
             chunked_in: received == BodyFraming::Chunked,
             chunked_out: sent == BodyFraming::Chunked,
+            allowed: u64::MAX,
+            trailers,
+            taken: 0,
+            given: 0,
         }
+    }
+
+    /// A body whose payload may have so many bytes.
+    pub(crate) fn limited(mut self, bytes: u64) -> Self {
+        self.allowed = bytes;
+        self
     }
 
     /// Whether all of it has been passed on.
@@ -51,17 +85,19 @@ impl BodyPump {
         self.finished
     }
 
-    /// Moves what can be moved now. `spare` is scratch space.
+    /// Moves what can be moved now. Of its trailers what `rules` say of the head does not go on.
+    /// `spare` is scratch space.
     pub(crate) fn pump<P: PacketIo>(
         &mut self,
         stack: &mut Stack<P>,
         from: FlowId,
         to: FlowId,
+        rules: &[HeaderEdit],
         spare: &mut Spare,
-    ) -> Result<Pumped, BodyError> {
+    ) -> Result<Pumped, PumpError> {
         let mut moved = false;
         while !self.finished {
-            if !self.step(stack, from, to, spare)? {
+            if !self.step(stack, from, to, rules, spare)? {
                 return Ok(if moved { Pumped::Moved } else { Pumped::Stuck });
             }
             moved = true;
@@ -75,12 +111,15 @@ impl BodyPump {
         stack: &mut Stack<P>,
         from: FlowId,
         to: FlowId,
+        rules: &[HeaderEdit],
         spare: &mut Spare,
-    ) -> Result<bool, BodyError> {
+    ) -> Result<bool, PumpError> {
         let room = stack.view(to).writable;
         if room == 0 || (self.chunked_out && room < FRAMING_ROOM) {
             return Ok(false);
         }
+        // The event that ends a body is taken back where there is no room yet for its trailers.
+        let before = self.decoder.clone();
         let input = stack.peek(from);
         let shown = input.len();
         let mut event = self.decoder.next(input)?;
@@ -95,7 +134,7 @@ impl BodyPump {
         match event {
             // A reset is not an end: what it cuts off was not all.
             BodyEvent::NeedMore if source.phase == Phase::Closed && !self.decoder.is_done() => {
-                return Err(BodyError::Truncated);
+                return Err(BodyError::Truncated.into());
             }
             BodyEvent::NeedMore if source.finished => {
                 self.decoder.on_eof()?;
@@ -103,22 +142,35 @@ impl BodyPump {
             }
             BodyEvent::NeedMore => return Ok(false),
             BodyEvent::ChunkStart { consumed, size } => {
-                stack.consume(from, consumed);
+                self.allowed = self.allowed.checked_sub(size).ok_or(PumpError::TooLarge)?;
+                self.take(stack, from, consumed);
                 if self.chunked_out {
                     spare.out.clear();
                     write_chunk_header(&mut spare.out, size);
-                    stack.write(to, &spare.out);
+                    self.give(stack, to, &spare.out);
                 }
             }
             BodyEvent::Data { len } => return Ok(self.data(stack, from, to, len, room, spare)),
             BodyEvent::ChunkEnd { consumed } => {
-                stack.consume(from, consumed);
+                self.take(stack, from, consumed);
                 if self.chunked_out {
-                    stack.write(to, b"\r\n");
+                    self.give(stack, to, b"\r\n");
                 }
             }
+            BodyEvent::Trailers { consumed, fields } if self.chunked_out && self.trailers => {
+                if room < consumed + FRAMING_ROOM {
+                    self.decoder = before;
+                    return Ok(false);
+                }
+                let whole = stack.front(from, consumed, &mut spare.linear);
+                spare.out.clear();
+                write_trailers(&mut spare.out, whole.get(fields).unwrap_or_default(), rules);
+                self.give(stack, to, &spare.out);
+                self.take(stack, from, consumed);
+                self.finished = true;
+            }
             BodyEvent::Trailers { consumed, .. } => {
-                stack.consume(from, consumed);
+                self.take(stack, from, consumed);
                 self.end(stack, to, spare);
             }
             BodyEvent::Done => self.end(stack, to, spare),
@@ -147,12 +199,14 @@ impl BodyPump {
         if wrap {
             spare.out.clear();
             write_chunk_header(&mut spare.out, len as u64);
-            stack.write(to, &spare.out);
+            self.give(stack, to, &spare.out);
         }
         let moved = stack.splice(from, to, len);
         self.decoder.take_data(moved);
+        self.taken += moved as u64;
+        self.given += moved as u64;
         if wrap {
-            stack.write(to, b"\r\n");
+            self.give(stack, to, b"\r\n");
         }
         if self.decoder.is_done() {
             self.end(stack, to, spare);
@@ -160,11 +214,20 @@ impl BodyPump {
         moved > 0
     }
 
+    fn take<P: PacketIo>(&mut self, stack: &mut Stack<P>, from: FlowId, len: usize) {
+        stack.consume(from, len);
+        self.taken += len as u64;
+    }
+
+    fn give<P: PacketIo>(&mut self, stack: &mut Stack<P>, to: FlowId, bytes: &[u8]) {
+        self.given += stack.write(to, bytes) as u64;
+    }
+
     fn end<P: PacketIo>(&mut self, stack: &mut Stack<P>, to: FlowId, spare: &mut Spare) {
         if self.chunked_out {
             spare.out.clear();
             write_last_chunk(&mut spare.out);
-            stack.write(to, &spare.out);
+            self.give(stack, to, &spare.out);
         }
         self.finished = true;
     }

@@ -5,22 +5,22 @@ use sluice_policy::{Route, RouteId, Service, ServiceId};
 use sluice_stack::Phase;
 use sluice_stack::io::PacketIo;
 use sluice_stack::time::Instant;
-use sluice_wire::http1::{
-    BodyError, BodyFraming, ClientSide, FieldEdits, MethodKind, Request, RequestKind, Version,
-    parse_response, write_response_head,
-};
+use sluice_wire::http1::{BodyFraming, MethodKind, Request, RequestKind, Version};
 
-use crate::body::{BodyPump, Pumped};
-use crate::downstream::{Step, no_body};
+use crate::answer::Response;
+use crate::body::{BodyPump, FRAMING_ROOM, PumpError, Pumped};
+use crate::downstream::{ReplyForm, Step, no_body};
+use crate::ended::Notes;
+use crate::forwarding::{Provenance, protocol};
 use crate::generations::Generations;
 use crate::reply::LocalReply;
 use crate::stats::{EngineEvent, RequestFate};
+use crate::tunnel::Tunnel;
+use crate::waits::Upload;
 use crate::worker::Worker;
 
 /// Endpoints tried for one request.
 pub(crate) const MAX_CONNECTS: u32 = 3;
-/// Interim responses (1xx) passed on per turn; more wait for the next.
-const INTERIM_PER_TURN: usize = 8;
 
 /// A request under way.
 pub(crate) struct Exchange {
@@ -28,36 +28,36 @@ pub(crate) struct Exchange {
     pub(crate) up: Option<u32>,
     /// The rules it began under.
     pub(crate) generation: usize,
-    route: RouteId,
+    pub(crate) route: RouteId,
     pub(crate) service: ServiceId,
-    kind: RequestKind,
-    version: Version,
+    pub(crate) kind: RequestKind,
+    pub(crate) version: Version,
     /// The client would keep its connection.
-    keep_alive: bool,
+    pub(crate) keep_alive: bool,
     /// Bytes of the request's head at the front of the client's receive buffer. A request without
     /// a body leaves it there until the answer begins, so that it can be sent again.
-    head_len: usize,
-    bodiless: bool,
+    pub(crate) head_len: usize,
+    pub(crate) bodiless: bool,
     /// The method may be repeated without harm (RFC 9110 9.2.2).
-    idempotent: bool,
+    pub(crate) idempotent: bool,
     /// Its head has gone to `up`.
     pub(crate) sent: bool,
     pub(crate) connects: u32,
-    retried: bool,
-    request: BodyPump,
-    response: Option<Response>,
+    pub(crate) retried: bool,
+    pub(crate) request: BodyPump,
+    pub(crate) response: Option<Response>,
+    /// Whose it is, and the names it goes under.
+    pub(crate) provenance: Option<Provenance>,
+    /// The client understands trailers.
+    pub(crate) trailers: bool,
+    /// The service was asked to change to another protocol.
+    pub(crate) upgrade: bool,
+    /// After it has done so.
+    pub(crate) tunnel: Option<Tunnel>,
     /// When something last moved, or was last begun.
     pub(crate) progress: Instant,
-}
-
-struct Response {
-    body: BodyPump,
-    status: u16,
-    /// The client takes the end of the connection for the end of the body.
-    ends_by_close: bool,
-    /// Both sides of the answer allow their connection to be used again.
-    client_keep_alive: bool,
-    upstream_keep_alive: bool,
+    pub(crate) upload: Upload,
+    pub(crate) notes: Notes,
 }
 
 /// How an exchange begins.
@@ -82,7 +82,13 @@ impl Begun {
 
 impl Exchange {
     /// The exchange of a request that is to be forwarded; it has no connection yet.
-    pub(crate) fn new(down: u32, route: &Route, request: &Request<'_>, now: Instant) -> Self {
+    pub(crate) fn new(
+        down: u32,
+        route: &Route,
+        request: &Request<'_>,
+        notes: Notes,
+        now: Instant,
+    ) -> Self {
         Exchange {
             down,
             up: None,
@@ -109,9 +115,56 @@ impl Exchange {
             sent: false,
             connects: 0,
             retried: false,
-            request: BodyPump::new(request.framing, request.framing),
+            request: BodyPump::new(request.framing, request.framing, true),
             response: None,
+            provenance: None,
+            trailers: request.te_trailers,
+            upgrade: false,
+            tunnel: None,
             progress: now,
+            upload: Upload::new(now),
+            notes,
+        }
+    }
+
+    /// Adds what the rules make of it: its body has at most `most` bytes, its connection is `spent`
+    /// when it is over, and its service may be asked for another protocol.
+    pub(crate) fn promise(
+        &mut self,
+        request: &Request<'_>,
+        service: &Service,
+        most: u64,
+        spent: bool,
+        provenance: Provenance,
+    ) {
+        if request.framing == BodyFraming::Chunked {
+            self.request = BodyPump::new(request.framing, request.framing, true).limited(most);
+        }
+        self.keep_alive &= !spent;
+        self.upgrade = self.bodiless && protocol(request, service).is_some();
+        self.provenance = Some(provenance);
+    }
+
+    /// Notes what has moved through a tunnel, from the client and from the service.
+    pub(crate) fn note_tunnelled(&mut self, sent: usize, received: usize) {
+        self.notes.bytes_in += sent as u64;
+        self.notes.upstream_bytes_out += sent as u64;
+        self.notes.upstream_bytes_in += received as u64;
+        self.notes.bytes_out += received as u64;
+    }
+
+    /// Status of the answer that has begun; 0 for none.
+    pub(crate) fn status(&self) -> u16 {
+        self.response.as_ref().map_or(0, |response| response.status)
+    }
+
+    /// Adds what has moved of both bodies to the notes; to be called once, at the end.
+    pub(crate) fn note_bodies(&mut self) {
+        self.notes.bytes_in += self.request.taken;
+        self.notes.upstream_bytes_out += self.request.given;
+        if let Some(response) = &self.response {
+            self.notes.upstream_bytes_in += response.body.taken;
+            self.notes.bytes_out += response.body.given;
         }
     }
 
@@ -136,6 +189,7 @@ impl<P: PacketIo> Worker<P> {
     #[inline]
     pub(crate) fn begin(&mut self, mut exchange: Exchange, now: Instant) -> Begun {
         exchange.generation = self.generations.begin();
+        exchange.notes.taken = Some((exchange.generation, exchange.route, exchange.service));
         let down = exchange.down;
         let number = self.exchanges.insert(exchange) as u32;
         if let Some(down) = self.downs.get_mut(down as usize) {
@@ -146,7 +200,7 @@ impl<P: PacketIo> Worker<P> {
 
     /// Goes on with an exchange as far as both connections allow.
     pub(crate) fn drive_exchange(&mut self, number: u32, now: Instant) -> Step {
-        let Some(exchange) = self.exchanges.get(number as usize) else {
+        let Some(exchange) = self.exchanges.get_mut(number as usize) else {
             return Step::Over;
         };
         let Some(upstream) = exchange.up.and_then(|up| self.ups.get(up as usize)) else {
@@ -157,7 +211,12 @@ impl<P: PacketIo> Worker<P> {
                 Phase::Connecting => Step::Wait,
                 Phase::Closed => self.connect_failed(number, LocalReply::CONNECT_FAILED, now),
                 Phase::Open => {
-                    if self.encode_again(exchange.down, number) {
+                    exchange.notes.connected = now;
+                    if let Some(pool) = self.pools.get_mut(upstream.pool) {
+                        pool.clear();
+                    }
+                    let down = exchange.down;
+                    if self.encode_again(down, number) {
                         self.send_encoded(number, now)
                     } else {
                         self.fail(number, LocalReply::CLOSED_EARLY, now)
@@ -179,6 +238,10 @@ impl<P: PacketIo> Worker<P> {
         };
         exchange.sent = true;
         exchange.progress = now;
+        exchange.notes.upstream_bytes_out += self.spare.out.len() as u64;
+        if let Some(pool) = self.pools.get(upstream.pool) {
+            pool.stats.sent();
+        }
         let written = self.stack.write(upstream.flow, &self.spare.out);
         if let Some(rest) = self.spare.out.get(written..)
             && !rest.is_empty()
@@ -186,8 +249,10 @@ impl<P: PacketIo> Worker<P> {
             upstream.backlog.extend_from_slice(rest);
         }
         if exchange.bodiless {
+            exchange.notes.sent = now;
             return Step::Wait;
         }
+        exchange.upload = Upload::new(now);
         if let Some(down) = self.downs.get(exchange.down as usize) {
             self.stack.consume(down.flow, exchange.head_len);
             exchange.head_len = 0;
@@ -206,6 +271,13 @@ impl<P: PacketIo> Worker<P> {
         if !answered && let Some(step) = self.response_head(number, now) {
             return step;
         }
+        let tunnelled = self
+            .exchanges
+            .get(number as usize)
+            .is_some_and(|e| e.tunnel.is_some());
+        if tunnelled {
+            return self.forward_tunnel(number, now);
+        }
         self.forward_response(number, now)
     }
 
@@ -222,161 +294,43 @@ impl<P: PacketIo> Worker<P> {
             return None;
         }
         let (from, to) = (down.flow, upstream.flow);
-        match exchange
-            .request
-            .pump(&mut self.stack, from, to, &mut self.spare)
-        {
-            Ok(Pumped::Stuck) => None,
-            Ok(Pumped::Moved | Pumped::Done) => {
-                exchange.progress = now;
+        let generation = self.generations.get(exchange.generation);
+        let rules = generation.and_then(|rules| rules.snapshot.routes.get(exchange.route.0));
+        let edits = rules.map_or(&[][..], |route| &route.request_headers);
+        let pump = &mut exchange.request;
+        match pump.pump(&mut self.stack, from, to, edits, &mut self.spare) {
+            Ok(pumped) => {
+                if pumped != Pumped::Stuck {
+                    exchange.progress = now;
+                }
+                if pumped == Pumped::Done {
+                    exchange.notes.sent = now;
+                }
+                let own = generation.and_then(|rules| rules.listener_rules(down.listener));
+                let blocked = self.stack.view(to).writable < FRAMING_ROOM;
+                let least = own.map_or(1, |listener| listener.body_least);
+                exchange
+                    .upload
+                    .note(exchange.request.taken, least, blocked, now);
                 None
             }
-            Err(_) => Some(self.bad_request_body(number, now)),
-        }
-    }
-
-    /// Reads the answer's head; `Some` when the answer has not begun or can't.
-    fn response_head(&mut self, number: u32, now: Instant) -> Option<Step> {
-        for _ in 0..INTERIM_PER_TURN {
-            let exchange = self.exchanges.get_mut(number as usize)?;
-            let upstream = self.ups.get(exchange.up? as usize)?;
-            let flow = upstream.flow;
-            let view = self.stack.view(flow);
-            if view.readable == 0 {
-                return Some(if view.finished {
-                    self.closed_early(number, now)
-                } else {
-                    Step::Wait
-                });
+            Err(PumpError::TooLarge) => {
+                let reply = LocalReply::BODY_TOO_LARGE;
+                Some(self.refuse_body(number, reply, RequestFate::BodyTooLarge, now))
             }
-            let buffer = self
-                .stack
-                .front(flow, self.limits.head, &mut self.spare.linear);
-            let parsed = parse_response(buffer, exchange.kind, &self.limits, &mut self.index);
-            let response = match parsed {
-                Ok(Some(response)) if response.status != 101 => response,
-                Ok(None) if view.finished => return Some(self.closed_early(number, now)),
-                Ok(None) => return Some(Step::Wait),
-                Ok(Some(_)) | Err(_) => {
-                    return Some(self.fail(number, LocalReply::BAD_RESPONSE, now));
-                }
-            };
-            exchange.progress = now;
-            let interim = response.is_interim();
-            let keep_alive =
-                exchange.keep_alive && exchange.request.is_done() && !self.draining && !interim;
-            let rules = exchange
-                .route(&self.generations)
-                .map(|route| &route.response_headers[..]);
-            let edits = FieldEdits {
-                rules: rules.unwrap_or_default(),
-                ..FieldEdits::default()
-            };
-            let client = ClientSide {
-                version: exchange.version,
-                keep_alive,
-            };
-            self.spare.out.clear();
-            let head_len = response.head_len;
-            if interim {
-                // RFC 9110 15.2: never to an HTTP/1.0 client.
-                if exchange.version == Version::Http11 {
-                    write_response_head(&mut self.spare.out, &response, client, &edits);
-                }
-            } else {
-                let sent = write_response_head(&mut self.spare.out, &response, client, &edits);
-                exchange.response = Some(Response {
-                    body: BodyPump::new(response.framing, sent.framing),
-                    status: response.status,
-                    ends_by_close: sent.framing == BodyFraming::UntilClose,
-                    client_keep_alive: sent.keep_alive,
-                    upstream_keep_alive: response.keep_alive,
-                });
-            }
-            let down = exchange.down;
-            let answered = std::mem::take(&mut exchange.head_len);
-            self.stack.consume(flow, head_len);
-            if answered > 0
-                && let Some(down) = self.downs.get(down as usize)
-            {
-                self.stack.consume(down.flow, answered);
-            }
-            self.send_to_client(down);
-            if !interim {
-                return None;
+            Err(PumpError::Body(_)) => {
+                let reply = LocalReply::BAD_BODY;
+                Some(self.refuse_body(number, reply, RequestFate::BadRequestBody, now))
             }
         }
-        if let Some(up) = self.exchanges.get(number as usize).and_then(|e| e.up)
-            && let Some(upstream) = self.ups.get(up as usize)
-        {
-            self.stack.wake(upstream.flow);
-        }
-        Some(Step::Wait)
-    }
-
-    /// Moves the answer's body, and ends the exchange when all of it is on its way.
-    fn forward_response(&mut self, number: u32, now: Instant) -> Step {
-        let Some(exchange) = self.exchanges.get_mut(number as usize) else {
-            return Step::Over;
-        };
-        let (Some(upstream), Some(down)) = (
-            exchange.up.and_then(|up| self.ups.get(up as usize)),
-            self.downs.get(exchange.down as usize),
-        ) else {
-            return Step::Wait;
-        };
-        let Some(response) = &mut exchange.response else {
-            return Step::Wait;
-        };
-        if down.has_backlog() {
-            return Step::Wait;
-        }
-        let (from, to) = (upstream.flow, down.flow);
-        match response
-            .body
-            .pump(&mut self.stack, from, to, &mut self.spare)
-        {
-            Ok(Pumped::Done) => self.answered(number, now),
-            Ok(Pumped::Moved) => {
-                exchange.progress = now;
-                Step::Wait
-            }
-            Ok(Pumped::Stuck) => Step::Wait,
-            Err(BodyError::Truncated) => self.cut_off(number, RequestFate::Truncated, now),
-            Err(_) => self.cut_off(number, RequestFate::BadResponse, now),
-        }
-    }
-
-    /// The whole answer is in the client's send queue.
-    fn answered(&mut self, number: u32, now: Instant) -> Step {
-        let Some(exchange) = self.exchanges.try_remove(number as usize) else {
-            return Step::Over;
-        };
-        self.generations.end(exchange.generation, &self.handoff);
-        let complete = exchange.request.is_done();
-        let mut keep = complete;
-        self.stats.requests.count(RequestFate::Answered);
-        if let Some(response) = exchange.response {
-            self.stats.statuses.count(response.status);
-            keep &= response.client_keep_alive;
-            if let Some(up) = exchange.up {
-                self.release_upstream(up, complete && response.upstream_keep_alive, now);
-            }
-        }
-        self.exchange_over(exchange.down, now);
-        if keep {
-            return Step::Again;
-        }
-        self.close_downstream(exchange.down, now);
-        Step::Over
     }
 
     /// Ends an exchange whose answer has not begun with an answer of our own.
     pub(crate) fn fail(&mut self, number: u32, reply: LocalReply, now: Instant) -> Step {
-        let Some(exchange) = self.exchanges.try_remove(number as usize) else {
+        let Some(mut exchange) = self.exchanges.try_remove(number as usize) else {
             return Step::Over;
         };
-        self.generations.end(exchange.generation, &self.handoff);
+        exchange.note_bodies();
         if let Some(up) = exchange.up {
             self.close_upstream(up, true, now);
         }
@@ -385,15 +339,25 @@ impl<P: PacketIo> Worker<P> {
         if let Some(down) = self.downs.get(number as usize) {
             self.stack.consume(down.flow, exchange.head_len);
         }
+        let leaving = self
+            .downs
+            .get(number as usize)
+            .is_none_or(|down| self.is_leaving(down.listener));
         // Behind a body that was not read the next request can't be found.
-        let keep = exchange.keep_alive && exchange.request.is_done() && !self.draining;
-        let head_only = exchange.kind == RequestKind::Head;
-        self.reply(number, reply, head_only, keep, exchange.version, now)
+        let keep = exchange.keep_alive && exchange.request.is_done() && !leaving;
+        let form = ReplyForm {
+            head_only: exchange.kind == RequestKind::Head,
+            keep,
+            version: exchange.version,
+        };
+        let step = self.reply(number, reply, form, exchange.notes, now);
+        self.generations.end(exchange.generation, &self.handoff);
+        step
     }
 
     /// The endpoint closed before its answer began: the request is sent again if its connection had
     /// merely died in the pool and it can do no harm, else the client is told.
-    fn closed_early(&mut self, number: u32, now: Instant) -> Step {
+    pub(crate) fn closed_early(&mut self, number: u32, now: Instant) -> Step {
         let Some(exchange) = self.exchanges.get_mut(number as usize) else {
             return Step::Over;
         };
@@ -421,21 +385,29 @@ impl<P: PacketIo> Worker<P> {
         }
     }
 
-    fn bad_request_body(&mut self, number: u32, now: Instant) -> Step {
+    /// Ends an exchange because of its request's body: with `reply`, or by cutting off the answer
+    /// that has begun.
+    pub(crate) fn refuse_body(
+        &mut self,
+        number: u32,
+        reply: LocalReply,
+        fate: RequestFate,
+        now: Instant,
+    ) -> Step {
         let answered = self
             .exchanges
             .get(number as usize)
             .is_some_and(|e| e.response.is_some());
         if answered {
-            return self.cut_off(number, RequestFate::BadRequestBody, now);
+            return self.cut_off(number, fate, now);
         }
-        self.fail(number, LocalReply::BAD_BODY, now)
+        self.fail(number, reply, now)
     }
 
     /// Ends an exchange whose answer has begun and can't be completed. The client must not take what
     /// it got for the whole: a close tells it, since the announced end is missing, and reaches it
     /// whatever gets lost; where the close would be the end, only a reset does.
-    fn cut_off(&mut self, number: u32, fate: RequestFate, now: Instant) -> Step {
+    pub(crate) fn cut_off(&mut self, number: u32, fate: RequestFate, now: Instant) -> Step {
         let Some(exchange) = self.exchanges.get(number as usize) else {
             return Step::Over;
         };
@@ -444,7 +416,7 @@ impl<P: PacketIo> Worker<P> {
             .response
             .as_ref()
             .is_none_or(|response| response.ends_by_close)
-            || fate == RequestFate::Stalled
+            || matches!(fate, RequestFate::Stalled | RequestFate::ClientStalled)
         {
             self.abort_downstream(down, fate, now);
         } else {
@@ -457,47 +429,15 @@ impl<P: PacketIo> Worker<P> {
 
     /// Forgets an exchange whose client is gone.
     pub(crate) fn drop_exchange(&mut self, number: u32, fate: RequestFate, now: Instant) {
-        let Some(exchange) = self.exchanges.try_remove(number as usize) else {
+        let Some(mut exchange) = self.exchanges.try_remove(number as usize) else {
             return;
         };
+        exchange.note_bodies();
+        let status = exchange.status();
+        self.request_ended(exchange.notes, fate, status, now);
         self.generations.end(exchange.generation, &self.handoff);
-        self.stats.requests.count(fate);
-        self.stats
-            .statuses
-            .count(exchange.response.map_or(0, |response| response.status));
         if let Some(up) = exchange.up {
             self.close_upstream(up, true, now);
-        }
-    }
-
-    /// When an exchange has waited long enough for what it waits for.
-    pub(crate) fn exchange_deadline(&self, number: u32, now: Instant) -> Instant {
-        let Some(exchange) = self.exchanges.get(number as usize) else {
-            return now;
-        };
-        let service = exchange.service(&self.generations);
-        let route = exchange.route(&self.generations);
-        let wait = match (service, route) {
-            (Some(service), _) if !exchange.sent => service.connect_timeout,
-            (_, Some(route)) if exchange.request.is_done() && exchange.response.is_none() => {
-                route.response_timeout
-            }
-            _ => self.idle_timeout(exchange.down),
-        };
-        exchange.progress + wait
-    }
-
-    /// An exchange has waited too long.
-    pub(crate) fn exchange_timeout(&mut self, number: u32, now: Instant) {
-        let Some(exchange) = self.exchanges.get(number as usize) else {
-            return;
-        };
-        if !exchange.sent {
-            self.connect_failed(number, LocalReply::CONNECT_TIMEOUT, now);
-        } else if exchange.response.is_some() || !exchange.request.is_done() {
-            self.cut_off(number, RequestFate::Stalled, now);
-        } else {
-            self.fail(number, LocalReply::RESPONSE_TIMEOUT, now);
         }
     }
 }

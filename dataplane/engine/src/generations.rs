@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use slab::Slab;
-use sluice_policy::{ListenerId, ServiceId, Snapshot};
+use sluice_policy::{Listener, ListenerId, RouteId, ServiceId, Snapshot};
 
 use crate::handoff::Handoff;
 use crate::pool::Pools;
+use crate::traffic::{Histogram, RouteKey, Traffic};
 
 /// Older rules still in use; new ones wait when there are so many.
 const MAX_LIVE: usize = 64;
@@ -20,6 +21,9 @@ pub(crate) struct Generation {
     listeners: Vec<Option<ListenerId>>,
     /// Pool of each endpoint, by service.
     pools: Vec<Box<[u32]>>,
+    /// Times by route and by service.
+    routes: Vec<Arc<Histogram>>,
+    services: Vec<Arc<Histogram>>,
     uses: u32,
 }
 
@@ -29,9 +33,38 @@ impl Generation {
         self.listeners.get(number as usize).copied().flatten()
     }
 
+    /// What this generation says of a listener; `None` if it is no longer among them.
+    pub(crate) fn listener_rules(&self, number: u32) -> Option<&Listener> {
+        self.snapshot.listeners.get(self.listener(number)?.0)
+    }
+
+    /// The times of a route's requests.
+    #[inline]
+    pub(crate) fn route_series(&self, route: RouteId) -> Option<&Histogram> {
+        self.routes.get(route.0).map(|series| &**series)
+    }
+
+    /// The times of a service's answers.
+    #[inline]
+    pub(crate) fn service_series(&self, service: ServiceId) -> Option<&Histogram> {
+        self.services.get(service.0).map(|series| &**series)
+    }
+
     /// The pool of a service's endpoint.
     pub(crate) fn pool(&self, service: ServiceId, endpoint: usize) -> Option<u32> {
         self.pools.get(service.0)?.get(endpoint).copied()
+    }
+
+    /// Whether a pool belongs to an endpoint of this service.
+    pub(crate) fn serves(&self, service: ServiceId, pool: u32) -> bool {
+        self.pools
+            .get(service.0)
+            .is_some_and(|of| of.contains(&pool))
+    }
+
+    /// Whether a pool belongs to an endpoint of these rules.
+    pub(crate) fn uses_pool(&self, pool: u32) -> bool {
+        self.pools.iter().any(|of| of.contains(&pool))
     }
 }
 
@@ -40,14 +73,16 @@ pub(crate) struct Generations {
     current: usize,
     /// The worker's numbers of listeners, by name; they outlive rules so that connections do.
     listener_numbers: HashMap<Arc<str>, u32>,
+    traffic: Arc<Traffic>,
 }
 
 impl Generations {
-    pub(crate) fn new(snapshot: Arc<Snapshot>, pools: &mut Pools) -> Self {
+    pub(crate) fn new(snapshot: Arc<Snapshot>, pools: &mut Pools, traffic: Arc<Traffic>) -> Self {
         let mut generations = Generations {
             live: Slab::with_capacity(MAX_LIVE),
             current: 0,
             listener_numbers: HashMap::new(),
+            traffic,
         };
         let first = generations.number(snapshot, pools);
         generations.current = generations.live.insert(first);
@@ -70,30 +105,40 @@ impl Generations {
         let pools = snapshot
             .services
             .iter()
-            .map(|service| pools.of_service(service))
+            .map(|service| pools.of_service(service, &self.traffic))
             .collect();
+        let (routes, services) = self.series(&snapshot);
         Generation {
             snapshot,
             listeners,
             pools,
+            routes,
+            services,
             uses: 0,
         }
     }
 
-    /// Goes over to new rules; false when too many older ones are in use.
-    pub(crate) fn adopt(
-        &mut self,
-        snapshot: Arc<Snapshot>,
-        pools: &mut Pools,
-        handoff: &Handoff,
-    ) -> bool {
-        if self.live.len() >= MAX_LIVE {
-            return false;
-        }
+    fn series(&self, snapshot: &Snapshot) -> (Vec<Arc<Histogram>>, Vec<Arc<Histogram>>) {
+        let routes = snapshot.routes.iter().filter_map(|route| {
+            let service = snapshot.service(route.service)?.name.clone();
+            let route = route.name.clone();
+            Some(self.traffic.routes.of(&RouteKey { route, service }))
+        });
+        let services = snapshot.services.iter();
+        let services = services.map(|service| self.traffic.services.of(&service.name));
+        (routes.collect(), services.collect())
+    }
+
+    /// Whether so many older rules are in use that new ones have to wait.
+    pub(crate) fn is_full(&self) -> bool {
+        self.live.len() >= MAX_LIVE
+    }
+
+    /// Goes over to new rules; not to be called when full.
+    pub(crate) fn adopt(&mut self, snapshot: Arc<Snapshot>, pools: &mut Pools, handoff: &Handoff) {
         let next = self.number(snapshot, pools);
         let old = std::mem::replace(&mut self.current, self.live.insert(next));
         self.drop_unused(old, handoff);
-        true
     }
 
     pub(crate) fn current(&self) -> &Generation {
@@ -136,10 +181,15 @@ impl Generations {
         }
     }
 
+    /// The name of a listener, one of older rules included.
+    pub(crate) fn listener_name(&self, number: u32) -> Option<Arc<str>> {
+        let mut listeners = self.listener_numbers.iter();
+        let (name, _) = listeners.find(|(_, found)| **found == number)?;
+        Some(name.clone())
+    }
+
     /// Whether a pool belongs to an endpoint of any live rules.
     pub(crate) fn uses_pool(&self, pool: u32) -> bool {
-        self.live
-            .iter()
-            .any(|(_, g)| g.pools.iter().any(|of| of.contains(&pool)))
+        self.live.iter().any(|(_, g)| g.uses_pool(pool))
     }
 }

@@ -6,6 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam::queue::ArrayQueue;
 use sluice_policy::Snapshot;
+use sluice_policy::rules::ACCESS_LOG_BUFFER;
+
+use crate::access::AccessLog;
 
 /// Snapshots on their way back; a worker keeps what does not fit and tries again.
 const RETIRED: usize = 64;
@@ -16,12 +19,15 @@ pub struct Handoff {
     generation: AtomicU64,
     offered: Mutex<Arc<Snapshot>>,
     retired: ArrayQueue<Arc<Snapshot>>,
+    access_log: AccessLog,
 }
 
 impl Handoff {
     /// With the first rules.
     pub fn new(snapshot: Arc<Snapshot>) -> Self {
+        let log = snapshot.access_log.as_ref();
         Handoff {
+            access_log: AccessLog::new(log.map_or(ACCESS_LOG_BUFFER as usize, |log| log.buffer)),
             generation: AtomicU64::new(snapshot.generation),
             offered: Mutex::new(snapshot),
             retired: ArrayQueue::new(RETIRED),
@@ -50,6 +56,12 @@ impl Handoff {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// The way of records to the access log, which is there whether one is written or not.
+    #[inline]
+    pub fn access_log(&self) -> &AccessLog {
+        &self.access_log
     }
 
     /// Gives back a snapshot that a worker no longer uses; `Err` when too many wait to be freed.

@@ -10,6 +10,8 @@ use sluice_policy::Service;
 use sluice_stack::FlowId;
 use sluice_stack::time::Instant;
 
+use crate::traffic::{EndpointKey, EndpointStats, Traffic};
+
 /// A connection to an endpoint.
 pub(crate) struct Upstream {
     pub(crate) flow: FlowId,
@@ -18,6 +20,8 @@ pub(crate) struct Upstream {
     pub(crate) exchange: Option<u32>,
     /// It has served an exchange before: its peer may have closed it meanwhile.
     pub(crate) reused: bool,
+    /// The client's connection that it waits for, where it belongs to one.
+    pub(crate) kept_by: Option<u32>,
     pub(crate) idle_since: Instant,
     /// The end of a request head that did not fit into the send queue.
     pub(crate) backlog: Vec<u8>,
@@ -32,20 +36,64 @@ pub(crate) struct Pool {
     pub(crate) max_idle: u32,
     pub(crate) idle_timeout: Duration,
     service: u32,
-    key: Key,
+    key: EndpointKey,
     /// Waiting connections, the one used last on top: the others can age out.
     pub(crate) idle: Vec<u32>,
     connections: u32,
+    /// The last connection to it could not be opened; until then it is passed over.
+    suspect_until: Option<Instant>,
+    /// What others see of it.
+    pub(crate) stats: Arc<EndpointStats>,
 }
 
-type Key = (Arc<str>, SocketAddr, usize);
+/// How long an endpoint that accepted no connection is passed over while there are others.
+const PASSED_OVER: Duration = Duration::from_secs(5);
+
+impl Pool {
+    /// Whether a request may go there. A suspect gets a single one each time its time is up.
+    #[inline]
+    pub(crate) fn is_eligible(&mut self, now: Instant) -> bool {
+        match self.suspect_until {
+            None => true,
+            Some(until) if now < until => false,
+            Some(_) => {
+                self.suspect_until = Some(now + PASSED_OVER);
+                true
+            }
+        }
+    }
+
+    /// A connection to it could not be opened; true if it was not suspected before.
+    pub(crate) fn suspect(&mut self, now: Instant) -> bool {
+        self.suspect_until.replace(now + PASSED_OVER).is_none()
+    }
+
+    /// A connection to it was opened.
+    pub(crate) fn clear(&mut self) {
+        self.suspect_until = None;
+    }
+
+    /// The waiting connection that was used last.
+    #[inline]
+    pub(crate) fn take(&mut self) -> Option<u32> {
+        let waiting = self.idle.pop();
+        self.publish_idle();
+        waiting
+    }
+
+    /// To be called after every change of `idle`.
+    #[inline]
+    pub(crate) fn publish_idle(&self) {
+        self.stats.idle.set(self.idle.len() as u64);
+    }
+}
 
 /// All endpoints of all services of the live rules. A service or endpoint that is in several
 /// generations of rules has one number in all of them.
 #[derive(Default)]
 pub(crate) struct Pools {
     pools: Slab<Pool>,
-    by_key: HashMap<Key, u32>,
+    by_key: HashMap<EndpointKey, u32>,
     /// Connections by service, all endpoints together.
     services: Vec<u32>,
     service_numbers: HashMap<Arc<str>, u32>,
@@ -53,7 +101,7 @@ pub(crate) struct Pools {
 
 impl Pools {
     /// The pools of a service's endpoints, made where they are new.
-    pub(crate) fn of_service(&mut self, service: &Service) -> Box<[u32]> {
+    pub(crate) fn of_service(&mut self, service: &Service, traffic: &Traffic) -> Box<[u32]> {
         let next = self.services.len() as u32;
         let number = *self
             .service_numbers
@@ -63,7 +111,11 @@ impl Pools {
             self.services.push(0);
         }
         let pools = service.endpoints.iter().map(|endpoint| {
-            let key = (service.name.clone(), endpoint.address, endpoint.port);
+            let key = EndpointKey {
+                service: service.name.clone(),
+                address: endpoint.address,
+                port: endpoint.port,
+            };
             let pool = *self.by_key.entry(key.clone()).or_insert_with(|| {
                 self.pools.insert(Pool {
                     address: endpoint.address,
@@ -71,9 +123,11 @@ impl Pools {
                     max_idle: 0,
                     idle_timeout: Duration::ZERO,
                     service: number,
+                    stats: traffic.endpoints.of(&key),
                     key,
                     idle: Vec::new(),
                     connections: 0,
+                    suspect_until: None,
                 }) as u32
             });
             if let Some(pool) = self.pools.get_mut(pool as usize) {
@@ -94,11 +148,27 @@ impl Pools {
         self.pools.get(pool as usize)
     }
 
+    /// The name of the service that the pool belongs to.
+    pub(crate) fn service_name(&self, pool: u32) -> Option<Arc<str>> {
+        self.get(pool).map(|pool| pool.key.service.clone())
+    }
+
     /// Connections of the service that the pool belongs to.
     pub(crate) fn service_connections(&self, pool: u32) -> u32 {
         self.get(pool).map_or(0, |p| {
             self.services.get(p.service as usize).copied().unwrap_or(0)
         })
+    }
+
+    /// A connection that waits at any endpoint of the service that the pool belongs to, and has done
+    /// so for longest there.
+    #[cold]
+    pub(crate) fn waiting_of_same_service(&self, pool: u32) -> Option<u32> {
+        let service = self.get(pool)?.service;
+        self.pools
+            .iter()
+            .filter(|(_, pool)| pool.service == service)
+            .find_map(|(_, pool)| pool.idle.first().copied())
     }
 
     pub(crate) fn opened(&mut self, pool: u32) {
@@ -110,6 +180,7 @@ impl Pools {
         self.add(pool, -1);
         if let Some(pool) = self.get_mut(pool) {
             pool.idle.retain(|&waiting| waiting != upstream);
+            pool.publish_idle();
         }
     }
 
@@ -118,27 +189,35 @@ impl Pools {
             return;
         };
         pool.connections = pool.connections.saturating_add_signed(change);
+        pool.stats.connections.set(u64::from(pool.connections));
         if let Some(connections) = self.services.get_mut(pool.service as usize) {
             *connections = connections.saturating_add_signed(change);
         }
     }
 
-    /// Pools that no rules name any more; those without connections are forgotten, the waiting
-    /// connections of the others returned to be closed.
-    pub(crate) fn sweep(&mut self, in_use: impl Fn(u32) -> bool) -> Vec<u32> {
+    /// Looks for pools that the newest rules don't name: nothing waits in them any more, and what
+    /// does is returned to be closed. Those that no live rules name are forgotten once they have no
+    /// connections.
+    pub(crate) fn sweep(
+        &mut self,
+        newest: impl Fn(u32) -> bool,
+        live: impl Fn(u32) -> bool,
+    ) -> Vec<u32> {
         let mut idle = Vec::new();
-        let unused: Vec<u32> = self
+        let unnamed: Vec<u32> = self
             .pools
             .iter()
             .map(|(n, _)| n as u32)
-            .filter(|&n| !in_use(n))
+            .filter(|&n| !newest(n))
             .collect();
-        for number in unused {
+        for number in unnamed {
             let Some(pool) = self.pools.get_mut(number as usize) else {
                 continue;
             };
             idle.append(&mut pool.idle);
-            if pool.connections == 0 {
+            pool.publish_idle();
+            pool.max_idle = 0;
+            if pool.connections == 0 && !live(number) {
                 self.by_key.remove(&pool.key);
                 self.pools.remove(number as usize);
             }

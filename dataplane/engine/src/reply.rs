@@ -25,6 +25,33 @@ impl LocalReply {
         RequestFate::HeadTimeout,
         "the request head took too long",
     );
+    pub(crate) const LAST_HOP: Self = Self::new(
+        200,
+        RequestFate::LastHop,
+        "Max-Forwards lets this request go no further than this gateway",
+    );
+    pub(crate) const BODY_TIMEOUT: Self = Self::new(
+        408,
+        RequestFate::BodyTimeout,
+        "the request body came too slowly",
+    );
+    pub(crate) const BODY_TOO_LARGE: Self = Self::new(
+        413,
+        RequestFate::BodyTooLarge,
+        "the request body is larger than allowed here",
+    );
+    pub(crate) const EXPECTATION: Self = Self::new(
+        417,
+        RequestFate::Expectation,
+        "no expectation but 100-continue can be met",
+    );
+    pub(crate) const MISDIRECTED: Self = Self::new(
+        421,
+        RequestFate::Misdirected,
+        "this host is not served at this address",
+    );
+    pub(crate) const TRACE: Self =
+        Self::new(501, RequestFate::Unsupported, "TRACE is not supported");
     pub(crate) const BAD_BODY: Self = Self::new(
         400,
         RequestFate::BadRequestBody,
@@ -64,5 +91,10 @@ impl LocalReply {
         504,
         RequestFate::ResponseTimeout,
         "the service did not answer in time",
+    );
+    pub(crate) const REQUEST_TIMEOUT: Self = Self::new(
+        504,
+        RequestFate::RequestTimeout,
+        "the request as a whole took too long",
     );
 }

@@ -8,13 +8,29 @@ use sluice_stack::StackStats;
 use sluice_stack::counters::{Counters, Gauge};
 use sluice_stack::io::IoStats;
 
+use crate::traffic::Traffic;
+
 sluice_stack::counters! {
     /// The one end of a request whose head was read (or refused).
     pub enum RequestFate {
         /// The service's answer was delivered whole.
         Answered => "answered",
-        /// Refused with 400 or another status of the parser: malformed or beyond a limit.
+        /// Refused with 400: malformed, or of two meanings.
         Malformed => "malformed",
+        /// Refused with 414: the request line is longer than the limit.
+        RequestLineTooLong => "request_line_too_long",
+        /// Refused with 431: the head is larger than the limit, or has more fields.
+        HeadTooLarge => "head_too_large",
+        /// Refused with 501 or 505: a method, a transfer coding or a version that is not spoken.
+        Unsupported => "unsupported",
+        /// Refused with 417: it expects something else than 100-continue.
+        Expectation => "expectation",
+        /// Refused with 421: the listener does not take requests for this host.
+        Misdirected => "misdirected",
+        /// Refused with 413, or cut off: the body is larger than the limit.
+        BodyTooLarge => "body_too_large",
+        /// Answered here with 200: an OPTIONS request with Max-Forwards 0.
+        LastHop => "last_hop",
         /// Refused with 408: the head took too long.
         HeadTimeout => "head_timeout",
         /// Refused with 404: no route takes it.
@@ -31,12 +47,23 @@ sluice_stack::counters! {
         BadResponse => "upstream_bad_response",
         /// Refused with 504: the service did not begin to answer in time.
         ResponseTimeout => "response_timeout",
+        /// Refused with 504, or cut off: the request as a whole took too long.
+        RequestTimeout => "request_timeout",
+        /// Refused with 408, or cut off: the client sent the request's body too slowly.
+        BodyTimeout => "body_timeout",
         /// Refused with 400, or cut off: the request's body is malformed or ends early.
         BadRequestBody => "bad_request_body",
         /// Cut off: the service's answer ended before its announced end.
         Truncated => "upstream_truncated",
-        /// Cut off: neither side moved for the idle timeout while a body was under way.
+        /// Cut off: the service neither took nor sent anything for the idle timeout while a body was
+        /// under way.
         Stalled => "stalled",
+        /// Cut off: the client took nothing of the answer for the idle timeout.
+        ClientStalled => "client_stalled",
+        /// The connection changed to another protocol, and either side ended it.
+        Tunnelled => "tunnelled",
+        /// The connection changed to another protocol, and was silent both ways for too long.
+        TunnelIdle => "tunnel_idle",
         /// The client was gone before the answer was delivered.
         ClientGone => "client_gone",
         /// Cut off: the gateway stopped and the drain deadline had passed.
@@ -53,6 +80,12 @@ sluice_stack::counters! {
         DownstreamClosed => "downstream_closed",
         /// A client's connection was refused: the listener's limit, or its rules are gone.
         DownstreamRefused => "downstream_refused",
+        /// A client's connection was refused: only trusted proxies may connect to the listener.
+        DownstreamUntrusted => "downstream_untrusted",
+        /// A client's connection was closed: it did not begin with a valid PROXY header.
+        BadProxyHeader => "downstream_bad_proxy_header",
+        /// A client's connection had as many requests as are allowed on one.
+        DownstreamSpent => "downstream_requests_spent",
         /// A client's connection was closed after being idle for too long.
         DownstreamIdle => "downstream_idle_timeout",
         /// A connection to an endpoint was begun.
@@ -67,6 +100,8 @@ sluice_stack::counters! {
         UpstreamUnsolicited => "upstream_unsolicited_bytes",
         /// Another endpoint was tried after one did not accept a connection.
         RetriedConnect => "retried_connect",
+        /// An endpoint accepted no connection and is passed over for some seconds.
+        EndpointSuspected => "endpoint_suspected",
         /// A request was sent again because its pooled connection had died unnoticed.
         RetriedStale => "retried_stale_connection",
         /// New rules were adopted.
@@ -78,6 +113,18 @@ sluice_stack::counters! {
 
 /// Requests by the status of their answer; 0 stands for none (the client never got one).
 pub struct Statuses(Box<[AtomicU64]>);
+
+impl RequestFate {
+    /// The fate of a request that the parser refused with this status.
+    pub(crate) fn of_refusal(status: u16) -> Self {
+        match status {
+            414 => RequestFate::RequestLineTooLong,
+            431 => RequestFate::HeadTooLarge,
+            501 | 505 => RequestFate::Unsupported,
+            _ => RequestFate::Malformed,
+        }
+    }
+}
 
 impl fmt::Debug for Statuses {
     /// Those that occurred.
@@ -178,6 +225,8 @@ pub struct WorkerStats {
     pub requests: Counters<RequestFate>,
     /// Answers by status.
     pub statuses: Statuses,
+    /// The same requests by route, service and endpoint.
+    pub traffic: Arc<Traffic>,
     /// Everything else.
     pub events: Counters<EngineEvent>,
     /// Client connections now.

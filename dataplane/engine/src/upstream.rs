@@ -10,7 +10,8 @@ use crate::downstream::Step;
 use crate::exchange::{Begun, MAX_CONNECTS};
 use crate::pool::Upstream;
 use crate::reply::LocalReply;
-use crate::stats::EngineEvent;
+use crate::stats::{EngineEvent, RequestFate};
+use crate::traffic::EndpointFailure;
 use crate::worker::{Role, Worker};
 
 impl<P: PacketIo> Worker<P> {
@@ -22,38 +23,109 @@ impl<P: PacketIo> Worker<P> {
             return Begun::Replied(Step::Over);
         };
         let generation = self.generations.get(exchange.generation);
+        let (balancer, pools) = (&mut self.balancer, &mut self.pools);
         let found = generation.and_then(|generation| {
             let service = generation.snapshot.service(exchange.service)?;
-            let endpoint = self.balancer.pick(exchange.service, service)?;
-            Some((service, generation.pool(exchange.service, endpoint)?))
+            let mut turn = || {
+                let endpoint = balancer.pick(exchange.service, service)?;
+                generation.pool(exchange.service, endpoint)
+            };
+            // Suspects are passed over while there are others.
+            for _ in 0..service.endpoints.len() {
+                let pool = turn()?;
+                if pools.get_mut(pool)?.is_eligible(now) {
+                    return Some((service, pool));
+                }
+            }
+            Some((service, turn()?))
         });
         let Some((service, pool_number)) = found else {
             return Begun::Replied(self.fail(number, LocalReply::NO_ENDPOINT, now));
         };
         let max_connections = service.max_connections;
+        let belongs = service.proxy_protocol.is_some();
         exchange.progress = now;
         exchange.sent = false;
-        // A connection whose end has been seen is not in the pool; one that ends unseen is retried.
-        if let Some(up) = self
-            .pools
-            .get_mut(pool_number)
-            .and_then(|pool| pool.idle.pop())
-        {
-            self.upstream_idle = self.upstream_idle.saturating_sub(1);
-            exchange.up = Some(up);
-            if let Some(upstream) = self.ups.get_mut(up as usize) {
+        exchange.notes.attempt(pool_number);
+        // Where one waiting connection was dead the others may be, too: a repeat takes a fresh one.
+        let fresh = exchange.retried;
+        let waiting = match (fresh, belongs) {
+            (true, _) => None,
+            (false, true) => self.kept_for(number, now),
+            (false, false) => self.take_waiting(pool_number, now),
+        };
+        if let Some(up) = waiting {
+            if let (Some(exchange), Some(upstream)) = (
+                self.exchanges.get_mut(number as usize),
+                self.ups.get_mut(up as usize),
+            ) {
+                exchange.up = Some(up);
+                exchange.notes.connected = now;
+                exchange.notes.reused = true;
                 upstream.exchange = Some(number);
-                self.stats.events.count(EngineEvent::UpstreamReused);
-                return Begun::Ready(number);
             }
+            self.stats.events.count(EngineEvent::UpstreamReused);
+            return Begun::Ready(number);
         }
-        if self.pools.service_connections(pool_number) >= max_connections {
-            return Begun::Replied(self.fail(number, LocalReply::TOO_MANY_CONNECTIONS, now));
+        while self.pools.service_connections(pool_number) >= max_connections {
+            // What waits is not needed as much as what is asked for.
+            let Some(waiting) = self.pools.waiting_of_same_service(pool_number) else {
+                return Begun::Replied(self.fail(number, LocalReply::TOO_MANY_CONNECTIONS, now));
+            };
+            self.close_upstream(waiting, false, now);
         }
         match self.connect(number, pool_number, now) {
             Ok(()) => Begun::Waiting,
             Err(_) => Begun::Replied(self.connect_failed(number, LocalReply::NO_ENDPOINT, now)),
         }
+    }
+
+    /// The connection that belongs to the exchange's client, where it leads to the same service.
+    #[cold]
+    fn kept_for(&mut self, exchange: u32, now: Instant) -> Option<u32> {
+        let exchange = self.exchanges.get_mut(exchange as usize)?;
+        let down = exchange.down;
+        let kept = self.ups.get(self.downs.get(down as usize)?.kept? as usize)?;
+        let generation = self.generations.get(exchange.generation)?;
+        let fits = generation.serves(exchange.service, kept.pool);
+        if fits {
+            exchange.notes.pool = Some(kept.pool);
+        }
+        self.take_kept(down, fits, now)
+    }
+
+    /// Takes a connection out of a pool, the one used last. One that ends unseen is not told from a
+    /// good one; its request is repeated.
+    #[inline]
+    fn take_waiting(&mut self, pool: u32, now: Instant) -> Option<u32> {
+        while let Some(up) = self.pools.get_mut(pool)?.take() {
+            if self.waits_well(up, now) {
+                self.upstream_idle = self.upstream_idle.saturating_sub(1);
+                return Some(up);
+            }
+        }
+        None
+    }
+
+    /// Whether nothing has come on a waiting connection; it is ended otherwise. Asked again before
+    /// it is used: bytes that came before a request went out are not its answer, even if the
+    /// connection has not had its turn since.
+    #[inline]
+    pub(crate) fn waits_well(&mut self, number: u32, now: Instant) -> bool {
+        let Some(upstream) = self.ups.get(number as usize) else {
+            return false;
+        };
+        let view = self.stack.view(upstream.flow);
+        if view.readable > 0 {
+            self.stats.events.count(EngineEvent::UpstreamUnsolicited);
+            self.close_upstream(number, true, now);
+            return false;
+        }
+        if view.finished || view.phase == Phase::Closed {
+            self.close_upstream(number, false, now);
+            return false;
+        }
+        true
     }
 
     fn connect(
@@ -91,6 +163,7 @@ impl<P: PacketIo> Worker<P> {
             pool: pool_number,
             exchange: Some(exchange),
             reused: false,
+            kept_by: None,
             idle_since: now,
             backlog: Vec::new(),
         });
@@ -106,6 +179,17 @@ impl<P: PacketIo> Worker<P> {
         let Some(exchange) = self.exchanges.get_mut(number as usize) else {
             return Step::Over;
         };
+        let failure = match reply.fate {
+            RequestFate::ConnectTimeout => EndpointFailure::ConnectTimeout,
+            _ => EndpointFailure::ConnectFailed,
+        };
+        if let Some(pool) = exchange.notes.pool.and_then(|pool| self.pools.get_mut(pool)) {
+            pool.stats.failed(failure, now);
+            // What we lack ourselves says nothing about the endpoint.
+            if reply.fate != RequestFate::Unavailable && pool.suspect(now) {
+                self.stats.events.count(EngineEvent::EndpointSuspected);
+            }
+        }
         if let Some(up) = exchange.up.take() {
             self.close_upstream(up, true, now);
         }
@@ -136,13 +220,7 @@ impl<P: PacketIo> Worker<P> {
             }
             return;
         }
-        let view = self.stack.view(upstream.flow);
-        if view.readable > 0 {
-            self.stats.events.count(EngineEvent::UpstreamUnsolicited);
-            self.discard_idle(number, true, now);
-        } else if view.finished || view.phase == Phase::Closed {
-            self.discard_idle(number, false, now);
-        }
+        self.waits_well(number, now);
     }
 
     /// Takes a connection back from an exchange that is over.
@@ -152,14 +230,14 @@ impl<P: PacketIo> Worker<P> {
             return;
         };
         let view = self.stack.view(upstream.flow);
-        let clean = view.phase == Phase::Open
-            && !view.finished
-            && view.readable == 0
-            && upstream.backlog.is_empty();
+        // Nothing is left over in either direction.
+        let clean = view.readable == 0 && upstream.backlog.is_empty();
+        let open = view.phase == Phase::Open && !view.finished;
         let pool = self.pools.get_mut(upstream.pool);
         match pool.filter(|pool| pool.idle.len() < pool.max_idle as usize) {
-            Some(pool) if reusable && clean && !self.draining => {
+            Some(pool) if reusable && clean && open && !self.draining => {
                 pool.idle.push(number);
+                pool.publish_idle();
                 self.upstream_idle += 1;
                 upstream.exchange = None;
                 upstream.reused = true;
@@ -170,16 +248,19 @@ impl<P: PacketIo> Worker<P> {
         }
     }
 
-    fn discard_idle(&mut self, number: u32, abort: bool, now: Instant) {
-        self.upstream_idle = self.upstream_idle.saturating_sub(1);
-        self.close_upstream(number, abort, now);
-    }
-
     /// Ends a connection to an endpoint, with a reset if its stream can't be brought to an end.
     pub(crate) fn close_upstream(&mut self, number: u32, abort: bool, now: Instant) {
         let Some(upstream) = self.ups.try_remove(number as usize) else {
             return;
         };
+        if let Some(down) = upstream.kept_by
+            && let Some(down) = self.downs.get_mut(down as usize)
+        {
+            down.kept = None;
+        }
+        if upstream.exchange.is_none() {
+            self.upstream_idle = self.upstream_idle.saturating_sub(1);
+        }
         self.up_timers.cancel(number);
         self.pools.closed(upstream.pool, number);
         if abort {
@@ -208,6 +289,6 @@ impl<P: PacketIo> Worker<P> {
             return;
         }
         self.stats.events.count(EngineEvent::UpstreamIdle);
-        self.discard_idle(number, false, now);
+        self.close_upstream(number, false, now);
     }
 }

@@ -6,16 +6,20 @@ use arrayvec::ArrayVec;
 use slab::Slab;
 use sluice_policy::Balancer;
 use sluice_stack::io::PacketIo;
+use sluice_stack::rng::Rng;
 use sluice_stack::time::Instant;
 use sluice_stack::wheel::Wheel;
 use sluice_stack::{Buffers, FlowId, Limits, Owner, PortSetup, Secrets, Stack};
-use sluice_wire::http1::{self, FieldName, FieldValue, HeadIndex};
+use sluice_wire::http1::HeadIndex;
 
+use crate::access::Recorder;
 use crate::body::Spare;
+use crate::date::Date;
 use crate::downstream::Downstream;
 use crate::exchange::Exchange;
 use crate::generations::Generations;
 use crate::handoff::Handoff;
+use crate::inspection::Inspection;
 use crate::pool::{Pools, Upstream};
 use crate::stats::{EngineEvent, WorkerStats};
 
@@ -30,6 +34,8 @@ pub struct WorkerSetup<P> {
     pub limits: Limits,
     /// Fresh random numbers.
     pub secrets: Secrets,
+    /// Where questions about its traffic come from.
+    pub inspection: Arc<Inspection>,
 }
 
 /// What one poll did.
@@ -60,16 +66,20 @@ pub struct Worker<P: PacketIo> {
     pub(crate) generations: Generations,
     pub(crate) balancer: Balancer,
     pub(crate) handoff: Arc<Handoff>,
+    pub(crate) inspection: Arc<Inspection>,
     generation: u64,
+    /// The last generation that was counted as deferred.
+    deferred: u64,
     /// Connections by the worker's number of their listener.
     pub(crate) connections: Vec<u32>,
     pub(crate) upstream_idle: u64,
-    pub(crate) limits: http1::Limits,
     pub(crate) index: HeadIndex,
     pub(crate) spare: Spare,
-    /// What every forwarded request gets.
-    pub(crate) additions: Vec<(FieldName<'static>, FieldValue<'static>)>,
+    /// For the names of requests.
+    pub(crate) rng: Rng,
+    pub(crate) date: Date,
     pub(crate) draining: bool,
+    pub(crate) recorder: Recorder,
     pub(crate) stats: Arc<WorkerStats>,
 }
 
@@ -87,7 +97,7 @@ impl Role {
         }
     }
 
-    fn of(number: u32) -> Role {
+    pub(crate) fn of(number: u32) -> Role {
         if number & 1 == 0 {
             Role::Down(number >> 1)
         } else {
@@ -101,11 +111,7 @@ impl<P: PacketIo> Worker<P> {
     pub fn new(setup: WorkerSetup<P>, handoff: Arc<Handoff>, stats: Arc<WorkerStats>) -> Self {
         let snapshot = handoff.current();
         let mut pools = Pools::default();
-        let generations = Generations::new(snapshot.clone(), &mut pools);
-        let additions = [
-            (FieldName::VIA, FieldValue::new(b"1.1 sluice")),
-            (FieldName::X_FORWARDED_PROTO, FieldValue::new(b"http")),
-        ];
+        let generations = Generations::new(snapshot.clone(), &mut pools, stats.traffic.clone());
         let mut worker = Worker {
             stack: Stack::new(
                 setup.ports,
@@ -122,17 +128,17 @@ impl<P: PacketIo> Worker<P> {
             generations,
             balancer: Balancer::new(&snapshot),
             handoff,
+            inspection: setup.inspection,
             generation: snapshot.generation,
+            deferred: snapshot.generation,
             connections: Vec::new(),
             upstream_idle: 0,
-            limits: http1::Limits::default(),
             index: HeadIndex::new(),
             spare: Spare::default(),
-            additions: additions
-                .into_iter()
-                .filter_map(|(n, v)| Some((n, v.ok()?)))
-                .collect(),
+            rng: Rng::new(setup.secrets.tables.0 ^ setup.secrets.ports.rotate_left(32)),
+            date: Date::default(),
             draining: false,
+            recorder: Recorder::new(setup.secrets.ports),
             stats,
         };
         worker.listen();
@@ -140,9 +146,16 @@ impl<P: PacketIo> Worker<P> {
         worker
     }
 
+    /// Tells the wall clock's time in whole seconds after 1970-01-01 UTC, for `Date`. To be called
+    /// about once a second; before the first call no date is told.
+    pub fn set_wall_clock(&mut self, unix_seconds: u64) {
+        self.date.set(unix_seconds);
+    }
+
     /// One turn: new rules, then the way of the packets, at time `now`. Never blocks; the work done
     /// is bounded by the burst sizes.
     pub fn poll_once(&mut self, now: Instant) -> Poll {
+        self.answer_question(now);
         self.adopt_rules(now);
         let frames = self.stack.receive(now);
         self.stack.expire(now);
@@ -182,24 +195,31 @@ impl<P: PacketIo> Worker<P> {
     #[cold]
     fn adopt(&mut self, now: Instant) {
         let handoff = self.handoff.clone();
-        let new = handoff.current();
-        let old = self.generations.current().snapshot.clone();
-        if !self
-            .generations
-            .adopt(new.clone(), &mut self.pools, &handoff)
-        {
-            self.stats.events.count(EngineEvent::RulesDeferred);
+        if self.generations.is_full() {
+            // Counted once for each set of rules, however many polls they wait.
+            let waiting = handoff.generation();
+            if std::mem::replace(&mut self.deferred, waiting) != waiting {
+                self.stats.events.count(EngineEvent::RulesDeferred);
+            }
             return;
         }
+        let new = handoff.current();
+        let old = self.generations.current().snapshot.clone();
+        self.generations
+            .adopt(new.clone(), &mut self.pools, &handoff);
         self.generation = new.generation;
         self.balancer.adopt(&old, &new);
         self.stack.unlisten_all();
         self.listen();
         let generations = &self.generations;
-        for upstream in self.pools.sweep(|pool| generations.uses_pool(pool)) {
-            self.upstream_idle = self.upstream_idle.saturating_sub(1);
+        let idle = self.pools.sweep(
+            |pool| generations.current().uses_pool(pool),
+            |pool| generations.uses_pool(pool),
+        );
+        for upstream in idle {
             self.close_upstream(upstream, false, now);
         }
+        self.close_waiting(now);
         self.stats.events.count(EngineEvent::RulesAdopted);
     }
 
@@ -241,15 +261,7 @@ impl<P: PacketIo> Worker<P> {
     pub fn drain(&mut self, now: Instant) {
         self.draining = true;
         self.stack.unlisten_all();
-        let waiting: Vec<u32> = self
-            .downs
-            .iter()
-            .filter(|(_, down)| down.exchange.is_none())
-            .map(|(number, _)| number as u32)
-            .collect();
-        for number in waiting {
-            self.drive_downstream(number, now);
-        }
+        self.close_waiting(now);
         let idle: Vec<u32> = self
             .ups
             .iter()
@@ -257,8 +269,26 @@ impl<P: PacketIo> Worker<P> {
             .map(|(number, _)| number as u32)
             .collect();
         for number in idle {
-            self.upstream_idle = self.upstream_idle.saturating_sub(1);
             self.close_upstream(number, false, now);
+        }
+    }
+
+    /// Whether a connection of this listener is to take no further requests.
+    #[inline]
+    pub(crate) fn is_leaving(&self, listener: u32) -> bool {
+        self.draining || self.generations.current().listener(listener).is_none()
+    }
+
+    /// Closes connections that are to take no further requests and have none under way.
+    fn close_waiting(&mut self, now: Instant) {
+        let waiting: Vec<u32> = self
+            .downs
+            .iter()
+            .filter(|(_, down)| down.exchange.is_none() && self.is_leaving(down.listener))
+            .map(|(number, _)| number as u32)
+            .collect();
+        for number in waiting {
+            self.drive_downstream(number, now);
         }
     }
 
@@ -292,7 +322,10 @@ impl<P: PacketIo> Worker<P> {
     /// Cycles spent inside the ports' drivers so far, in the unit of the ports.
     #[inline]
     pub fn driver_cycles(&self) -> u64 {
-        self.stack.ports().map(|port| port.stats().driver_cycles).sum()
+        self.stack
+            .ports()
+            .map(|port| port.stats().driver_cycles)
+            .sum()
     }
 
     /// Makes the ports' totals readable for others; to be called now and then.

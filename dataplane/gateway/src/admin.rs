@@ -1,13 +1,18 @@
 //! The admin interface: plain HTTP on a kernel socket, off the data path.
 
+mod capture;
+mod flows;
 mod metrics;
+mod query;
 mod ready;
+mod services;
 mod text;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 use std::{fmt, io};
 
 use axum::Router;
@@ -17,21 +22,28 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::json;
-use sluice_engine::{Handoff, WorkerStats};
-use sluice_port::{Pool, Port, cycles};
+use sluice_engine::{Handoff, Inspection, WorkerStats};
+use sluice_port::{Interface, Pool, Port, cycles};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
+use crate::access_log::Totals;
 use crate::control::Event;
+use crate::links::Link;
 use crate::log;
 use crate::loop_stats::LoopStats;
+use crate::rates::Rates;
 use crate::status::Status;
+use crate::wall::Wall;
 
 const PATHS: &str = "\
 GET  /ready     200 while requests are served, otherwise 503 and why
 GET  /metrics   counters, Prometheus text format
 GET  /config    the rules in force and their generation, JSON
-GET  /services  services and their endpoints, JSON
+GET  /services  services and their endpoints: connections, requests, failures, JSON
+GET  /flows     TCP flows with state, owner, bytes, queues and round-trip time, JSON
+GET  /capture   chosen frames as pcapng, until a bound is reached
+DELETE /capture  end of the capture that is under way
 POST /drain     let requests under way finish, then stop, as SIGTERM does
 ";
 
@@ -47,6 +59,16 @@ pub(crate) struct View {
     pub(crate) status: Arc<Status>,
     /// Where the rules in force are.
     pub(crate) handoff: Arc<Handoff>,
+    /// Where the worker is asked about its traffic.
+    pub(crate) inspection: Arc<Inspection>,
+    /// The capture that is under way.
+    pub(crate) capture: capture::Current,
+    /// Requests per second.
+    pub(crate) rates: Arc<Rates>,
+    /// What became of the access log's lines.
+    pub(crate) log_totals: Arc<Totals>,
+    /// What time it is for the worker.
+    pub(crate) wall: Wall,
     /// How the control thread is told something.
     pub(crate) events: SyncSender<Event>,
     /// Cycles of the time stamp counter per second.
@@ -61,6 +83,10 @@ pub(crate) struct PortView {
     pub(crate) port: Port,
     /// Its pools, one per worker.
     pub(crate) pools: Vec<Pool>,
+    /// Its link.
+    pub(crate) link: Link,
+    /// The kernel's interface behind it, if there is one: held until the device is closed, so it is last.
+    pub(crate) interface: Option<Arc<Interface>>,
 }
 
 /// The admin address cannot be had.
@@ -88,9 +114,24 @@ fn explain(address: &SocketAddr, error: &io::Error) -> String {
     format!("admin address {address}: {error}; {mend}")
 }
 
+/// How long an address may stay in use: a gateway that was killed has it until the kernel is done with
+/// giving back its memory.
+const BIND_WITHIN: Duration = Duration::from_secs(2);
+
 /// Binds the socket; connections wait until [`Admin::start`].
 pub(crate) fn bind(address: SocketAddr) -> Result<TcpListener, BindError> {
-    let bound = TcpListener::bind(address).and_then(|socket| {
+    let give_up_at = Instant::now() + BIND_WITHIN;
+    let bound = loop {
+        match TcpListener::bind(address) {
+            Err(error)
+                if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < give_up_at =>
+            {
+                thread::sleep(Duration::from_millis(20));
+            }
+            bound => break bound,
+        }
+    };
+    let bound = bound.and_then(|socket| {
         socket.set_nonblocking(true)?;
         Ok(socket)
     });
@@ -138,6 +179,8 @@ fn router(view: View) -> Router {
         .route("/metrics", get(metrics))
         .route("/config", get(config))
         .route("/services", get(services))
+        .route("/flows", get(flows::list))
+        .route("/capture", get(capture::begin).delete(capture::end))
         .route("/drain", post(drain))
         .fallback(|| async {
             (
@@ -174,20 +217,7 @@ async fn config(State(view): State<Arc<View>>) -> Response {
 
 async fn services(State(view): State<Arc<View>>) -> Response {
     let rules = view.handoff.current();
-    let port = |index: usize| rules.ports.get(index).map(|port| &*port.name);
-    let services: Vec<_> = rules
-        .services
-        .iter()
-        .map(|service| {
-            let endpoints: Vec<_> = service
-                .endpoints
-                .iter()
-                .map(|to| json!({ "address": to.address.to_string(), "port": port(to.port) }))
-                .collect();
-            json!({ "name": &*service.name, "endpoints": endpoints })
-        })
-        .collect();
-    json_response(&json!({ "generation": rules.generation, "services": services }))
+    json_response(&services::services(&rules, &view.rates, &view.wall.read()))
 }
 
 async fn drain(State(view): State<Arc<View>>) -> Response {
@@ -203,7 +233,34 @@ fn json_response(value: &impl fmt::Display) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+
+    /// `METHOD /path` of docs/admin.md, of the list that is shown, and of the router.
+    #[test]
+    fn the_documented_paths_are_those_listed_and_served() {
+        let document = include_str!("../../../docs/admin.md");
+        let rows = document.lines().filter_map(|row| {
+            let request = row.strip_prefix("| `")?.split('`').next()?;
+            request.contains(" /").then(|| request.to_owned())
+        });
+        let listed = PATHS.lines().map(|line| {
+            let words: Vec<&str> = line.split_whitespace().take(2).collect();
+            words.join(" ")
+        });
+        let listed: BTreeSet<String> = listed.collect();
+        assert_eq!(rows.collect::<BTreeSet<_>>(), listed);
+        let source = include_str!("admin.rs");
+        let (_, router) = source.split_once("\nfn router(").unwrap();
+        let router = router.split("\n}").next().unwrap();
+        let served = router.split(".route(\"").skip(1);
+        let served: BTreeSet<&str> = served.filter_map(|rest| rest.split('"').next()).collect();
+        let paths = listed
+            .iter()
+            .filter_map(|request| request.split(' ').nth(1));
+        assert_eq!(paths.collect::<BTreeSet<_>>(), served);
+    }
 
     #[test]
     fn an_address_in_use_is_said_with_what_to_do() {
@@ -213,6 +270,18 @@ mod tests {
             error.contains("ss -ltnp") && error.contains("admin.address"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn an_address_that_is_freed_soon_is_waited_for() {
+        let first = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = first.local_addr().unwrap();
+        let frees = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(50));
+            drop(first);
+        });
+        bind(address).unwrap();
+        frees.join().unwrap();
     }
 
     #[test]

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use crate::capture::CaptureArgs;
+use crate::flows::FlowsArgs;
+
 const EXAMPLES: &str = "\
 Examples:
   sluice check --config configs/quickstart.yaml     is the file right?
@@ -11,6 +14,8 @@ Examples:
   kill -HUP PID                                     take up a changed file now
   curl http://127.0.0.1:9901/ready                  is it serving?
   curl http://127.0.0.1:9901/metrics                what is it doing?
+  sluice flows                                      which connections are there?
+  sluice capture --tcp-port 80 --write a.pcapng     what goes over the wire?
 
 Exit codes: 0 fine, 1 the answer is no (stderr says why and what to do), 2 wrong usage.";
 
@@ -18,11 +23,25 @@ const RUN_EXAMPLES: &str = "\
 Signals:
   SIGTERM, SIGINT  accept nothing more, let requests finish for node.drain_timeout, exit 0;
                    a second one ends the process at once with exit code 1
+  SIGUSR1          open the access log's file anew, after it was renamed
   SIGHUP           read the file now; a changed file is also noticed within some 2 seconds
 
 Examples:
   sudo sluice run --config configs/quickstart.yaml
   sudo sluice run --config configs/ingress.yaml --verbose";
+
+const FLOWS_EXAMPLES: &str = "\
+Examples:
+  sluice flows
+  sluice flows --json --limit 10000 | jq '.list[] | select(.retransmissions > 0)'";
+
+const CAPTURE_EXAMPLES: &str = "\
+Every condition must hold. It ends at the first bound that is reached, or with Ctrl-C.
+
+Examples:
+  sluice capture --host 192.0.2.7 --tcp-port 80 --write a.pcapng
+  sluice capture --port front --seconds 5 --snaplen 96 --write a.pcapng
+  ssh gateway sluice capture | wireshark -k -i -";
 
 fn version() -> String {
     format!(
@@ -52,7 +71,8 @@ pub(crate) enum Command {
         #[arg(short, long)]
         verbose: bool,
     },
-    /// Say whether a file would run: exit 0, or 1 with every problem and its place.
+    /// Say whether a file is right: exit 0, or 1 with every problem and its place. Whether the devices,
+    /// cores and hugepages that it asks for are there is said at the start of `sluice run`.
     Check {
         /// The rules, a YAML file.
         #[arg(long, value_name = "FILE")]
@@ -60,6 +80,12 @@ pub(crate) enum Command {
     },
     /// Print the JSON Schema of the rules, which editors complete them by.
     Schema,
+    /// List the TCP flows of a running gateway.
+    #[command(after_help = FLOWS_EXAMPLES)]
+    Flows(FlowsArgs),
+    /// Copy frames of a running gateway to a pcapng file, which Wireshark and tshark read.
+    #[command(after_help = CAPTURE_EXAMPLES)]
+    Capture(CaptureArgs),
 }
 
 #[cfg(test)]

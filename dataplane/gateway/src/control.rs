@@ -10,7 +10,10 @@ use sluice_engine::Handoff;
 use sluice_policy::rules::Rules;
 
 use crate::check::{Counts, show};
+use crate::links::Links;
 use crate::log;
+use crate::notify::Notify;
+use crate::rates::Rates;
 use crate::run::RunError;
 use crate::status::Status;
 use crate::worker::WorkerError;
@@ -40,8 +43,14 @@ pub(crate) struct Control {
     pub(crate) source: FileSource,
     /// Where they go.
     pub(crate) handoff: Arc<Handoff>,
+    /// Looked at on the way.
+    pub(crate) links: Links,
+    /// Sampled on the way.
+    pub(crate) rates: Arc<Rates>,
     /// What it tells the other threads.
     pub(crate) status: Arc<Status>,
+    /// Tells systemd.
+    pub(crate) notify: Notify,
     /// What it waits for.
     pub(crate) events: Receiver<Event>,
 }
@@ -54,7 +63,10 @@ impl Control {
         loop {
             let wait = look_at.saturating_duration_since(Instant::now());
             match self.events.recv_timeout(wait) {
-                Ok(Event::Polling) => log::info("ready"),
+                Ok(Event::Polling) => {
+                    log::info("ready");
+                    self.notify.ready();
+                }
                 Ok(Event::WorkerEnded(ended)) => return Ok(ended?),
                 Ok(Event::Stop(why)) if give_up_at.is_none() => {
                     give_up_at = Some(Instant::now() + self.drain(why) + GRACE);
@@ -80,11 +92,14 @@ impl Control {
             "{why}: stopping; requests under way have {timeout:?} to finish, another signal stops at once"
         ));
         self.status.drain();
+        self.notify.stopping(timeout + GRACE);
         timeout
     }
 
     fn look(&mut self) {
         self.handoff.free_retired();
+        self.links.look();
+        self.rates.sample(Instant::now());
         if !self.status.is_draining()
             && let Some(update) = self.source.poll()
         {
@@ -144,7 +159,10 @@ mod tests {
         let control = Control {
             source,
             handoff: Arc::new(Handoff::new(rules)),
+            links: Links::default(),
+            rates: Arc::new(Rates::new(Arc::default())),
             status: Arc::new(Status::default()),
+            notify: Notify::default(),
             events,
         };
         (control, events_in)

@@ -1,18 +1,27 @@
 //! The `sluice` command.
 #![forbid(unsafe_code)]
 
+mod access_log;
 mod admin;
 mod args;
+mod capture;
 mod check;
+mod client;
 mod clock;
 mod control;
 mod cores;
+mod flows;
+mod links;
 mod log;
 mod loop_stats;
+mod notify;
+mod permission;
 mod ports;
+mod rates;
 mod run;
 mod signals;
 mod status;
+mod wall;
 mod worker;
 
 use std::process::ExitCode;
@@ -26,5 +35,7 @@ fn main() -> ExitCode {
         Command::Run { config, verbose } => run::command(&config, verbose),
         Command::Check { config } => check::command(&config),
         Command::Schema => check::schema(),
+        Command::Flows(args) => flows::command(&args),
+        Command::Capture(args) => capture::command(&args),
     }
 }

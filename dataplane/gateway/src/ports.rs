@@ -11,6 +11,10 @@ use crate::cores::Cores;
 /// Descriptors of each receive and transmit queue: about a millisecond of small frames at 1 Mpps.
 const DESCRIPTORS: u16 = 1024;
 
+/// The same of an interface: as many frames as AF_XDP gives the kernel to fill, so that a burst is not
+/// dropped while there are still buffers for it.
+const INTERFACE_DESCRIPTORS: u16 = 2048;
+
 /// Frames of a port's pool at least: AF_XDP keeps 4096 for its own rings, beside the descriptors.
 const POOL_MIN: u64 = 8_192;
 
@@ -64,12 +68,16 @@ pub(crate) fn open_port(
         Attachment::Pci(address) => Device::Pci(address.to_string()),
         Attachment::Vdev(device) => Device::Vdev(device.to_string()),
     };
+    let descriptors = match &device {
+        Device::Interface(_) => INTERFACE_DESCRIPTORS,
+        Device::Pci(_) | Device::Vdev(_) => DESCRIPTORS,
+    };
     let pool_size = pool_size(rules.workers.memory, rules.ports.len(), port.mtu);
     let config = PortConfig {
         device,
         mtu: port.mtu,
         queues: 1,
-        descriptors: DESCRIPTORS,
+        descriptors,
         pool_size,
     };
     open(eal, &config)

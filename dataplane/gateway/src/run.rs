@@ -11,16 +11,23 @@ use std::thread::JoinHandle;
 
 use sluice_control_client::file::FileSource;
 use sluice_engine::stack::{Limits, PortSetup, Secrets};
-use sluice_engine::{Handoff, WorkerSetup, WorkerStats};
+use sluice_engine::{Handoff, Inspection, WorkerSetup, WorkerStats};
+use sluice_policy::rules::Idle;
 use sluice_policy::{Problem, Snapshot};
-use sluice_port::{DeviceError, DpdkIo, Eal, EalError, EalHandle, OpenError};
+use sluice_port::{DeviceError, DpdkIo, Eal, EalError, EalHandle, OpenError, cycles};
 
+use crate::access_log::{AccessLogThread, Totals};
 use crate::admin::{self, Admin, BindError, PortView, View};
 use crate::check::{Counts, show};
 use crate::control::{Control, effective};
 use crate::cores::{self, CoreError, Cores};
+use crate::links::{Link, Links};
 use crate::loop_stats::LoopStats;
+use crate::notify::Notify;
+use crate::permission::{self, NotPermitted};
+use crate::rates::Rates;
 use crate::status::Status;
+use crate::wall::Wall;
 use crate::worker::{self, WorkerError};
 use crate::{log, ports, signals};
 
@@ -37,6 +44,9 @@ pub(crate) enum RunError {
     /// The worker's core.
     #[error(transparent)]
     Core(#[from] CoreError),
+    /// A port of an interface, without root.
+    #[error(transparent)]
+    NotPermitted(#[from] NotPermitted),
     /// The admin interface's address.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -87,6 +97,7 @@ pub(crate) fn command(config: &Path, verbose: bool) -> ExitCode {
 fn run(config: &Path, verbose: bool) -> Result<(), RunError> {
     let (source, rules) = FileSource::open(config).map_err(RunError::Rules)?;
     log::info(format_args!("{}: {}", config.display(), Counts(&rules)));
+    permission::check(&rules)?;
     let cores = cores::choose(rules.workers.core)?;
     // Bound early, because it is the cheapest thing to fail; served when all counters exist.
     let socket = admin::bind(rules.admin)?;
@@ -98,18 +109,30 @@ fn run(config: &Path, verbose: bool) -> Result<(), RunError> {
     let eal = Eal::start(&ports::eal_config(&rules, &cores, verbose)?)?;
     let (events_in, events) = sync_channel(EVENTS);
     signals::watch(events_in.clone()).map_err(system("signals cannot be handled"))?;
-    let (views, queues) = open_ports(eal.handle(), &rules)?;
+    let (views, queues, links) = open_ports(eal.handle(), &rules)?;
 
     let handoff = Arc::new(Handoff::new(rules.clone()));
     let stats = Arc::new(WorkerStats::new(rules.ports.len()));
+    let inspection = Arc::new(Inspection::default());
     let (loop_stats, status) = (Arc::new(LoopStats::default()), Arc::new(Status::default()));
     status.show_rules(effective(source.rules()));
+    let rates = Arc::new(Rates::new(stats.traffic.clone()));
+    let clock_start = cycles();
+    let wall = Wall::new(clock_start, eal.handle().tsc_hz());
+    let log_totals = Arc::new(Totals::default());
+    let access_log = AccessLogThread::start(handoff.clone(), wall, log_totals.clone())
+        .map_err(system("no access log thread"))?;
     let view = View {
         ports: views,
         stats: stats.clone(),
         loop_stats: loop_stats.clone(),
         status: status.clone(),
         handoff: handoff.clone(),
+        inspection: inspection.clone(),
+        capture: Default::default(),
+        rates: rates.clone(),
+        log_totals,
+        wall,
         events: events_in.clone(),
         tsc_hz: eal.handle().tsc_hz(),
     };
@@ -123,10 +146,12 @@ fn run(config: &Path, verbose: bool) -> Result<(), RunError> {
             ports: queues,
             limits: Limits::default(),
             secrets,
+            inspection,
         },
         handoff: handoff.clone(),
         stats,
         loop_stats,
+        clock_start,
         status: status.clone(),
         events: events_in,
     })
@@ -136,7 +161,10 @@ fn run(config: &Path, verbose: bool) -> Result<(), RunError> {
     let ended = Control {
         source,
         handoff,
+        links,
+        rates,
         status,
+        notify: Notify::from_environment(),
         events,
     }
     .run();
@@ -144,14 +172,15 @@ fn run(config: &Path, verbose: bool) -> Result<(), RunError> {
     if !matches!(ended, Err(RunError::Stuck)) {
         stop(worker, admin, eal, verbose);
     }
+    access_log.stop();
     ended
 }
 
-/// The ports as the admin interface sees them, and the worker's queue pair of each.
-type Opened = (Vec<PortView>, Vec<(DpdkIo, PortSetup)>);
+/// The ports as the admin interface sees them, the worker's queue pair of each, and their links.
+type Opened = (Vec<PortView>, Vec<(DpdkIo, PortSetup)>, Links);
 
 fn open_ports(eal: &EalHandle, rules: &Snapshot) -> Result<Opened, RunError> {
-    let (mut views, mut queues) = (Vec::new(), Vec::new());
+    let (mut views, mut queues, mut links) = (Vec::new(), Vec::new(), Links::default());
     for port in &rules.ports {
         let name = port.name.clone();
         let opened = ports::open_port(eal, rules, port).map_err(|error| RunError::Port {
@@ -169,13 +198,18 @@ fn open_ports(eal: &EalHandle, rules: &Snapshot) -> Result<Opened, RunError> {
                 .into_iter()
                 .map(|io| (io, ports::stack_setup(port))),
         );
+        let interface = opened.interface.map(Arc::new);
+        let link = Link::new(opened.port.clone(), interface.clone());
+        links.watch(name.clone(), link.clone());
         views.push(PortView {
             name,
             port: opened.port,
             pools: opened.pools,
+            link,
+            interface,
         });
     }
-    Ok((views, queues))
+    Ok((views, queues, links))
 }
 
 /// One line per listener, and one each for the admin interface and the worker.
@@ -198,8 +232,12 @@ fn announce(rules: &Snapshot, cores: &Cores) {
     }
     log::info(format_args!("admin: http://{}", rules.admin));
     log::info(format_args!(
-        "worker 0: core {}, idle: {:?}",
-        cores.worker, rules.workers.idle
+        "worker 0: core {}, idle: {}",
+        cores.worker,
+        match rules.workers.idle {
+            Idle::Poll => "poll",
+            Idle::Adaptive => "adaptive",
+        }
     ));
     if cores.control == [cores.worker] {
         log::warning("there is one core only, which the worker shares with everything else");

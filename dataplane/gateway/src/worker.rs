@@ -1,12 +1,14 @@
 //! The worker's thread: polls until it is told to drain, then until it is drained.
 
+use std::num::NonZeroU64;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use std::{hint, io};
 
+use rustix::thread::set_current_timer_slack;
 use sluice_engine::stack::time::Instant;
 use sluice_engine::{Handoff, Worker, WorkerSetup, WorkerStats};
 use sluice_policy::rules::Idle;
@@ -21,11 +23,21 @@ use crate::status::Status;
 /// How often counters are published, and with them the sign of life.
 const PUBLISH_EVERY: Duration = Duration::from_millis(1);
 
-/// How long nothing must have happened before an adaptive worker naps.
-const NAP_AFTER: Duration = Duration::from_millis(1);
+/// How often the worker is told the wall clock's time. `Date` has whole seconds.
+const WALL_CLOCK_EVERY: Duration = Duration::from_millis(250);
 
-/// A nap: short beside the time a receive queue takes to fill, long beside the cost of waking.
-const NAP: Duration = Duration::from_micros(50);
+/// How long nothing must have happened before an adaptive worker takes naps of which length, longest
+/// first: short beside the time a receive queue takes to fill, long beside the cost of waking, and the
+/// longer the less a wake-up is likely to find something.
+const NAPS: [(Duration, Duration); 3] = [
+    (Duration::from_secs(1), Duration::from_millis(1)),
+    (Duration::from_millis(100), Duration::from_micros(200)),
+    (Duration::from_millis(1), Duration::from_micros(50)),
+];
+
+/// How late the kernel may end a nap, in nanoseconds, to save wake-ups; its default is as long as the
+/// shortest nap.
+const TIMER_SLACK: Option<NonZeroU64> = NonZeroU64::new(1_000);
 
 /// How long the worker polls on after it cut off what was left, so that the last RST leaves the
 /// transmit queue.
@@ -47,6 +59,8 @@ pub(crate) struct Setup {
     pub(crate) stats: Arc<WorkerStats>,
     /// What the loop counts.
     pub(crate) loop_stats: Arc<LoopStats>,
+    /// What the time stamp counter said when its clock began.
+    pub(crate) clock_start: u64,
     /// Tells it to drain.
     pub(crate) status: Arc<Status>,
     /// Whom it tells that it polls, and that it ended.
@@ -88,6 +102,8 @@ fn run(setup: Setup) -> Result<(), WorkerError> {
     if !cores::pin(setup.core) {
         return Err(WorkerError::Core(setup.core));
     }
+    // Where it is refused, naps are a little longer.
+    let _ = set_current_timer_slack(TIMER_SLACK);
     let registered = setup.eal.register_thread()?;
     let turning = Turning::begin(setup, registered);
     turning.until_drained();
@@ -109,12 +125,13 @@ struct Turning {
     /// Cycles inside the drivers, at the last turn.
     driver: u64,
     publish_at: Instant,
+    wall_clock_at: Instant,
     _registered: RegisteredThread,
 }
 
 impl Turning {
     fn begin(setup: Setup, registered: RegisteredThread) -> Self {
-        let start = cycles();
+        let start = setup.clock_start;
         let worker = Worker::new(setup.engine, setup.handoff.clone(), setup.stats);
         let mut turning = Turning {
             worker,
@@ -126,10 +143,11 @@ impl Turning {
                 since: None,
             },
             clock: Clock::new(start, setup.eal.tsc_hz()),
-            last: (start, true),
+            last: (cycles(), true),
             tally: Tally::default(),
             driver: 0,
             publish_at: Instant::ZERO,
+            wall_clock_at: Instant::ZERO,
             _registered: registered,
         };
         turning.turn();
@@ -163,9 +181,14 @@ impl Turning {
         let cycles = cycles();
         let (last, was_idle) = self.last;
         let driver = self.worker.driver_cycles();
-        self.tally.count(was_idle, cycles.saturating_sub(last), driver - self.driver);
+        self.tally
+            .count(was_idle, cycles.saturating_sub(last), driver - self.driver);
         self.driver = driver;
         let now = self.clock.at(cycles);
+        if now >= self.wall_clock_at {
+            self.tell_wall_clock();
+            self.wall_clock_at = now + WALL_CLOCK_EVERY;
+        }
         let is_idle = self.worker.poll_once(now).was_idle();
         self.last = (cycles, is_idle);
         if now >= self.publish_at {
@@ -178,6 +201,15 @@ impl Turning {
             self.rest.since = None;
         }
         now
+    }
+
+    /// A system call at worst, four times a second.
+    #[cold]
+    fn tell_wall_clock(&mut self) {
+        // A clock before 1970 is not set; no date is better than a wrong one.
+        if let Ok(since) = SystemTime::now().duration_since(UNIX_EPOCH) {
+            self.worker.set_wall_clock(since.as_secs());
+        }
     }
 
     #[cold]
@@ -211,11 +243,9 @@ impl Rest {
         now: Instant,
         next_wake: impl FnOnce() -> Option<Instant>,
     ) -> Option<Duration> {
-        let since = *self.since.get_or_insert(now);
-        if now.since(since) < NAP_AFTER {
-            return None;
-        }
-        let nap = next_wake().map_or(NAP, |wake| wake.since(now).min(NAP));
+        let quiet = now.since(*self.since.get_or_insert(now));
+        let (_, longest) = NAPS.into_iter().find(|(after, _)| quiet >= *after)?;
+        let nap = next_wake().map_or(longest, |wake| wake.since(now).min(longest));
         (!nap.is_zero()).then_some(nap)
     }
 }
@@ -236,16 +266,24 @@ mod tests {
         };
         assert_eq!(rest.nap(at(100), || None), None);
         assert_eq!(rest.nap(at(1_099), || None), None);
-        assert_eq!(rest.nap(at(1_100), || None), Some(NAP));
+        let micros = |micros| Some(Duration::from_micros(micros));
+        assert_eq!(rest.nap(at(1_100), || None), micros(50));
         assert_eq!(
             rest.nap(at(1_200), || Some(at(1_220))),
             Some(Duration::from_micros(20))
         );
         assert_eq!(rest.nap(at(1_220), || Some(at(1_220))), None);
-        assert_eq!(rest.nap(at(1_220), || Some(at(9_000))), Some(NAP));
+        assert_eq!(rest.nap(at(1_220), || Some(at(9_000))), micros(50));
+        assert_eq!(rest.nap(at(100_099), || None), micros(50));
+        assert_eq!(rest.nap(at(100_100), || None), micros(200));
+        assert_eq!(rest.nap(at(1_000_099), || None), micros(200));
+        assert_eq!(rest.nap(at(1_000_100), || None), micros(1_000));
+        assert_eq!(rest.nap(at(2_000_000), || Some(at(2_000_300))), micros(300));
         rest.since = None; // a frame came
-        assert_eq!(rest.nap(at(1_300), || None), None);
+        assert_eq!(rest.nap(at(2_000_300), || None), None);
+        assert_eq!(rest.nap(at(2_001_300), || None), micros(50));
     }
+
     #[test]
     fn a_panic_is_reported_as_the_end_of_the_worker() {
         let (events_in, events) = std::sync::mpsc::sync_channel(1);

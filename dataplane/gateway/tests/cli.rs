@@ -10,7 +10,7 @@ const CONFIGS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs");
 fn check_says_that_the_examples_are_fine() {
     for (example, counts) in [
         ("quickstart.yaml", "(1 listener, 1 route, 1 service)"),
-        ("ingress.yaml", "(2 listeners, 5 routes, 4 services)"),
+        ("ingress.yaml", "(2 listeners, 7 routes, 6 services)"),
     ] {
         let file = format!("{CONFIGS}/{example}");
         let output = sluice(&["check", "--config", &file]);

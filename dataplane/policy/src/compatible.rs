@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use crate::Problem;
 use crate::problem;
-use crate::rules::Rules;
+use crate::rules::{ACCESS_LOG_BUFFER, Rules};
 use crate::yaml::Path;
 
 /// Whether a gateway that runs `old` can go over to `new`. Devices, worker threads and the admin
-/// socket are taken once, at the start: `ports`, `workers` and `admin` stay as they are.
+/// socket are taken once, at the start: `ports`, `workers` and `admin` stay as they are, and so does
+/// the access log's buffer.
 ///
 /// # Errors
 ///
@@ -35,11 +36,21 @@ pub fn compatible(old: &Rules, new: &Rules) -> Result<(), Vec<Problem>> {
     if old.admin != new.admin {
         refuse(&Path::section("admin"), "the admin address cannot change");
     }
+    if log_buffer(old) != log_buffer(new) {
+        let path = Path::section("access_log").key("buffer");
+        refuse(&path, "the buffer of the access log cannot change");
+    }
     if problems.is_empty() {
         return Ok(());
     }
     problem::sort(&mut problems);
     Err(problems)
+}
+
+/// The access log's buffer, which is there even while there is no log.
+fn log_buffer(rules: &Rules) -> u32 {
+    let log = rules.access_log.as_ref();
+    log.map_or(ACCESS_LOG_BUFFER, |log| log.buffer)
 }
 
 /// Everything that stands in either map, once.

@@ -1,5 +1,6 @@
 //! Checks a whole set of rules and resolves it into a snapshot, or says everything that is wrong.
 
+mod access_log;
 mod headers;
 mod listeners;
 mod ports;
@@ -26,6 +27,7 @@ pub fn compile(rules: &Rules) -> Result<Snapshot, Vec<Problem>> {
     let node = node(rules, &mut report);
     let workers = workers(rules, &mut report);
     let ports = ports::compile(&rules.ports, &mut report);
+    let access_log = access_log::compile(rules, &mut report);
     let listeners = listeners::compile(&rules.listeners, &ports, &mut report);
     let services = services::compile(&rules.services, &ports, &mut report);
     let (routes, router) = routes::compile(rules, &mut report);
@@ -36,6 +38,7 @@ pub fn compile(rules: &Rules) -> Result<Snapshot, Vec<Problem>> {
         ports,
         workers,
         admin: rules.admin.address.0,
+        access_log,
         listeners,
         services,
         routes,

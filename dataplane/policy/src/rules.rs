@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::yaml::{Path, Places};
-pub use units::{Address, Cidr, Period, Size, SocketAddress, UnitError};
+pub use units::{Address, Cidr, Percent, Period, Size, SocketAddress, UnitError};
 
 /// Configuration of the Sluice gateway.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -32,6 +32,9 @@ pub struct Rules {
     /// The admin interface.
     #[serde(default)]
     pub admin: Admin,
+    /// A line for each request; without it, none is written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_log: Option<AccessLog>,
     /// Where requests are accepted, by name.
     #[serde(default)]
     pub listeners: BTreeMap<String, Listener>,
@@ -127,7 +130,9 @@ impl Default for Workers {
 pub enum Idle {
     /// Keep polling: lowest latency, the core is always busy.
     Poll,
-    /// Yield the core while nothing happens.
+    /// Yield the core while nothing happens: naps of 50us after 1ms of quiet, of 200us after 100ms and of
+    /// 1ms after 1s, which a frame after a quiet time may have to wait for. Without traffic that is about
+    /// 2 % of a core.
     Adaptive,
 }
 
@@ -148,6 +153,46 @@ impl Default for Admin {
     }
 }
 
+/// Requests that may wait to be written to the access log where the rules don't say: they bridge some
+/// ten milliseconds at the rates that one core reaches.
+pub const ACCESS_LOG_BUFFER: u32 = 4096;
+
+/// A line of JSON for each request, written off the data path.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AccessLog {
+    /// The file that lines are added to, or "-" for standard output. SIGUSR1 opens it anew.
+    pub file: String,
+    /// How many of the requests are noted; a route may say otherwise.
+    #[serde(default = "all")]
+    pub sample: Percent,
+    /// Which of those that are noted are written.
+    #[serde(default)]
+    pub only: Only,
+    /// Requests that may wait to be written: 64 to 1048576. Beyond it they are dropped and counted.
+    #[serde(default = "access_log_buffer")]
+    pub buffer: u32,
+}
+
+/// Which requests are written to the access log.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Only {
+    /// Every one.
+    #[default]
+    All,
+    /// Those answered with a status of 400 or above, or not to the end.
+    Errors,
+}
+
+/// What a route says about the access log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RouteAccessLog {
+    /// How many of the route's requests are noted.
+    pub sample: Percent,
+}
+
 /// Where requests are accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -160,12 +205,121 @@ pub struct Listener {
     /// How long a client may take to send a request's head.
     #[serde(default = "head_timeout")]
     pub head_timeout: Period,
+    /// How long a client may take to send the next part of a request's body, see `limits.body_rate`.
+    #[serde(default = "body_timeout")]
+    pub body_timeout: Period,
     /// Connections at a time, per worker.
     #[serde(default = "listener_connections")]
     pub max_connections: u32,
     /// Buffer of a connection in each direction: 16KiB to 16MiB.
     #[serde(default = "buffer")]
     pub buffer: Size,
+    /// How large a request may be, and how many may come on one connection.
+    #[serde(default)]
+    pub limits: RequestLimits,
+    /// Only requests for these hosts are taken, others are answered with 421. Each exact, or
+    /// *.example.com for any host below it; without any, all hosts.
+    #[serde(default)]
+    pub hosts: Vec<String>,
+    /// Networks of proxies in front whose word about the client is taken: PROXY headers, forwarded
+    /// headers, request ids.
+    #[serde(default)]
+    pub trust: Vec<Cidr>,
+    /// Every connection begins with a PROXY protocol header, version 1 or 2. With `trust`, only the
+    /// networks there may connect.
+    #[serde(default)]
+    pub proxy_protocol: bool,
+    /// How services are told about the client.
+    #[serde(default)]
+    pub forwarded: Forwarded,
+    /// Every request goes on with an X-Request-Id: that of a trusted proxy, or a new one.
+    #[serde(default = "yes")]
+    pub request_id: bool,
+    /// A request without a valid traceparent begins a trace. A valid one is passed on in any case.
+    #[serde(default)]
+    pub traceparent: bool,
+    /// Responses name the gateway in Via, as requests do in any case.
+    #[serde(default)]
+    pub response_via: bool,
+}
+
+/// How large a request may be, and how many may come on one connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RequestLimits {
+    /// Request line: 64B to 32KiB. What is longer is answered with 414.
+    pub request_line: Size,
+    /// Whole head: 256B to 63KiB, and no more than `buffer`. What is larger is answered with 431.
+    /// Heads of responses have the same limit.
+    pub head: Size,
+    /// Header fields: 1 to 128. More are answered with 431.
+    pub headers: u32,
+    /// Body. What is larger is answered with 413.
+    pub body: Size,
+    /// Fewest bytes of a body per second, on average over `body_timeout`; what is slower is answered
+    /// with 408. 0B: any byte will do.
+    pub body_rate: Size,
+    /// Requests on one connection, which is closed after that.
+    pub requests: u32,
+}
+
+impl Default for RequestLimits {
+    fn default() -> Self {
+        RequestLimits {
+            request_line: Size(8 << 10),
+            head: Size(16 << 10),
+            headers: 100,
+            body: Size(16 << 30),
+            body_rate: Size(64),
+            requests: 1_000_000,
+        }
+    }
+}
+
+/// How services are told about the client.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Forwarded {
+    /// In which headers. Those not chosen are never added.
+    pub header: ForwardedHeader,
+    /// What becomes of these headers where the peer is trusted. From all others they are taken out.
+    pub mode: ForwardedMode,
+}
+
+/// Which headers tell about the client.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForwardedHeader {
+    /// X-Forwarded-For and X-Forwarded-Proto.
+    #[default]
+    XForwarded,
+    /// Forwarded, RFC 7239.
+    Forwarded,
+    /// All of them. X-Forwarded-For is the one that is read.
+    Both,
+}
+
+/// What becomes of a trusted peer's forwarded headers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ForwardedMode {
+    /// They are kept, and the peer is added.
+    #[default]
+    Append,
+    /// They are replaced by the address of the client that they tell of.
+    Replace,
+    /// They are kept, and nothing is added, to anyone's request.
+    Off,
+}
+
+/// A version of the PROXY protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ProxyProtocol {
+    /// A line of text.
+    V1,
+    /// Binary.
+    V2,
 }
 
 /// Where requests go.
@@ -182,6 +336,9 @@ pub struct Service {
     /// How long an endpoint may take from the end of the request to the head of its response.
     #[serde(default = "response_timeout")]
     pub response_timeout: Period,
+    /// How long a request may take as a whole, from its head to the last byte of the response.
+    #[serde(default = "request_timeout")]
+    pub request_timeout: Period,
     /// Connections at a time to all endpoints, per worker.
     #[serde(default = "service_connections")]
     pub max_connections: u32,
@@ -191,6 +348,17 @@ pub struct Service {
     /// How long an unused connection is kept.
     #[serde(default = "service_idle_timeout")]
     pub idle_timeout: Period,
+    /// Begin each connection with a PROXY header that tells the client's address. Such a connection
+    /// serves one client connection and no other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// Protocols that a client may change its connection to by Upgrade, such as websocket. Requests
+    /// for any other go on without their Upgrade.
+    #[serde(default)]
+    pub upgrade: Vec<String>,
+    /// How long a connection may be silent both ways after such a change.
+    #[serde(default = "tunnel_timeout")]
+    pub tunnel_timeout: Period,
 }
 
 /// Which requests go to a service, and what is changed on the way.
@@ -215,6 +383,15 @@ pub struct Route {
     /// How long an endpoint may take to begin its response; without it, as the service says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub response_timeout: Option<Period>,
+    /// How long a request may take as a whole; without it, as the service says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_timeout: Option<Period>,
+    /// Largest body of a request; without it, as the listener says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_body: Option<Size>,
+    /// What the access log notes of these requests; without it, as `access_log` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access_log: Option<RouteAccessLog>,
     /// Changes to the request's headers.
     #[serde(default)]
     pub request_headers: HeaderEdits,
@@ -317,6 +494,22 @@ fn head_timeout() -> Period {
     seconds(10)
 }
 
+fn body_timeout() -> Period {
+    seconds(30)
+}
+
+fn request_timeout() -> Period {
+    seconds(3600)
+}
+
+fn tunnel_timeout() -> Period {
+    seconds(600)
+}
+
+fn yes() -> bool {
+    true
+}
+
 fn listener_connections() -> u32 {
     16_384
 }
@@ -334,15 +527,23 @@ fn response_timeout() -> Period {
 }
 
 fn service_connections() -> u32 {
-    1024
+    16_384
 }
 
 fn max_idle() -> u32 {
-    64
+    1024
 }
 
 fn service_idle_timeout() -> Period {
     seconds(30)
+}
+
+fn all() -> Percent {
+    Percent::ALL
+}
+
+fn access_log_buffer() -> u32 {
+    ACCESS_LOG_BUFFER
 }
 
 fn any_host() -> String {

@@ -4,10 +4,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_wire::http1::HeaderEdit;
+use sluice_wire::http1::{HeaderEdit, Limits};
 
 use crate::router::Router;
-use crate::rules::{Cidr, Idle};
+use crate::rules::{Cidr, Forwarded, Idle, Only, ProxyProtocol};
 
 /// One checked, resolved set of rules.
 ///
@@ -25,6 +25,8 @@ pub struct Snapshot {
     pub workers: Workers,
     /// Kernel address of the admin interface.
     pub admin: SocketAddr,
+    /// The access log, if one is written.
+    pub access_log: Option<AccessLog>,
     /// Listeners, in order of their names; [`ListenerId`] is the index.
     pub listeners: Vec<Listener>,
     /// Services, in order of their names; [`ServiceId`] is the index.
@@ -101,6 +103,28 @@ pub struct StaticRoute {
     pub via: IpAddr,
 }
 
+/// A line for each request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccessLog {
+    /// Where lines go.
+    pub target: LogTarget,
+    /// How many requests are noted where no route says otherwise, in parts per million.
+    pub sample: u32,
+    /// Which of those that are noted are written.
+    pub only: Only,
+    /// Requests that may wait to be written.
+    pub buffer: usize,
+}
+
+/// Where the access log's lines go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogTarget {
+    /// Standard output.
+    Stdout,
+    /// The end of this file.
+    File(Arc<str>),
+}
+
 /// Where requests are accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
@@ -114,10 +138,46 @@ pub struct Listener {
     pub idle_timeout: Duration,
     /// How long a client may take to send a request's head.
     pub head_timeout: Duration,
+    /// How long a client may take to send `body_least` more bytes of a body.
+    pub body_timeout: Duration,
+    /// See `body_timeout`; at least 1.
+    pub body_least: u64,
     /// Connections at a time, per worker.
     pub max_connections: u32,
     /// Buffer of a connection in each direction in bytes: 16 KiB to 16 MiB.
     pub buffer: usize,
+    /// How large heads may be, those of responses included.
+    pub limits: Limits,
+    /// Largest body of a request in bytes, where a route has no limit of its own.
+    pub max_body: u64,
+    /// Requests on one connection.
+    pub max_requests: u32,
+    /// The only hosts taken; all where there are none.
+    pub hosts: Vec<HostMatch>,
+    /// Proxies whose word about the client is taken.
+    pub trust: Vec<Cidr>,
+    /// Every connection begins with a PROXY header.
+    pub proxy_protocol: bool,
+    /// How services are told about the client.
+    pub forwarded: Forwarded,
+    /// Every request goes on with an `X-Request-Id`.
+    pub request_id: bool,
+    /// A request without a valid `traceparent` begins a trace.
+    pub traceparent: bool,
+    /// Responses name the gateway in `Via`.
+    pub response_via: bool,
+}
+
+impl Listener {
+    /// Whether requests for this host are taken: without its port, in any case.
+    pub fn takes(&self, host: &[u8]) -> bool {
+        self.hosts.is_empty() || self.hosts.iter().any(|allowed| allowed.takes(host))
+    }
+
+    /// Whether a peer of this address is a trusted proxy.
+    pub fn trusts(&self, address: IpAddr) -> bool {
+        self.trust.iter().any(|network| network.contains(address))
+    }
 }
 
 /// Where requests go.
@@ -131,8 +191,16 @@ pub struct Service {
     pub connect_timeout: Duration,
     /// How long an endpoint may take to the head of its response; a route resolves its own.
     pub response_timeout: Duration,
+    /// How long a request may take as a whole; a route resolves its own.
+    pub request_timeout: Duration,
     /// How long an unused connection is kept.
     pub idle_timeout: Duration,
+    /// The PROXY header that each connection begins with.
+    pub proxy_protocol: Option<ProxyProtocol>,
+    /// Protocols that a client's connection may be changed to, in lower case.
+    pub upgrade: Vec<Box<str>>,
+    /// How long a connection may be silent both ways after such a change.
+    pub tunnel_timeout: Duration,
     /// Connections at a time to all endpoints, per worker.
     pub max_connections: u32,
     /// Unused connections that are kept for each endpoint, per worker.
@@ -162,6 +230,12 @@ pub struct Route {
     pub service: ServiceId,
     /// How long an endpoint may take to the head of its response, the service's unless given.
     pub response_timeout: Duration,
+    /// How long a request may take as a whole, the service's unless given.
+    pub request_timeout: Duration,
+    /// Largest body of a request in bytes; the listener's without one.
+    pub max_body: Option<u64>,
+    /// How many of its requests the access log notes, in parts per million; 0 without an access log.
+    pub sample: u32,
     /// Changes to the request's headers.
     pub request_headers: Vec<HeaderEdit>,
     /// Changes to the response's headers.
@@ -189,6 +263,24 @@ pub enum HostMatch {
     Below(Box<str>),
     /// Any, or none.
     Any,
+}
+
+impl HostMatch {
+    /// Whether it takes this host: without its port, in any case, with or without one dot at the end.
+    pub fn takes(&self, host: &[u8]) -> bool {
+        let host = host.strip_suffix(b".").unwrap_or(host);
+        match self {
+            HostMatch::Any => true,
+            HostMatch::Exact(own) => own.as_bytes().eq_ignore_ascii_case(host),
+            HostMatch::Below(own) => {
+                let own = own.as_bytes();
+                let split = host.len().saturating_sub(own.len());
+                host.split_at_checked(split).is_some_and(|(label, rest)| {
+                    label.len() > 1 && label.ends_with(b".") && rest.eq_ignore_ascii_case(own)
+                })
+            }
+        }
+    }
 }
 
 /// What matching sees of a request.

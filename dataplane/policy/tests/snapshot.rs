@@ -86,7 +86,7 @@ fn defaults_are_those_of_the_model() {
     assert_eq!(hello.connect_timeout, Duration::from_secs(5));
     assert_eq!(hello.response_timeout, Duration::from_secs(30));
     assert_eq!(hello.idle_timeout, Duration::from_secs(30));
-    assert_eq!((hello.max_connections, hello.max_idle), (1024, 64));
+    assert_eq!((hello.max_connections, hello.max_idle), (16_384, 1024));
     assert_eq!(snapshot.ports[0].mtu, 1500);
 }
 
@@ -285,6 +285,13 @@ fn only_what_needs_a_restart_is_incompatible() {
             format!("new.yaml:31:1: workers: workers cannot change {mend}"),
             format!("new.yaml:32:1: admin: the admin address cannot change {mend}"),
         ]
+    );
+    assert_eq!(refused(&format!("{RULES}access_log: {{ file: a }}\n")), [""; 0]);
+    assert_eq!(
+        refused(&format!("{RULES}access_log: {{ file: a, buffer: 64 }}\n")),
+        [format!(
+            "new.yaml:31:32: access_log.buffer: the buffer of the access log cannot change {mend}"
+        )]
     );
     assert_eq!(
         refused(

@@ -7,6 +7,7 @@
 
 mod checksum;
 mod frame;
+mod interface;
 mod io;
 mod open;
 
@@ -15,5 +16,6 @@ pub use dpdk::{
     PortError, PortInfo, PortStats, RegisteredThread, StillInUse, cycles, log_tail, version,
 };
 pub use frame::{DpdkRx, DpdkTx};
+pub use interface::Interface;
 pub use io::DpdkIo;
 pub use open::{Device, OpenError, OpenedPort, PortConfig, open};

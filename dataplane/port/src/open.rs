@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::sleep;
+use std::time::Duration;
 
 use dpdk::{
     DeviceSpec, EalHandle, Multicast, OpenPort, Pool, PoolConfig, PoolError, Port, PortError,
@@ -9,6 +11,7 @@ use dpdk::{
 };
 use sluice_stack::io::L2_MAX;
 
+use crate::interface::Interface;
 use crate::io::DpdkIo;
 
 /// What a port is made of.
@@ -52,6 +55,9 @@ pub struct OpenedPort {
     pub description: String,
     /// Something the operator should know, such as a slower driver taken than asked for.
     pub notice: Option<String>,
+    /// The kernel's interface behind it, if there is one. To be dropped last: until then no other sluice
+    /// can open it.
+    pub interface: Option<Interface>,
 }
 
 /// A port could not be opened.
@@ -69,6 +75,25 @@ pub enum OpenError {
     /// A name that cannot be handed to a DPDK driver.
     #[error("`{0}` is not the name of a network interface. List them with: ip link")]
     InterfaceName(String),
+    /// Another port has the interface: opening it again would take the frames from the first.
+    #[error(
+        "interface `{name}` is in use by another sluice{by}. Stop that one, or give this one another \
+         interface"
+    )]
+    InterfaceInUse {
+        /// The interface.
+        name: String,
+        /// `, process 123`, or nothing where that is not known.
+        by: String,
+    },
+    /// The kernel refused what it hardly ever refuses.
+    #[error("interface `{name}` could not be taken for this process alone: {reason}")]
+    InterfaceLock {
+        /// The interface.
+        name: String,
+        /// The kernel's answer.
+        reason: String,
+    },
     /// AF_XDP would fail for want of buffers.
     #[error(
         "interface `{name}` needs a pool of more than {needed} frames: AF_XDP keeps 2048 for the kernel \
@@ -98,6 +123,11 @@ pub enum OpenError {
 /// (`ETH_AF_XDP_DFLT_NUM_DESCS`).
 const XDP_FILL_FRAMES: u32 = 2048;
 
+/// The kernel frees the queue of a closed AF_XDP socket a moment after the socket, such as that of a
+/// gateway that was killed: how often one is opened, and the time between.
+const XDP_ATTEMPTS: u32 = 2;
+const XDP_PAUSE: Duration = Duration::from_millis(100);
+
 /// Numbers the virtual devices made for interfaces.
 static NEXT_DEVICE: AtomicU32 = AtomicU32::new(0);
 
@@ -108,13 +138,19 @@ pub fn open(eal: &EalHandle, config: &PortConfig) -> Result<OpenedPort, OpenErro
     if !(576..=9216).contains(&config.mtu) {
         return Err(OpenError::Mtu(config.mtu));
     }
+    let interface;
     let (opened, pools, notice) = match &config.device {
         Device::Pci(device) | Device::Vdev(device) => {
-            let spec = device.parse().map_err(PortError::from)?;
+            let spec: DeviceSpec = device.parse().map_err(PortError::from)?;
+            interface = spec.kernel_interface().map(Interface::hold).transpose()?;
             let pools = make_pools(eal, config)?;
             (open_device(&spec, config, &pools)?, pools, None)
         }
-        Device::Interface(name) => open_interface(eal, name, config)?,
+        Device::Interface(name) => {
+            check_interface(name, config)?;
+            interface = Some(Interface::hold(name)?);
+            open_interface(eal, name, config)?
+        }
     };
     let OpenPort { port, queues } = opened;
     let queues = queues
@@ -129,6 +165,7 @@ pub fn open(eal: &EalHandle, config: &PortConfig) -> Result<OpenedPort, OpenErro
         pools,
         description,
         notice,
+        interface,
     })
 }
 
@@ -164,13 +201,8 @@ fn open_device(
     )
 }
 
-/// AF_XDP first, AF_PACKET with a notice where that fails for whatever reason: drivers and kernels
-/// differ too much in what AF_XDP they have to tell in advance.
-fn open_interface(
-    eal: &EalHandle,
-    name: &str,
-    config: &PortConfig,
-) -> Result<(OpenPort, Vec<Pool>, Option<String>), OpenError> {
+/// What can be said before anything is tried.
+fn check_interface(name: &str, config: &PortConfig) -> Result<(), OpenError> {
     // What would end or extend the driver's arguments.
     if name.is_empty() || name.contains(|c: char| c.is_control() || ",=[]\"' ".contains(c)) {
         return Err(OpenError::InterfaceName(name.to_owned()));
@@ -182,18 +214,34 @@ fn open_interface(
             needed,
         });
     }
-    let pools = make_pools(eal, config)?;
-    let xdp = match open_device(&af_xdp(name, config), config, &pools) {
-        Ok(opened) => return Ok((opened, pools, None)),
-        Err(error @ PortError::InterfaceMissing(_)) => return Err(error.into()),
-        Err(error) => error,
-    };
-    // A driver that gave up half way may have kept buffers.
-    let whole = pools.iter().all(|pool| pool.available() == pool.capacity());
-    let pools = if whole {
-        pools
-    } else {
-        make_pools(eal, config)?
+    Ok(())
+}
+
+/// AF_XDP first, AF_PACKET with a notice where that fails for whatever reason: drivers and kernels
+/// differ too much in what AF_XDP they have to tell in advance. The interface is held by then, so that
+/// no other sluice is why it fails.
+fn open_interface(
+    eal: &EalHandle,
+    name: &str,
+    config: &PortConfig,
+) -> Result<(OpenPort, Vec<Pool>, Option<String>), OpenError> {
+    let mut pools = make_pools(eal, config)?;
+    let mut attempt = 1;
+    let xdp = loop {
+        let error = match open_device(&af_xdp(name, config), config, &pools) {
+            Ok(opened) => return Ok((opened, pools, None)),
+            Err(error @ PortError::InterfaceMissing(_)) => return Err(error.into()),
+            Err(error) => error,
+        };
+        // A driver that gave up half way may have kept buffers.
+        if pools.iter().any(|pool| pool.available() < pool.capacity()) {
+            pools = make_pools(eal, config)?;
+        }
+        if attempt == XDP_ATTEMPTS || !matches!(error, PortError::Failed { .. }) {
+            break error;
+        }
+        attempt += 1;
+        sleep(XDP_PAUSE);
     };
     match open_device(&af_packet(name, config), config, &pools) {
         Ok(opened) => {

@@ -58,6 +58,10 @@ impl<V> Expiring<V> {
         self.entries.get(key).map(|(_, value)| value)
     }
 
+    pub(crate) fn get_mut(&mut self, key: &FlowKey) -> Option<&mut V> {
+        self.entries.get_mut(key).map(|(_, value)| value)
+    }
+
     pub(crate) fn remove(&mut self, key: &FlowKey) -> Option<V> {
         self.entries.remove(key).map(|(_, value)| value)
     }

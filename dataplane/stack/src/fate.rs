@@ -42,13 +42,13 @@ crate::counters! {
         BadTcp => "bad_tcp_header",
         /// Dropped: malformed ARP or neighbour discovery, or not for one of our addresses.
         BadNeighbour => "bad_neighbour_message",
-        /// Answered with RST: no listener and no flow.
+        /// Answered with RST: no flow, and no listener, as while draining.
         NoFlow => "no_flow",
         /// Dropped: a RST, or an answer beyond the rate limit, for a flow that is not there.
         NoFlowSilent => "no_flow_silent",
         /// Dropped: an ACK that does not complete its half-open flow.
         BadHandshake => "bad_handshake",
-        /// Dropped: a SYN while draining or beyond the limit of flows; the client will try again.
+        /// Dropped: a connection beyond the limit of flows; the client will try again.
         Refused => "refused",
     }
 }
@@ -84,5 +84,9 @@ crate::counters! {
         PortsExhausted => "ports_exhausted",
         /// A connection refused because the table of flows was full.
         FlowsFull => "flows_full",
+        /// A frame that a capture copied.
+        Captured => "captured",
+        /// A frame that a capture would have copied, had there been a free buffer.
+        CaptureLost => "capture_lost",
     }
 }

@@ -16,6 +16,7 @@ use crate::io::{L3, PacketIo, PortCaps, TxMeta};
 use crate::isn::seed_for;
 use crate::key::FlowKey;
 use crate::link::{Link, meta};
+use crate::meter::Meter;
 use crate::neighbour::NeighbourRef;
 use crate::time::Instant;
 
@@ -41,10 +42,12 @@ impl Default for Buffers {
 pub(crate) struct Tcp {
     set: SocketSet<'static>,
     handle: SocketHandle,
+    meter: Meter,
 }
 
 impl Tcp {
-    fn new(buffers: Buffers) -> Self {
+    /// `next` is the first sequence number that the flow will send itself.
+    fn new(buffers: Buffers, next: u32, now: Instant) -> Self {
         let mut socket = Socket::new(
             SocketBuffer::new(vec![0; buffers.receive]),
             SocketBuffer::new(vec![0; buffers.send]),
@@ -54,12 +57,26 @@ impl Tcp {
         socket.set_congestion_control(CongestionControl::Cubic);
         let mut set = SocketSet::new(vec![SocketStorage::EMPTY]);
         let handle = set.add(socket);
-        Tcp { set, handle }
+        Tcp {
+            set,
+            handle,
+            meter: Meter::new(next, now),
+        }
     }
 
     #[inline]
     pub(crate) fn socket(&self) -> &Socket<'static> {
         self.set.get(self.handle)
+    }
+
+    /// What the flow has done so far.
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    #[inline]
+    pub(crate) fn meter_mut(&mut self) -> &mut Meter {
+        &mut self.meter
     }
 
     #[inline]
@@ -76,7 +93,7 @@ impl Tcp {
         caps: PortCaps,
         now: Instant,
     ) -> Option<Self> {
-        let mut tcp = Tcp::new(buffers);
+        let mut tcp = Tcp::new(buffers, isn, now);
         let mut interface = interface(caps, seed_for(isn), now);
         let (remote, local) = (endpoint(key.remote()), endpoint(key.local()));
         tcp.socket_mut()
@@ -95,7 +112,7 @@ impl Tcp {
         caps: PortCaps,
         now: Instant,
     ) -> Option<Self> {
-        let mut tcp = Tcp::new(buffers);
+        let mut tcp = Tcp::new(buffers, syn.isn.wrapping_add(1), now);
         let mut interface = interface(caps, seed_for(syn.isn), now);
         let local = endpoint(key.local());
         let listen = IpListenEndpoint {
@@ -124,6 +141,7 @@ impl Tcp {
         let now = wire.now.to_smoltcp();
         let mut device = FlowDevice {
             wire,
+            meter: &mut self.meter,
             receive: Some(packet),
         };
         interface.poll_ingress_single(now, &mut device, &mut self.set);
@@ -147,6 +165,7 @@ impl Tcp {
             let before = wire.sent;
             let mut device = FlowDevice {
                 wire,
+                meter: &mut self.meter,
                 receive: None,
             };
             interface.poll_egress(now, &mut device, &mut self.set);
@@ -254,6 +273,19 @@ pub(crate) fn bare(
         header(key.local().ip().into(), key.remote().ip().into(), &tcp),
         tcp,
     )
+}
+
+/// An IP packet with a bare ACK as if it came from the peer.
+pub(crate) fn received(key: &FlowKey, seq: u32, ack: u32) -> Vec<u8> {
+    let tcp = TcpRepr {
+        seq_number: TcpSeqNumber(seq as i32),
+        ack_number: Some(TcpSeqNumber(ack as i32)),
+        ..plain(key.remote().port(), key.local().port())
+    };
+    let ip = header(key.remote().ip().into(), key.local().ip().into(), &tcp);
+    let mut packet = vec![0; ip.buffer_len()];
+    write_segment(&ip, &tcp, &ChecksumCapabilities::ignored(), &mut packet);
+    packet
 }
 
 fn plain(src_port: u16, dst_port: u16) -> TcpRepr<'static> {
@@ -385,6 +417,7 @@ impl<'a, P: PacketIo> FlowWire<'a, P> {
 
 struct FlowDevice<'w, 'a, P: PacketIo> {
     wire: &'w mut FlowWire<'a, P>,
+    meter: &'w mut Meter,
     receive: Option<&'w [u8]>,
 }
 
@@ -404,7 +437,7 @@ impl<'a, P: PacketIo> Device for FlowDevice<'_, 'a, P> {
         _: smoltcp::time::Instant,
     ) -> Option<(Self::RxToken<'_>, Self::TxToken<'_>)> {
         let packet = self.receive.take()?;
-        Some((Received(packet), Sending(self.wire)))
+        Some((Received(packet), Sending(self.wire, self.meter)))
     }
 
     #[inline]
@@ -414,7 +447,7 @@ impl<'a, P: PacketIo> Device for FlowDevice<'_, 'a, P> {
             self.wire.events.count(StackEvent::NoTxBuffer);
             return None;
         }
-        Some(Sending(self.wire))
+        Some(Sending(self.wire, self.meter))
     }
 
     #[inline]
@@ -432,17 +465,22 @@ impl RxToken for Received<'_> {
     }
 }
 
-struct Sending<'t, 'a, P: PacketIo>(&'t mut FlowWire<'a, P>);
+struct Sending<'t, 'a, P: PacketIo>(&'t mut FlowWire<'a, P>, &'t mut Meter);
 
 impl<P: PacketIo> TxToken for Sending<'_, '_, P> {
     #[inline]
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        let wire = self.0;
+        let Sending(wire, meter) = self;
         wire.sent += 1;
-        let meta = wire.meta;
+        let (meta, now) = (wire.meta, wire.now);
+        let f = |packet: &mut [u8]| {
+            let result = f(packet);
+            meter.sent(packet, usize::from(meta.l3_len), now);
+            result
+        };
         match wire
             .link
-            .send_ip(wire.neighbour, len, meta, wire.now, wire.events, f)
+            .send_ip(wire.neighbour, len, meta, now, wire.events, f)
         {
             Ok(result) => result,
             // Only an immediate answer to a received segment comes here without a buffer in hand:

@@ -15,14 +15,17 @@ pub mod io;
 mod isn;
 mod key;
 mod link;
+mod meter;
 mod neighbour;
 pub mod rng;
 pub mod sim;
 mod stack;
+pub mod tap;
 pub mod time;
 pub mod wheel;
 
 pub use flow::Buffers;
 pub use key::{FlowId, FlowKey};
 pub use link::PortSetup;
-pub use stack::{ConnectError, FlowView, Limits, Owner, Phase, Secrets, Stack, StackStats};
+pub use meter::Rtt;
+pub use stack::{ConnectError, FlowInfo, FlowView, Limits, Owner, Phase, Secrets, Stack, StackStats};

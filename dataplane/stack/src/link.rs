@@ -14,8 +14,10 @@ use smoltcp::wire::{
 use crate::counters::Counters;
 use crate::fate::{FrameFate, StackEvent};
 use crate::frame::{ETHERNET, Inbound, Station};
-use crate::io::{L3, PacketIo, PortCaps, TxFrame, TxMeta};
+use crate::io::{L3, PacketIo, PortCaps, RxBurst, RxFrame, TxFrame, TxMeta};
+use crate::key::FlowId;
 use crate::neighbour::{Held, Lookup, Mac, NeighbourRef, Neighbours};
+use crate::tap::{Direction, Tap};
 use crate::time::Instant;
 
 const BROADCAST: Mac = [0xff; 6];
@@ -37,6 +39,8 @@ pub(crate) struct Link<P: PacketIo> {
     pub(crate) io: P,
     pub(crate) caps: PortCaps,
     pub(crate) neighbours: Neighbours,
+    /// Sees every frame that enters or leaves, while somebody watches.
+    pub(crate) tap: Option<Tap>,
     index: u8,
     addresses: Vec<IpAddr>,
     on_link: Vec<IpCidr>,
@@ -59,6 +63,7 @@ impl<P: PacketIo> Link<P> {
             io,
             caps,
             neighbours: Neighbours::default(),
+            tap: None,
             index,
             addresses: setup
                 .addresses
@@ -81,6 +86,19 @@ impl<P: PacketIo> Link<P> {
             port: self.index,
             mac: self.caps.mac,
             addresses: &self.addresses,
+        }
+    }
+
+    /// Shows what was received in this poll to the tap, if there is one.
+    #[inline]
+    pub(crate) fn tap_received(&mut self, burst: &RxBurst<P::Rx>, now: Instant) {
+        if self.tap.as_mut().is_some_and(|tap| !tap.begin_poll(now)) {
+            self.tap = None;
+        }
+        if let Some(tap) = &self.tap {
+            for frame in burst {
+                tap.offer(Direction::In, frame.bytes());
+            }
         }
     }
 
@@ -184,6 +202,9 @@ impl<P: PacketIo> Link<P> {
         header[6..12].copy_from_slice(&self.caps.mac);
         header[12..14].copy_from_slice(&ethertype.to_be_bytes());
         let result = write(packet);
+        if let Some(tap) = &self.tap {
+            tap.offer(Direction::Out, bytes);
+        }
         self.io.send(frame, meta);
         Ok(result)
     }
@@ -415,13 +436,19 @@ impl<P: PacketIo> Link<P> {
     }
 
     /// Asks again where answers are overdue.
-    pub(crate) fn retry_neighbours(&mut self, now: Instant, events: &Counters<StackEvent>) {
+    /// Returns the flows that can't be opened because a neighbour never answered.
+    pub(crate) fn retry_neighbours(
+        &mut self,
+        now: Instant,
+        events: &Counters<StackEvent>,
+    ) -> Vec<FlowId> {
         let retry = self.neighbours.retry(now);
         events.add(StackEvent::NeighbourFailed, retry.failed as u64);
         events.add(StackEvent::NeighbourLost, retry.lost as u64);
         for address in retry.ask {
             self.ask(address);
         }
+        retry.stranded
     }
 
     /// Tells the link that our addresses are here: gratuitous ARP (RFC 5227 3) and unsolicited

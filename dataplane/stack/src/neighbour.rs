@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::io::TxMeta;
+use crate::key::FlowId;
 use crate::time::Instant;
 
 /// Bound on the neighbours of a port. On-link peers only: those behind a router share the router's.
@@ -13,6 +14,10 @@ pub(crate) const MAX_NEIGHBOURS: usize = 4096;
 /// Frames that wait for one neighbour: the SYNs of as many connections that begin at once. One that
 /// is lost costs its connection a second.
 const MAX_HELD: usize = 512;
+/// Flows remembered for one neighbour while it is asked for; others find out by their own timeout.
+const MAX_OPENING: usize = 1024;
+/// Frames that wait on one port, for all neighbours together.
+const MAX_HELD_TOTAL: usize = 4096;
 /// How long an address is trusted without hearing from its owner.
 const FRESH: Duration = Duration::from_secs(30);
 /// Pause between two questions (RFC 4861 RETRANS_TIMER).
@@ -42,6 +47,8 @@ struct Neighbour {
     asked: u8,
     users: u32,
     held: Vec<Held>,
+    /// Flows that wait for it to be opened.
+    opening: Vec<FlowId>,
 }
 
 /// What to do with a frame for a neighbour.
@@ -60,6 +67,8 @@ pub(crate) struct Neighbours {
     by_address: HashMap<IpAddr, NeighbourRef>,
     /// Neighbours that are asked for and have not answered.
     asking: Vec<NeighbourRef>,
+    /// Frames that wait, for whomever.
+    held: usize,
 }
 
 impl Neighbours {
@@ -88,6 +97,7 @@ impl Neighbours {
             asked: 0,
             users: 0,
             held: Vec::new(),
+            opening: Vec::new(),
         };
         let at = if self.table.len() < MAX_NEIGHBOURS {
             self.table.push(fresh);
@@ -111,28 +121,28 @@ impl Neighbours {
     #[inline]
     pub(crate) fn lookup(&mut self, neighbour: NeighbourRef, now: Instant) -> (Lookup, bool) {
         let record = &mut self.table[usize::from(neighbour.0)];
-        if let Some(mac) = record.mac {
-            if now.since(record.confirmed) < FRESH {
-                return (Lookup::Mac(mac), false);
-            }
-            let ask = record.asked_at.is_none_or(|at| now.since(at) >= ASK_EVERY);
-            if ask {
-                Self::asked(record, now);
-                if record.asked > MAX_ASKED {
-                    // Its old address no longer answers; start over as for an unknown one.
-                    record.mac = None;
-                    record.asked = 1;
-                    self.asking.push(neighbour);
-                }
-            }
-            return (record.mac.map_or(Lookup::Unknown, Lookup::Mac), ask);
+        if let Some(mac) = record.mac
+            && now.since(record.confirmed) < FRESH
+        {
+            return (Lookup::Mac(mac), false);
         }
+        // Its old address serves until it has failed to answer often enough.
         let ask = record.asked_at.is_none();
         if ask {
             Self::asked(record, now);
             self.asking.push(neighbour);
         }
-        (Lookup::Unknown, ask)
+        (record.mac.map_or(Lookup::Unknown, Lookup::Mac), ask)
+    }
+
+    /// Remembers that a flow is being opened by way of a neighbour that has still to answer: if it
+    /// never does, the flow is stranded.
+    pub(crate) fn note_opening(&mut self, neighbour: NeighbourRef, flow: FlowId, now: Instant) {
+        let record = &mut self.table[usize::from(neighbour.0)];
+        let fresh = record.mac.is_some() && now.since(record.confirmed) < FRESH;
+        if !fresh && record.opening.len() < MAX_OPENING {
+            record.opening.push(flow);
+        }
     }
 
     fn asked(record: &mut Neighbour, now: Instant) {
@@ -143,9 +153,10 @@ impl Neighbours {
     /// Keeps a frame until the neighbour answers; false when as many as allowed wait already.
     pub(crate) fn hold(&mut self, neighbour: NeighbourRef, held: Held) -> bool {
         let waiting = &mut self.table[usize::from(neighbour.0)].held;
-        let room = waiting.len() < MAX_HELD;
+        let room = waiting.len() < MAX_HELD && self.held < MAX_HELD_TOTAL;
         if room {
             waiting.push(held);
+            self.held += 1;
         }
         room
     }
@@ -172,13 +183,15 @@ impl Neighbours {
             return Vec::new();
         };
         let record = &mut self.table[usize::from(found.0)];
-        if record.mac.is_none() && record.asked_at.is_some() {
+        if record.asked_at.is_some() {
             self.asking.retain(|a| *a != found);
         }
         record.mac = Some(mac);
         record.confirmed = now;
         record.asked_at = None;
         record.asked = 0;
+        record.opening.clear();
+        self.held -= record.held.len();
         std::mem::take(&mut record.held)
     }
 
@@ -186,7 +199,7 @@ impl Neighbours {
     /// for often enough. Called about every [`ASK_EVERY`] while something is asked for.
     pub(crate) fn retry(&mut self, now: Instant) -> Retry {
         let mut retry = Retry::default();
-        let table = &mut self.table;
+        let (table, held) = (&mut self.table, &mut self.held);
         self.asking.retain(|&neighbour| {
             let record = &mut table[usize::from(neighbour.0)];
             if record.asked_at.is_some_and(|at| now.since(at) < ASK_EVERY) {
@@ -199,7 +212,10 @@ impl Neighbours {
             }
             retry.failed += 1;
             retry.lost += record.held.len();
+            *held -= record.held.len();
             record.held.clear();
+            retry.stranded.append(&mut record.opening);
+            record.mac = None;
             // The next frame for it asks anew.
             record.asked_at = None;
             record.asked = 0;
@@ -227,4 +243,6 @@ pub(crate) struct Retry {
     pub(crate) ask: Vec<IpAddr>,
     pub(crate) failed: usize,
     pub(crate) lost: usize,
+    /// Flows that were being opened by way of a neighbour that never answered.
+    pub(crate) stranded: Vec<FlowId>,
 }

@@ -1,5 +1,7 @@
 //! All flows of one worker: frames in, byte streams out, and back.
 
+mod report;
+
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,23 +15,29 @@ use smoltcp::wire::TcpControl;
 use crate::counters::{Counters, Gauge};
 use crate::expiring::Expiring;
 use crate::fate::{FrameFate, StackEvent};
-use crate::flow::{Buffers, FlowWire, Syn, Tcp, bare, interface};
+use crate::flow::{Buffers, FlowWire, Syn, Tcp, bare, interface, received};
 use crate::frame::{self, Inbound, Segment};
-use crate::io::{PacketIo, RxBurst, RxFrame};
+use crate::io::{BURST, PacketIo, RxBurst, RxFrame};
 use crate::isn::IsnSource;
 use crate::key::{FlowId, FlowKey};
 use crate::link::{Link, PortSetup};
 use crate::neighbour::NeighbourRef;
 use crate::rng::Rng;
+use crate::tap::{Tap, TapFilter, TapQueue};
 use crate::time::Instant;
 use crate::wheel::Wheel;
+
+pub use report::FlowInfo;
 
 /// How long a half-open flow is remembered (a client that got our SYN-ACK answers within this).
 const HALF_OPEN_LIFETIME: Duration = Duration::from_secs(10);
 /// How long a closed flow's record answers for it (TIME-WAIT, RFC 9293 3.6.1).
 const TIME_WAIT_LIFETIME: Duration = Duration::from_secs(30);
-/// How long a flow that its user has let go of may take to deliver what is queued and to close.
+/// How long a flow that its user has let go of may go without its peer taking any of what is queued,
+/// and may then take to close.
 const LINGER: Duration = Duration::from_secs(10);
+/// Bursts taken from a port per poll: a queue that fills faster than it is looked at loses frames.
+const BURSTS_PER_POLL: usize = 4;
 /// Segments one flow may send per poll before the others get their turn.
 const SEGMENTS_PER_POLL: usize = 64;
 /// Source ports of outgoing connections (IANA's dynamic range plus Linux's default).
@@ -157,6 +165,11 @@ struct Flow {
     dirty: bool,
     /// When a flow without a user is cut off; `None` while it has one.
     linger: Option<Instant>,
+    /// Bytes that were not acknowledged when it was last put off.
+    lingering: usize,
+    /// It was being opened, and the neighbour it leads to does not answer: over for its user,
+    /// nothing more is sent.
+    stranded: bool,
     /// Our next and the peer's next sequence number, once in TIME-WAIT.
     closed_at: Option<TimeWait>,
 }
@@ -176,6 +189,8 @@ struct TimeWait {
 struct HalfOpen {
     syn: Syn,
     listener: Listener,
+    /// When our SYN-ACK was sent; `None` once it was sent again.
+    answered: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -275,17 +290,35 @@ impl<P: PacketIo> Stack<P> {
         self.ports.iter().map(|port| &port.link.io)
     }
 
+    /// Copies the frames that `filter` chooses, of one port or of all, to `queue` from now on until
+    /// that is closed. A capture under way is ended by it.
+    pub fn tap(&mut self, port: Option<u8>, filter: TapFilter, queue: &Arc<TapQueue>) {
+        for (index, Port { link, .. }) in (0..).zip(&mut self.ports) {
+            let wanted = port.is_none_or(|port| port == index);
+            link.tap = wanted.then(|| Tap::new(index, filter, queue.clone(), self.stats.clone()));
+        }
+    }
+
     // ---- frames in -----------------------------------------------------------------------------
 
-    /// Takes one burst from each port; returns how many frames came.
+    /// Takes what has come on each port, at most [`BURSTS_PER_POLL`] bursts; returns how many frames.
     pub fn receive(&mut self, now: Instant) -> usize {
         let mut frames = 0;
         for port in 0..self.ports.len() {
-            let mut burst = RxBurst::<P::Rx>::new();
-            frames += self.ports[port].link.io.rx_burst(&mut burst);
-            for frame in burst {
-                let fate = self.receive_frame(port, &frame, now);
-                self.stats.frames.count(fate);
+            for _ in 0..BURSTS_PER_POLL {
+                let mut burst = RxBurst::<P::Rx>::new();
+                let link = &mut self.ports[port].link;
+                let came = link.io.rx_burst(&mut burst);
+                link.tap_received(&burst, now);
+                for frame in burst {
+                    let fate = self.receive_frame(port, &frame, now);
+                    self.stats.frames.count(fate);
+                }
+                frames += came;
+                // One that is not full leaves nothing behind it.
+                if came < BURST {
+                    break;
+                }
             }
         }
         frames
@@ -311,6 +344,9 @@ impl<P: PacketIo> Stack<P> {
         now: Instant,
     ) -> FrameFate {
         if let Some(&slot) = self.by_key.get(&key) {
+            if segment.syn && !segment.has_ack && self.challenge(slot, &segment, now) {
+                return FrameFate::Flow;
+            }
             self.feed(slot, &segment, ip, now);
             return FrameFate::Flow;
         }
@@ -364,6 +400,7 @@ impl<P: PacketIo> Stack<P> {
         let Some(port) = self.ports.get_mut(usize::from(flow.key.port())) else {
             return;
         };
+        flow.tcp.meter_mut().received(segment, now);
         let events = &self.stats.events;
         let mut wire = FlowWire::new(&mut port.link, flow.neighbour, &flow.key, now, events);
         flow.tcp.ingress(ip, &mut wire, &mut port.interface);
@@ -389,6 +426,38 @@ impl<P: PacketIo> Stack<P> {
         Self::mark_dirty(&mut self.dirty, &mut flow.dirty, slot);
     }
 
+    /// Answers a SYN for a flow that is open already with a challenge ACK (RFC 9293 3.10.7.4): a peer
+    /// that has forgotten the flow resets it and can open a new one by the same port. The socket
+    /// would drop the SYN without a word, so it is shown acknowledgements that can't be right in its
+    /// place; whatever it sent so far, one of two that are half the sequence space apart is.
+    /// False for a flow that is not open: its socket knows what to do.
+    #[cold]
+    fn challenge(&mut self, slot: u32, segment: &Segment, now: Instant) -> bool {
+        let Some(flow) = self
+            .slots
+            .get_mut(slot as usize)
+            .and_then(|s| s.flow.as_mut())
+        else {
+            return false;
+        };
+        let open = !matches!(
+            flow.tcp.socket().state(),
+            State::Closed | State::Listen | State::SynSent | State::TimeWait
+        );
+        let Some(port) = self.ports.get_mut(usize::from(flow.key.port())) else {
+            return false;
+        };
+        if open {
+            let events = &self.stats.events;
+            let mut wire = FlowWire::new(&mut port.link, flow.neighbour, &flow.key, now, events);
+            for ack in [0, 1 << 31] {
+                let probe = received(&flow.key, segment.seq, ack);
+                flow.tcp.ingress(&probe, &mut wire, &mut port.interface);
+            }
+        }
+        open
+    }
+
     fn syn(
         &mut self,
         port: usize,
@@ -407,17 +476,24 @@ impl<P: PacketIo> Stack<P> {
         // A SYN that comes again gets the same answer again, and keeps its place in the queue.
         let known = self
             .half_open
-            .get(&key)
-            .map(|half| half.syn)
-            .filter(|s| s.seq == segment.seq);
+            .get_mut(&key)
+            .filter(|half| half.syn.seq == segment.seq);
         let syn = match known {
-            Some(syn) => syn,
+            Some(half) => {
+                half.answered = None;
+                half.syn
+            }
             None => {
                 let isn = self.isn.isn(&key, now);
                 let Some(syn) = Syn::read(ip, isn) else {
                     return FrameFate::BadTcp;
                 };
-                if self.half_open.insert(key, HalfOpen { syn, listener }, now) {
+                let half = HalfOpen {
+                    syn,
+                    listener,
+                    answered: Some(now),
+                };
+                if self.half_open.insert(key, half, now) {
                     self.stats.events.count(StackEvent::HalfOpenEvicted);
                 }
                 syn
@@ -442,7 +518,7 @@ impl<P: PacketIo> Stack<P> {
         let Some(half) = self.half_open.get(&key) else {
             return FrameFate::BadHandshake;
         };
-        let (syn, listener) = (half.syn, half.listener);
+        let (syn, listener, answered) = (half.syn, half.listener, half.answered);
         // Data may come before the bare ACK, out of order, so the sequence is the socket's to judge.
         if segment.ack != syn.isn.wrapping_add(1) {
             return self.refuse(port, key, segment, now);
@@ -457,10 +533,13 @@ impl<P: PacketIo> Stack<P> {
         let Some(neighbour) = self.neighbour(port, &key) else {
             return FrameFate::Refused;
         };
-        let Some(tcp) = Tcp::accept(&key, &syn, listener.buffers, caps, now) else {
+        let Some(mut tcp) = Tcp::accept(&key, &syn, listener.buffers, caps, now) else {
             self.release_neighbour(port, neighbour);
             return FrameFate::BadHandshake;
         };
+        if let Some(at) = answered {
+            tcp.meter_mut().time_from(at);
+        }
         self.half_open.remove(&key);
         let slot = self.insert(key, Owner::Listener(listener.id), neighbour, tcp);
         self.stats.events.count(StackEvent::FlowAccepted);
@@ -567,10 +646,14 @@ impl<P: PacketIo> Stack<P> {
         if let Some(flow) = &mut entry.flow {
             Self::mark_dirty(&mut self.dirty, &mut flow.dirty, slot);
         }
-        Ok(FlowId {
+        let id = FlowId {
             slot,
             turn: entry.turn,
-        })
+        };
+        if let Some(port) = self.ports.get_mut(usize::from(port)) {
+            port.link.neighbours.note_opening(neighbour, id, now);
+        }
+        Ok(id)
     }
 
     /// A source port that is free, starting from a random one (RFC 6056, algorithm 1).
@@ -601,6 +684,8 @@ impl<P: PacketIo> Stack<P> {
             ready: false,
             dirty: false,
             linger: None,
+            lingering: 0,
+            stranded: false,
             closed_at: None,
         });
         self.by_key.insert(key, slot);
@@ -669,12 +754,13 @@ impl<P: PacketIo> Stack<P> {
         };
         let socket = flow.tcp.socket();
         let (phase, may_send) = match socket.state() {
+            _ if flow.stranded => (Phase::Closed, false),
             State::Closed | State::Listen => (Phase::Closed, false),
             State::SynSent | State::SynReceived => (Phase::Connecting, false),
             State::Established | State::CloseWait => (Phase::Open, true),
             _ => (Phase::Open, false),
         };
-        let finished = !matches!(
+        let finished = flow.stranded || !matches!(
             socket.state(),
             State::SynSent
                 | State::SynReceived
@@ -801,14 +887,15 @@ impl<P: PacketIo> Stack<P> {
     // ---- closing -------------------------------------------------------------------------------
 
     /// Gives a flow back: what is queued is delivered, then FIN; what still comes in is discarded,
-    /// so that the peer can read an answer that was given before its request was complete. After
-    /// [`LINGER`] it is reset.
+    /// so that the peer can read an answer that was given before its request was complete. It is
+    /// reset when the peer takes nothing for [`LINGER`].
     pub fn close(&mut self, id: FlowId, now: Instant) {
         let Some(flow) = flow_mut(&mut self.slots, id) else {
             return;
         };
         flow.tcp.socket_mut().close();
         flow.linger = Some(now + LINGER);
+        flow.lingering = flow.tcp.socket().send_queue();
         Self::mark_dirty(&mut self.dirty, &mut flow.dirty, id.slot);
     }
 
@@ -817,7 +904,7 @@ impl<P: PacketIo> Stack<P> {
         let Some(flow) = flow_mut(&mut self.slots, id) else {
             return;
         };
-        if flow.tcp.socket().state() != State::Closed {
+        if flow.tcp.socket().state() != State::Closed && !flow.stranded {
             self.stats.events.count(StackEvent::FlowAborted);
         }
         flow.tcp.socket_mut().abort();
@@ -851,7 +938,17 @@ impl<P: PacketIo> Stack<P> {
                 .next_retry()
                 .is_some_and(|at| at <= now)
             {
-                port.link.retry_neighbours(now, &self.stats.events);
+                let stranded = port.link.retry_neighbours(now, &self.stats.events);
+                for id in stranded {
+                    let Some(flow) = flow_mut(&mut self.slots, id) else {
+                        continue;
+                    };
+                    if flow.tcp.socket().state() == State::SynSent {
+                        flow.stranded = true;
+                        Self::mark(&mut self.ready, &mut flow.ready, id.slot);
+                        Self::mark_dirty(&mut self.dirty, &mut flow.dirty, id.slot);
+                    }
+                }
             }
         }
     }
@@ -881,14 +978,26 @@ impl<P: PacketIo> Stack<P> {
             return;
         };
         flow.dirty = false;
-        if let Some(until) = flow.linger {
+        if flow.stranded {
+            if flow.linger.is_some() {
+                self.remove(slot, now);
+            }
+            return;
+        }
+        if let Some(until) = &mut flow.linger {
+            let left = flow.tcp.socket().send_queue();
+            if left < flow.lingering {
+                // A slow reader, but one that reads: what it was answered is still to reach it.
+                flow.lingering = left;
+                *until = now + LINGER;
+            }
             while flow
                 .tcp
                 .socket_mut()
                 .recv(|bytes| (bytes.len(), bytes.len()))
                 .is_ok_and(|n| n > 0)
             {}
-            if now >= until && flow.tcp.socket().state() != State::Closed {
+            if now >= *until && flow.tcp.socket().state() != State::Closed {
                 self.stats.events.count(StackEvent::FlowAborted);
                 flow.tcp.socket_mut().abort();
             }

@@ -21,27 +21,37 @@
 
 mod body;
 mod chars;
+mod date;
 mod error;
 mod field;
+mod forwarded;
+mod ids;
 mod request;
 mod response;
 mod semantics;
 mod target;
+mod trailers;
 mod write;
 
 #[cfg(test)]
 mod tests;
 
 pub use body::{BodyDecoder, BodyEvent, MAX_CHUNK_LINE, MAX_TRAILERS};
+pub use date::{DATE_LEN, imf_fixdate};
 pub use error::{BodyError, EditError, HeadError, RequestError, ResponseError};
 pub use field::{HeadIndex, Header, HeaderKind, Headers, KindSet};
+pub use forwarded::{ForwardedField, client_address, write_forwarded_element};
+pub use ids::{
+    MAX_REQUEST_ID, TRACEPARENT_LEN, is_request_id, is_traceparent, request_id, traceparent,
+};
 pub use request::{MethodKind, Request, parse_request};
 pub use response::{RequestKind, Response, parse_response};
 pub use target::Authority;
+pub use trailers::write_trailers;
 pub use write::{
     ClientSide, FieldEdits, FieldName, FieldValue, HeaderEdit, RequestEdits, SentHead,
     reason_phrase, write_chunk_header, write_last_chunk, write_local_reply, write_request_head,
-    write_response_head,
+    write_response_head, write_switching_head,
 };
 
 /// Most header fields a [`HeadIndex`] can hold; [`Limits::headers`] above it has no effect.

@@ -87,7 +87,7 @@ impl DeviceSpec {
     }
 
     /// The kernel interface which the device opens, for the drivers that open one.
-    pub(crate) fn kernel_interface(&self) -> Option<&str> {
+    pub fn kernel_interface(&self) -> Option<&str> {
         match self {
             Self::Vdev { name, args }
                 if name.starts_with("net_af_xdp") || name.starts_with("net_af_packet") =>

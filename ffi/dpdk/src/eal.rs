@@ -92,6 +92,9 @@ impl Eal {
                 EalError::NotPermitted { reason, log }
             });
         }
+        if !config.verbose {
+            log::quieten_bpf();
+        }
         let handle = EalHandle(Arc::new(Inner::default()));
         Ok(Self {
             handle,

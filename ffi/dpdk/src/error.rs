@@ -34,7 +34,10 @@ pub enum EalError {
     )]
     NoHugepageSupport,
     /// The process is not root, and EAL failed.
-    #[error("EAL did not start ({reason}), and this process is not root. Run it with sudo{log}")]
+    #[error(
+        "EAL did not start ({reason}), and this process is not root. Run it with sudo, or as the service \
+         of docs/systemd.md{log}"
+    )]
     NotPermitted {
         /// What `rte_errno` says.
         reason: String,
@@ -136,7 +139,10 @@ pub enum PortError {
     #[error("`{0}` is open already; close it first, or give the second one another name")]
     AlreadyOpen(String),
     /// Refused, and the process is not root.
-    #[error("`{device}`: {step} was refused, and this process is not root. Run it with sudo{log}")]
+    #[error(
+        "`{device}`: {step} was refused, and this process is not root. Run it with sudo, or with the \
+         capabilities of docs/systemd.md{log}"
+    )]
     NotPermitted {
         /// The device.
         device: String,

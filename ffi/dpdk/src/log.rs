@@ -68,6 +68,34 @@ pub(crate) fn capture(verbose: bool) {
     unsafe { ffi::rte_openlog_stream(stream) };
 }
 
+/// Keeps libxdp and libbpf, which `net_af_xdp` works with, from writing what they try to stderr. To be
+/// called when EAL has loaded its drivers' plugins, and those these libraries.
+pub(crate) fn quieten_bpf() {
+    for (library, function) in [
+        (c"libxdp.so.1", c"libxdp_set_print"),
+        (c"libbpf.so.1", c"libbpf_set_print"),
+        (c"libbpf.so.0", c"libbpf_set_print"),
+    ] {
+        // SAFETY: the name is a C string, and nothing is loaded by this: a library that is not there
+        // already gives null.
+        let library =
+            unsafe { libc::dlopen(library.as_ptr(), libc::RTLD_LAZY | libc::RTLD_NOLOAD) };
+        if library.is_null() {
+            continue;
+        }
+        // SAFETY: the handle is valid and never closed, and the name is a C string.
+        let function = unsafe { libc::dlsym(library, function.as_ptr()) };
+        if function.is_null() {
+            continue;
+        }
+        type SetPrint = unsafe extern "C" fn(*const c_void) -> *const c_void;
+        // SAFETY: since their first releases both take a pointer to a printing function, of which null
+        // means silence, and return the one before. A pointer is passed and returned alike whatever
+        // it points to.
+        unsafe { std::mem::transmute::<*mut c_void, SetPrint>(function)(std::ptr::null()) };
+    }
+}
+
 /// The `write` of the stream: any thread that logs may call it.
 unsafe extern "C" fn write(
     _cookie: *mut c_void,

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use sluice_tests::sim;
 
 const USAGE: &str = "usage: scripts/sim [--seeds N | --minutes M | --seed S]
-  --seeds N    play seeds 1 to N (default 100)
-  --minutes M  play seeds from 1 on for M minutes
+  --seeds N    play seeds 1 to N, at least 1 (default 100)
+  --minutes M  play seeds from 1 on for M minutes, at least 1
   --seed S     play seed S alone and say what was wrong
 
 The last line is `seeds=N requests=N faults=N violations=N`; the exit code is 1 unless
@@ -28,8 +28,8 @@ fn main() -> ExitCode {
             println!("{USAGE}");
             return ExitCode::SUCCESS;
         }
-        ["--seeds", n] => n.parse().ok().map(Plan::Seeds),
-        ["--minutes", n] => n.parse().ok().map(Plan::Minutes),
+        ["--seeds", n] => n.parse().ok().filter(|n| *n > 0).map(Plan::Seeds),
+        ["--minutes", n] => n.parse().ok().filter(|n| *n > 0).map(Plan::Minutes),
         ["--seed", n] => n.parse().ok().map(Plan::Seed),
         _ => None,
     };

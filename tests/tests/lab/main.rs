@@ -3,12 +3,17 @@
 //! These need root and what `scripts/setup` installs.
 #![forbid(unsafe_code)]
 
+mod access_log;
+mod capture;
 mod curl;
+mod interface;
 mod lab_itself;
 mod lifecycle;
 mod linux;
 mod operation;
 mod refusals;
+mod semantics;
+mod service;
 
 /// The gateway's address that most tests connect to.
 const GATEWAY: &str = "10.77.1.1:80";

@@ -57,7 +57,7 @@ fn named(pairs: &[(&str, f64)]) -> Vec<(String, f64)> {
 }
 
 /// The worker publishes what happens behind an answer a moment later.
-fn until<T: PartialEq + std::fmt::Debug>(expected: &T, mut look: impl FnMut() -> T) {
+pub(crate) fn until<T: PartialEq + std::fmt::Debug>(expected: &T, mut look: impl FnMut() -> T) {
     let deadline = Instant::now() + Duration::from_secs(3);
     loop {
         let seen = look();

@@ -1,6 +1,8 @@
 //! `/metrics`: everything that is counted, in one place. docs/metrics.md says what each means, and
 //! a test keeps the two the same.
 
+mod latency;
+
 use std::sync::Arc;
 
 use sluice_engine::WorkerStats;
@@ -27,6 +29,15 @@ pub(super) struct Reading {
     generation: u64,
     rejected: u64,
     draining: bool,
+    access_log: LogReading,
+}
+
+/// What became of the access log's lines.
+#[derive(Debug, Clone, Copy)]
+struct LogReading {
+    written: u64,
+    queue_full: u64,
+    write_failed: u64,
 }
 
 #[derive(Debug)]
@@ -36,6 +47,8 @@ struct PortReading {
     io: IoStats,
     /// The device.
     device: PortStats,
+    /// The kernel's interface behind it.
+    interface_dropped: u64,
     link_up: bool,
     buffers_free: u64,
     buffers: u64,
@@ -52,7 +65,11 @@ impl Reading {
                 .map(|stats| stats.get())
                 .unwrap_or_default(),
             device: port.port.stats(),
-            link_up: port.port.link().up,
+            interface_dropped: port
+                .interface
+                .as_ref()
+                .map_or(0, |interface| interface.rx_dropped()),
+            link_up: port.link.is_up(),
             buffers_free: port
                 .pools
                 .iter()
@@ -74,6 +91,11 @@ impl Reading {
             generation: view.handoff.generation(),
             rejected: view.status.rejected(),
             draining: view.status.is_draining(),
+            access_log: LogReading {
+                written: view.log_totals.written(),
+                queue_full: view.handoff.access_log().dropped(),
+                write_failed: view.log_totals.write_failed(),
+            },
         }
     }
 }
@@ -87,6 +109,8 @@ pub(super) fn render(reading: &Reading) -> String {
     devices(&mut text, &reading.ports);
     stack(&mut text, &reading.stats);
     requests(&mut text, &reading.stats);
+    latency::latency(&mut text, &reading.stats.traffic);
+    access_log(&mut text, reading.access_log);
     text.finish()
 }
 
@@ -215,6 +239,7 @@ fn devices(text: &mut Text, ports: &[PortReading]) {
     for port in ports {
         let reasons = [
             ("rx_missed", port.device.rx_missed),
+            ("rx_interface", port.interface_dropped),
             ("rx_no_buffer", port.device.rx_no_buffer),
             ("rx_error", port.device.rx_errors),
             ("tx_error", port.device.tx_errors),
@@ -330,6 +355,24 @@ fn requests(text: &mut Text, stats: &WorkerStats) {
     for (name, help, level) in levels {
         text.family(name, Gauge, help);
         text.sample(&[WORKER], level.get());
+    }
+}
+
+fn access_log(text: &mut Text, log: LogReading) {
+    text.family(
+        "sluice_access_log_lines_total",
+        Counter,
+        "Lines written to the access log.",
+    );
+    text.sample(&[], log.written);
+    let help = "Requests that were to be in the access log and are not: the queue was full, or the \
+                file could not be written.";
+    text.family("sluice_access_log_dropped_total", Counter, help);
+    for (reason, total) in [
+        ("queue_full", log.queue_full),
+        ("write_failed", log.write_failed),
+    ] {
+        text.sample(&[("reason", reason)], total);
     }
 }
 

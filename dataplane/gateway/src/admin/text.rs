@@ -9,6 +9,8 @@ pub(super) enum Kind {
     Counter,
     /// Goes up and down.
     Gauge,
+    /// How often something took how long.
+    Histogram,
 }
 
 /// Text under construction. A family's samples follow it directly.
@@ -24,6 +26,7 @@ impl Text {
         let kind = match kind {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
         };
         self.name = name;
         // Writing to a string cannot fail.
@@ -32,7 +35,13 @@ impl Text {
 
     /// One value of the family begun last.
     pub(super) fn sample(&mut self, labels: &[(&str, &str)], value: impl Display) {
+        self.part("", labels, value);
+    }
+
+    /// One value of a histogram: `_bucket`, `_sum` or `_count`.
+    pub(super) fn part(&mut self, part: &str, labels: &[(&str, &str)], value: impl Display) {
         self.out.push_str(self.name);
+        self.out.push_str(part);
         let mut before = '{';
         for (label, value) in labels {
             self.out.push(before);

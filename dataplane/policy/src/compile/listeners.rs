@@ -3,16 +3,30 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use sluice_wire::http1::Limits;
+
 use super::report::Report;
+use super::routes::host;
 use crate::problem::did_you_mean;
-use crate::rules;
-use crate::snapshot::{Listener, Port};
+use crate::rules::{self, RequestLimits, Size};
+use crate::snapshot::{HostMatch, Listener, Port};
 use crate::yaml::Path;
 
 /// Buffer of a connection in each direction.
 const BUFFER: std::ops::RangeInclusive<u64> = 16 << 10..=16 << 20;
 /// Connections of one listener on one worker.
 const CONNECTIONS: std::ops::RangeInclusive<u32> = 1..=1_000_000;
+/// Requests on one connection.
+const REQUESTS: std::ops::RangeInclusive<u32> = 1..=1_000_000_000;
+/// Length of a request line.
+const REQUEST_LINE: std::ops::RangeInclusive<u64> = 64..=32 << 10;
+/// Length of a head; the parser keeps positions in 16 bits.
+const HEAD: std::ops::RangeInclusive<u64> = 256..=63 << 10;
+/// Number of header fields; the parser has room for so many.
+const HEADERS: std::ops::RangeInclusive<u32> = 1..=128;
+/// Fewest bytes of a body per second. What is faster is taken for a typing error: it would refuse
+/// honest clients.
+const BODY_RATE: std::ops::RangeInclusive<u64> = 0..=1 << 20;
 
 pub(super) fn compile(
     listeners: &BTreeMap<String, rules::Listener>,
@@ -35,17 +49,66 @@ pub(super) fn compile(
         let (port, addresses) = addresses(&path, name, listener, ports, &mut taken, report);
         let buffer = report.size(&path.key("buffer"), listener.buffer, BUFFER);
         let connections = path.key("max_connections");
+        let limits_path = path.key("limits");
+        let limits = limits(&limits_path, &listener.limits, listener.buffer, report);
+        let body_timeout = report.period(&path.key("body_timeout"), listener.body_timeout);
+        let rate_path = limits_path.key("body_rate");
+        let body_rate = report.size(&rate_path, listener.limits.body_rate, BODY_RATE);
         compiled.push(Listener {
             name: name.as_str().into(),
             port,
             addresses,
             idle_timeout: report.period(&path.key("idle_timeout"), listener.idle_timeout),
             head_timeout: report.period(&path.key("head_timeout"), listener.head_timeout),
+            body_timeout,
+            body_least: body_rate.saturating_mul(body_timeout.as_secs()).max(1),
             max_connections: report.number(&connections, listener.max_connections, CONNECTIONS),
             buffer: usize::try_from(buffer).unwrap_or(usize::MAX),
+            limits,
+            max_body: listener.limits.body.0,
+            max_requests: report.number(
+                &limits_path.key("requests"),
+                listener.limits.requests,
+                REQUESTS,
+            ),
+            hosts: hosts(&path.key("hosts"), &listener.hosts, report),
+            trust: listener.trust.clone(),
+            proxy_protocol: listener.proxy_protocol,
+            forwarded: listener.forwarded,
+            request_id: listener.request_id,
+            traceparent: listener.traceparent,
+            response_via: listener.response_via,
         });
     }
     compiled
+}
+
+/// The limits of heads, in the parser's own terms.
+fn limits(path: &Path, limits: &RequestLimits, buffer: Size, report: &mut Report<'_>) -> Limits {
+    let head = report.size(&path.key("head"), limits.head, HEAD);
+    if limits.head > buffer && BUFFER.contains(&buffer.0) {
+        report.mend(
+            &path.key("head"),
+            format!("{} does not fit into a buffer of {buffer}", limits.head),
+            "write less, or make the listener's buffer larger",
+        );
+    }
+    let line = path.key("request_line");
+    let request_line = report.size(&line, limits.request_line, REQUEST_LINE);
+    Limits {
+        request_line: usize::try_from(request_line).unwrap_or(usize::MAX),
+        head: usize::try_from(head).unwrap_or(usize::MAX),
+        headers: report.number(&path.key("headers"), limits.headers, HEADERS) as usize,
+    }
+}
+
+/// The only hosts that are taken.
+fn hosts(path: &Path, hosts: &[String], report: &mut Report<'_>) -> Vec<HostMatch> {
+    let compiled = hosts
+        .iter()
+        .enumerate()
+        .filter_map(|(index, text)| host(&path.index(index), text, report));
+    compiled.collect()
 }
 
 /// The addresses of a listener and the port that owns them all.

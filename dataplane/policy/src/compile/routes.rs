@@ -3,8 +3,8 @@
 use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeMap;
 
-use super::headers;
 use super::report::Report;
+use super::{access_log, headers};
 use crate::problem::did_you_mean;
 use crate::router::Router;
 use crate::rules::{self, Period, Rules};
@@ -27,7 +27,14 @@ pub(super) fn compile(rules: &Rules, report: &mut Report<'_>) -> (Vec<Route>, Ro
     let listeners = Known::new("listener", &rules.listeners);
     for (index, route) in rules.routes.iter().enumerate() {
         let path = section.index(index);
-        let Some(compiled) = compile_route(&path, route, &services, &listeners, report) else {
+        let Some(compiled) = compile_route(
+            &path,
+            route,
+            &services,
+            &listeners,
+            rules.access_log.as_ref(),
+            report,
+        ) else {
             continue;
         };
         if let Some(first) = matches.get(&compiled.matches) {
@@ -80,6 +87,7 @@ fn compile_route(
     route: &rules::Route,
     services: &Known<'_, rules::Service>,
     listeners: &Known<'_, rules::Listener>,
+    log: Option<&rules::AccessLog>,
     report: &mut Report<'_>,
 ) -> Option<Route> {
     if let Some(name) = &route.name {
@@ -97,6 +105,10 @@ fn compile_route(
     let response_timeout = route
         .response_timeout
         .map(|own| Period(report.period(&path.key("response_timeout"), own)));
+    let sample = access_log::sample(path, route, log, report);
+    let request_timeout = route
+        .request_timeout
+        .map(|own| Period(report.period(&path.key("request_timeout"), own)));
     let request_headers =
         headers::compile(&path.key("request_headers"), &route.request_headers, report);
     let response_headers = headers::compile(
@@ -124,7 +136,10 @@ fn compile_route(
             path: prefix,
         },
         service: ServiceId(service),
+        sample,
         response_timeout: response_timeout.unwrap_or(served_by.response_timeout).0,
+        request_timeout: request_timeout.unwrap_or(served_by.request_timeout).0,
+        max_body: route.max_body.map(|size| size.0),
         request_headers,
         response_headers,
     })
@@ -157,7 +172,7 @@ impl<'a, T> Known<'a, T> {
     }
 }
 
-fn host(path: &Path, text: &str, report: &mut Report<'_>) -> Option<HostMatch> {
+pub(super) fn host(path: &Path, text: &str, report: &mut Report<'_>) -> Option<HostMatch> {
     if text == "*" {
         return Some(HostMatch::Any);
     }

@@ -9,6 +9,8 @@ use crate::rules::{self, SocketAddress};
 use crate::snapshot::{Endpoint, Port, Service};
 use crate::yaml::Path;
 
+/// Longest name of a protocol in `Upgrade`.
+const MAX_PROTOCOL: usize = 32;
 /// Connections to one service from one worker.
 const CONNECTIONS: std::ops::RangeInclusive<u32> = 1..=1_000_000;
 
@@ -29,7 +31,11 @@ pub(super) fn compile(
             connect_timeout: report.period(&path.key("connect_timeout"), service.connect_timeout),
             response_timeout: report
                 .period(&path.key("response_timeout"), service.response_timeout),
+            request_timeout: report.period(&path.key("request_timeout"), service.request_timeout),
             idle_timeout: report.period(&path.key("idle_timeout"), service.idle_timeout),
+            proxy_protocol: service.proxy_protocol,
+            upgrade: protocols(&path.key("upgrade"), &service.upgrade, report),
+            tunnel_timeout: report.period(&path.key("tunnel_timeout"), service.tunnel_timeout),
             max_connections: report.number(&connections, service.max_connections, CONNECTIONS),
             max_idle: report.number(
                 &path.key("max_idle"),
@@ -37,6 +43,29 @@ pub(super) fn compile(
                 0..=*CONNECTIONS.end(),
             ),
         });
+    }
+    compiled
+}
+
+/// The protocols that may be changed to. Not a version of HTTP, which the gateway would have to
+/// speak itself.
+fn protocols(path: &Path, protocols: &[String], report: &mut Report<'_>) -> Vec<Box<str>> {
+    let mut compiled = Vec::new();
+    for (index, protocol) in protocols.iter().enumerate() {
+        let path = path.index(index);
+        let lower = protocol.to_ascii_lowercase();
+        let legal = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~/".contains(&b);
+        if lower.is_empty() || lower.len() > MAX_PROTOCOL || !lower.bytes().all(legal) {
+            report.mend(
+                &path,
+                format!("{protocol:?} is no name of a protocol"),
+                "write one such as websocket",
+            );
+        } else if matches!(lower.as_str(), "h2c" | "h2" | "http/2.0" | "tls/1.0") {
+            report.wrong(&path, format!("a change to {protocol} is not supported"));
+        } else {
+            compiled.push(lower.into());
+        }
     }
     compiled
 }

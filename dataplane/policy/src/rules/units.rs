@@ -18,6 +18,9 @@ pub enum UnitError {
     /// Not a whole number with a binary size unit.
     #[error("`{0}` is not a size; write a whole number and a unit, such as 64KiB or 1MiB")]
     Size(String),
+    /// Not a share of up to 100 % in steps of 0.0001 %.
+    #[error("`{0}` is not a share; write a number from 0 to 100 with up to four decimals and %, such as 10% or 0.1%")]
+    Percent(String),
     /// Not an IP address with a port number.
     #[error("`{0}` is not an address with a port; write 10.0.0.1:80 or \"[fd00::1]:80\"")]
     SocketAddress(String),
@@ -121,6 +124,63 @@ impl FromStr for Size {
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         show_scaled(f, self.0, &SIZE_UNITS)
+    }
+}
+
+/// A share: `100%`, `10%`, `0.1%`, in steps of 0.0001 %.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Percent(u32);
+
+text_scalar!(Percent, {
+    "description": "A share: a number from 0 to 100 with up to four decimals, and %.",
+    "type": "string",
+    "pattern": "^[0-9]+([.][0-9]{1,4})?%$",
+    "examples": ["100%", "10%", "0.1%"]
+});
+
+impl Percent {
+    /// The whole.
+    pub const ALL: Percent = Percent(1_000_000);
+
+    /// Parts per million: 0 to 1,000,000.
+    pub fn per_million(self) -> u32 {
+        self.0
+    }
+}
+
+impl FromStr for Percent {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        let parsed = || {
+            let number = text.strip_suffix('%')?;
+            let (whole, decimals) = match number.split_once('.') {
+                Some((_, "")) => return None,
+                Some(parts) => parts,
+                None => (number, ""),
+            };
+            let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+            if whole.is_empty() || !digits(whole) || !digits(decimals) || decimals.len() > 4 {
+                return None;
+            }
+            let millionths: u32 = format!("{decimals:0<4}").parse().ok()?;
+            let share = whole
+                .parse::<u32>()
+                .ok()?
+                .checked_mul(10_000)?
+                .checked_add(millionths)?;
+            (share <= Self::ALL.0).then_some(Percent(share))
+        };
+        parsed().ok_or_else(|| UnitError::Percent(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let decimals = format!("{:04}", self.0 % 10_000);
+        let decimals = decimals.trim_end_matches('0');
+        let point = if decimals.is_empty() { "" } else { "." };
+        write!(f, "{}{point}{decimals}%", self.0 / 10_000)
     }
 }
 
@@ -321,6 +381,28 @@ mod tests {
             "٣s",
         ] {
             assert_eq!(text.parse::<Period>(), Err(UnitError::Period(text.into())));
+        }
+    }
+
+    #[test]
+    fn shares_read_and_show_the_same_text() {
+        for (text, millionths) in [
+            ("100%", 1_000_000),
+            ("10%", 100_000),
+            ("0.1%", 1_000),
+            ("0.0001%", 1),
+            ("33.3333%", 333_333),
+            ("0%", 0),
+        ] {
+            let share: Percent = text.parse().unwrap();
+            assert_eq!(share.per_million(), millionths);
+            assert_eq!(share.to_string(), text);
+        }
+        for text in [
+            "", "%", "10", "0.1", "100.0001%", "101%", "-1%", "+1%", "1.%", ".5%", "0.00001%",
+            "1.5.5%", "1 %", "99999999999%", "٣%",
+        ] {
+            assert_eq!(text.parse::<Percent>(), Err(UnitError::Percent(text.into())));
         }
     }
 

@@ -36,7 +36,7 @@ fn what_is_no_yaml_or_of_the_wrong_type() {
             (
                 "nonsense: {}\n",
                 &[
-                    "g.yaml:1:1: nonsense: `nonsense` is not known here; known are node, ports, workers, admin, listeners, services, routes",
+                    "g.yaml:1:1: nonsense: `nonsense` is not known here; known are node, ports, workers, admin, access_log, listeners, services, routes",
                 ],
             ),
             (
@@ -166,7 +166,7 @@ fn what_is_no_yaml_or_of_the_wrong_type() {
             (
                 "routes: [{ two\n\n lines: a }]\n",
                 &[
-                    "g.yaml:1:12: routes[0][\"two\\nlines\"]: `two\\nlines` is not known here; known are name, listener, host, path, service, response_timeout, request_headers, response_headers",
+                    "g.yaml:1:12: routes[0][\"two\\nlines\"]: `two\\nlines` is not known here; known are name, listener, host, path, service, response_timeout, request_timeout, max_body, access_log, request_headers, response_headers",
                 ],
             ),
             (

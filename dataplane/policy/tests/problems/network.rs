@@ -118,6 +118,28 @@ fn listeners() {
                 ],
             ),
             (
+                "  web: { address: 10.0.1.1:80, buffer: 16KiB, limits: { head: 32KiB, headers: 129, requests: 0, body_rate: 2MiB, request_line: 1B } }\n",
+                &[
+                    "g.yaml:5:63: listeners.web.limits.head: 32KiB does not fit into a buffer of 16KiB; write less, or make the listener's buffer larger",
+                    "g.yaml:5:79: listeners.web.limits.headers: 129 is outside 1 to 128",
+                    "g.yaml:5:94: listeners.web.limits.requests: 0 is outside 1 to 1000000000",
+                    "g.yaml:5:108: listeners.web.limits.body_rate: 2MiB is outside 0B to 1MiB",
+                    "g.yaml:5:128: listeners.web.limits.request_line: 1B is outside 64B to 32KiB",
+                ],
+            ),
+            (
+                "  web: { address: 10.0.1.1:80, hosts: [a.test, \"b.test:80\"], trust: [10.0.0.1], forwarded: { mode: append } }\n",
+                &[
+                    "g.yaml:5:70: listeners.web.trust[0]: `10.0.0.1` is not an address with a prefix length; write 10.0.0.1/24 or \"fd00::1/64\"",
+                ],
+            ),
+            (
+                "  web: { address: 10.0.1.1:80, hosts: [a.test, \"b.test:80\"] }\n",
+                &[
+                    "g.yaml:5:48: listeners.web.hosts[1]: \"b.test:80\" has a port, which is ignored in requests; write \"b.test\"",
+                ],
+            ),
+            (
                 "  web: { address: 10.0.1.2:80 }\n",
                 &[
                     "g.yaml:5:19: listeners.web.address: 10.0.1.2 is not an address of any port; did you mean \"10.0.1.1:80\"?",
@@ -207,6 +229,13 @@ fn services() {
                 "  hello:\n",
                 &[
                     "g.yaml:7:3: services.hello.endpoints: has no endpoint; add one, such as [10.0.0.2:8080]",
+                ],
+            ),
+            (
+                "  hello: { endpoints: [10.0.2.2:80], upgrade: [websocket, \"a b\", h2c] }\n",
+                &[
+                    "g.yaml:7:59: services.hello.upgrade[1]: \"a b\" is no name of a protocol; write one such as websocket",
+                    "g.yaml:7:66: services.hello.upgrade[2]: a change to h2c is not supported",
                 ],
             ),
             (

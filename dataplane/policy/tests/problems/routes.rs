@@ -1,6 +1,6 @@
-//! Routes and header edits.
+//! Routes, header edits and the access log.
 
-use super::{check, with_routes};
+use super::{check, with_routes, with_tail};
 
 #[test]
 fn routes() {
@@ -162,6 +162,38 @@ fn header_edits() {
                 &[
                     "g.yaml:10:5: routes[0].response_headers: changes 33 headers; at most 32 can be changed",
                 ],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn access_log() {
+    check(
+        with_tail,
+        &[
+            (
+                "access_log: { file: \"\", buffer: 10, sample: 10 }\n",
+                &[
+                    "g.yaml:8:45: access_log.sample: `10` is not a share; write a number from 0 to 100 with up to four decimals and %, such as 10% or 0.1%",
+                ],
+            ),
+            (
+                "access_log: { file: \"\", buffer: 10 }\n",
+                &[
+                    "g.yaml:8:21: access_log.file: \"\" is no name of a file; write a path such as /var/log/sluice/access.json, or \"-\" for standard output",
+                    "g.yaml:8:33: access_log.buffer: 10 is outside 64 to 1048576",
+                ],
+            ),
+            (
+                "routes:\n  - { service: hello, access_log: { sample: 1% } }\n",
+                &[
+                    "g.yaml:9:23: routes[0].access_log: there is no access log; add one, such as access_log: { file: /var/log/sluice/access.json }",
+                ],
+            ),
+            (
+                "access_log: { file: \"-\", only: errors, sample: 0.5% }\nroutes:\n  - { service: hello, access_log: { sample: 1% } }\n",
+                &[],
             ),
         ],
     );

@@ -27,6 +27,7 @@ pub enum HeaderKind {
     XForwardedProto,
     XRequestId,
     Traceparent,
+    Tracestate,
     MaxForwards,
     Date,
     Server,
@@ -49,6 +50,7 @@ impl HeaderKind {
             10 => &[
                 (b"connection", Self::Connection),
                 (b"keep-alive", Self::KeepAlive),
+                (b"tracestate", Self::Tracestate),
             ],
             11 => &[(b"traceparent", Self::Traceparent)],
             12 => &[
@@ -84,8 +86,8 @@ impl KindSet {
     /// No kind at all.
     pub const EMPTY: Self = Self(0);
 
-    /// The fields that belong to one connection (RFC 9110 section 7.6.1), and `Trailer`, because
-    /// trailers are not forwarded.
+    /// The fields that belong to one connection (RFC 9110 section 7.6.1), and `Trailer`, which goes
+    /// on only where trailers do.
     pub const HOP_BY_HOP: Self = Self::of(&[
         HeaderKind::Connection,
         HeaderKind::TransferEncoding,
@@ -112,6 +114,12 @@ impl KindSet {
     #[must_use]
     pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    /// The set less one kind.
+    #[must_use]
+    pub const fn without(self, kind: HeaderKind) -> Self {
+        Self(self.0 & !(1 << kind as u8))
     }
 
     /// Whether `kind` is in the set.
@@ -300,15 +308,27 @@ impl<'a> Iterator for Headers<'a> {
     #[inline]
     fn next(&mut self) -> Option<Header<'a>> {
         let entry = self.entries.next()?;
-        Some(Header {
-            name: span(self.buf, entry.start, entry.colon),
-            value: span(self.buf, entry.value_start, entry.value_end),
-            kind: entry.kind,
-            hop_by_hop: entry.nominated || KindSet::HOP_BY_HOP.contains(entry.kind),
-        })
+        Some(header(self.buf, entry))
     }
 
     fn size_hint(&self) -> (usize, Option<usize>) {
         self.entries.size_hint()
+    }
+}
+
+impl DoubleEndedIterator for Headers<'_> {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        let entry = self.entries.next_back()?;
+        Some(header(self.buf, entry))
+    }
+}
+
+#[inline]
+fn header<'a>(buf: &'a [u8], entry: &Entry) -> Header<'a> {
+    Header {
+        name: span(buf, entry.start, entry.colon),
+        value: span(buf, entry.value_start, entry.value_end),
+        kind: entry.kind,
+        hop_by_hop: entry.nominated || KindSet::HOP_BY_HOP.contains(entry.kind),
     }
 }

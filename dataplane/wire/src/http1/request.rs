@@ -3,7 +3,7 @@
 use super::chars::{self, PATH, QUERY, Stop, TOKEN};
 use super::error::{HeadError, RequestError};
 use super::field::{HeadIndex, HeaderKind, Headers, span};
-use super::semantics::Semantics;
+use super::semantics::{Semantics, options};
 use super::target::{Authority, Target};
 use super::{BodyFraming, Limits, MAX_HEAD, Version};
 
@@ -53,6 +53,10 @@ pub struct Request<'a> {
     pub keep_alive: bool,
     /// The client waits for 100 (Continue) before it sends its body (RFC 9110 section 10.1.1).
     pub expect_continue: bool,
+    /// The client expects something else, which a server may refuse with 417.
+    pub expect_other: bool,
+    /// The client understands trailers: `TE: trailers` (RFC 9110 section 10.1.4).
+    pub te_trailers: bool,
     /// The client asks for another protocol (RFC 9110 section 7.8).
     pub upgrade: bool,
     /// Bytes of the head in the buffer, a skipped empty line before it and the final one included.
@@ -124,6 +128,30 @@ impl<'a> Request<'a> {
     pub fn has(&self, kind: HeaderKind) -> bool {
         self.index.seen().contains(kind)
     }
+
+    /// The value of the only header of this kind; `None` where there is none, or more than one.
+    #[must_use]
+    pub fn only(&self, kind: HeaderKind) -> Option<&'a [u8]> {
+        if !self.has(kind) {
+            return None;
+        }
+        let mut values = self.headers().filter(|header| header.kind == kind);
+        let value = values.next()?.value;
+        values.next().is_none().then_some(value)
+    }
+
+    /// The protocols that the client would change to, in the order of its preference (RFC 9110
+    /// section 7.8), where [`Self::upgrade`] says that it asks.
+    pub fn protocols(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        upgrade_protocols(self.headers())
+    }
+}
+
+/// The elements of all `Upgrade` fields.
+pub(super) fn upgrade_protocols(headers: Headers<'_>) -> impl Iterator<Item = &[u8]> {
+    headers
+        .filter(|header| header.kind == HeaderKind::Upgrade)
+        .flat_map(|header| options(header.value))
 }
 
 /// Parses the request head at the front of `buf`. `None` means that all is well so far and more
@@ -185,6 +213,8 @@ fn request_head<'a>(
         framing,
         keep_alive: semantics.keep_alive(line.version),
         expect_continue: semantics.expect_continue && has_body && line.version == Version::Http11,
+        expect_other: semantics.expect_other && line.version == Version::Http11,
+        te_trailers: semantics.te_trailers && line.version == Version::Http11,
         upgrade: semantics.upgrade(line.version),
         head_len,
         method: line.method,

@@ -3,6 +3,7 @@
 use super::chars::{self, Stop};
 use super::error::{HeadError, ResponseError};
 use super::field::{HeadIndex, HeaderKind, Headers};
+use super::request::upgrade_protocols;
 use super::semantics::Semantics;
 use super::{BodyFraming, Limits, MAX_HEAD, Version};
 
@@ -29,6 +30,8 @@ pub struct Response<'a> {
     /// Whether the connection can carry another request. Not after a body that only the close
     /// ends, and not after a 204 that announces a body: nobody knows if one follows.
     pub keep_alive: bool,
+    /// The server changes to another protocol (RFC 9110 section 7.8); means something with 101 only.
+    pub upgrade: bool,
     /// Bytes of the head in the buffer, the final empty line included.
     pub head_len: usize,
     /// What the fields say about the body of the response to a GET: stated again for HEAD and 304.
@@ -61,6 +64,11 @@ impl<'a> Response<'a> {
     #[must_use]
     pub fn has(&self, kind: HeaderKind) -> bool {
         self.index.seen().contains(kind)
+    }
+
+    /// The protocols that the server changes to.
+    pub fn protocols(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        upgrade_protocols(self.headers())
     }
 
     /// Whether another response to the same request follows. 101 is final: it ends HTTP.
@@ -128,6 +136,7 @@ fn response_head<'a>(
         keep_alive: semantics.keep_alive(line.version)
             && framing != BodyFraming::UntilClose
             && !ambiguous,
+        upgrade: semantics.upgrade(line.version),
         head_len,
         declared,
         states_metadata: match request {

@@ -31,7 +31,11 @@ pub(super) struct Semantics {
     upgrade_option: bool,
     upgrade_field: bool,
     nominates: bool,
+    /// `TE` says `trailers`.
+    pub(super) te_trailers: bool,
     pub(super) expect_continue: bool,
+    /// `Expect` asks for something else than 100-continue.
+    pub(super) expect_other: bool,
     /// Offsets of the value of `Host`.
     pub(super) host: Option<(u16, u16)>,
     pub(super) repeated_host: bool,
@@ -61,8 +65,15 @@ impl Semantics {
             }
             HeaderKind::Connection => self.connection(value)?,
             HeaderKind::Upgrade => self.upgrade_field = true,
+            HeaderKind::Te => self.te_trailers |= options(value).any(says_trailers),
             HeaderKind::Expect => {
-                self.expect_continue = value.eq_ignore_ascii_case(b"100-continue")
+                for expectation in options(value) {
+                    if expectation.eq_ignore_ascii_case(b"100-continue") {
+                        self.expect_continue = true;
+                    } else {
+                        self.expect_other = true;
+                    }
+                }
             }
             _ => {}
         }
@@ -142,8 +153,13 @@ impl HopOption {
     }
 }
 
+/// RFC 9110 section 10.1.4.
+fn says_trailers(coding: &[u8]) -> bool {
+    coding.eq_ignore_ascii_case(b"trailers")
+}
+
 /// The elements of a list, empty ones left out (RFC 9110 section 5.6.1.2).
-fn options(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+pub(super) fn options(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value
         .split(|&b| b == b',')
         .map(chars::trim)

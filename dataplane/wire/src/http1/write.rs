@@ -33,6 +33,8 @@ impl FieldName<'static> {
     pub const X_REQUEST_ID: Self = Self(b"X-Request-Id");
     /// `traceparent`
     pub const TRACEPARENT: Self = Self(b"traceparent");
+    /// `Max-Forwards`
+    pub const MAX_FORWARDS: Self = Self(b"Max-Forwards");
 }
 
 impl<'a> FieldName<'a> {
@@ -105,6 +107,11 @@ impl HeaderEdit {
         Self::new(name, None, true)
     }
 
+    /// Whether it takes away a field called `name`, in any case.
+    pub(super) fn replaces(&self, name: &[u8]) -> bool {
+        self.replaces && self.name.eq_ignore_ascii_case(name)
+    }
+
     fn new(name: &[u8], value: Option<&[u8]>, replaces: bool) -> Result<Self, EditError> {
         let FieldName(name) = FieldName::new(name)?;
         let value = match value {
@@ -140,6 +147,10 @@ pub struct RequestEdits<'a> {
     /// Sent behind what the client's `X-Forwarded-For` fields say, all in one field; in their
     /// place where `fields.drop` has [`HeaderKind::XForwardedFor`].
     pub forwarded_for: Option<FieldValue<'a>>,
+    /// One element of `Forwarded` (RFC 7239), sent likewise behind what those fields say.
+    pub forwarded: Option<FieldValue<'a>>,
+    /// The protocol to ask the service to change to; without it, an upgrade is not asked for.
+    pub upgrade: Option<FieldValue<'a>>,
     /// All other fields.
     pub fields: FieldEdits<'a>,
 }
@@ -151,6 +162,8 @@ pub struct ClientSide {
     pub version: Version,
     /// Whether the gateway would keep the client's connection.
     pub keep_alive: bool,
+    /// Whether trailers go on: the client has said that it understands them.
+    pub trailers: bool,
 }
 
 /// What a response head has committed the gateway to.
@@ -181,16 +194,32 @@ pub fn write_request_head(out: &mut Vec<u8>, request: &Request<'_>, edits: &Requ
     if edits.forwarded_for.is_some() {
         own = own.union(KindSet::of(&[HeaderKind::XForwardedFor]));
     }
+    if edits.forwarded.is_some() {
+        own = own.union(KindSet::of(&[HeaderKind::Forwarded]));
+    }
+    if request.framing == BodyFraming::Chunked {
+        // Trailers go on, and so does their announcement.
+        own = own.without(HeaderKind::Trailer);
+    }
     if request.version == Version::Http10 {
         // HTTP/1.0 knows no expectations; passed on in HTTP/1.1, one would take effect.
         own = own.union(KindSet::of(&[HeaderKind::Expect]));
     }
     copy_fields(out, request.buf, request.index, own, &edits.fields);
     write_framing(out, request.framing);
+    write_hop_options(out, request, edits.upgrade);
+    let dropped = edits.fields.drop;
     if let Some(address) = edits.forwarded_for
         && !replaced(edits.fields.rules, b"x-forwarded-for")
     {
-        write_forwarded_for(out, request, edits.fields.drop, address);
+        let kind = HeaderKind::XForwardedFor;
+        write_merged(out, b"X-Forwarded-For: ", request, kind, dropped, address);
+    }
+    if let Some(element) = edits.forwarded
+        && !replaced(edits.fields.rules, b"forwarded")
+    {
+        let kind = HeaderKind::Forwarded;
+        write_merged(out, b"Forwarded: ", request, kind, dropped, element);
     }
     write_additions(out, &edits.fields);
     out.extend_from_slice(b"\r\n");
@@ -208,15 +237,12 @@ pub fn write_response_head(
 ) -> SentHead {
     out.reserve(response.head_len + 128);
     write_status_line(out, response.status, response.reason());
-    copy_fields(
-        out,
-        response.buf,
-        response.index,
-        RESERVED_IN_RESPONSES,
-        edits,
-    );
-
     let sent = fit(response, client);
+    let mut own = RESERVED_IN_RESPONSES;
+    if client.trailers && sent.framing == BodyFraming::Chunked {
+        own = own.without(HeaderKind::Trailer);
+    }
+    copy_fields(out, response.buf, response.index, own, edits);
     if sent.framing != BodyFraming::None {
         write_framing(out, sent.framing);
     } else if response.states_metadata {
@@ -228,6 +254,22 @@ pub fn write_response_head(
     write_additions(out, edits);
     out.extend_from_slice(b"\r\n");
     sent
+}
+
+/// Appends the head of a 101 response, behind which the connection belongs to `protocol`.
+pub fn write_switching_head(
+    out: &mut Vec<u8>,
+    response: &Response<'_>,
+    FieldValue(protocol): FieldValue<'_>,
+    edits: &FieldEdits<'_>,
+) {
+    write_status_line(out, response.status, response.reason());
+    let own = RESERVED_IN_RESPONSES;
+    copy_fields(out, response.buf, response.index, own, edits);
+    write_field(out, b"Upgrade", protocol);
+    out.extend_from_slice(b"Connection: Upgrade\r\n");
+    write_additions(out, edits);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// In a response, Host means nothing and is passed on like any other field.
@@ -247,7 +289,8 @@ fn fit(response: &Response<'_>, client: ClientSide) -> SentHead {
 }
 
 /// Appends a whole answer of the gateway's own: `text` and a line feed as plain text, the body left
-/// out for HEAD. `status` is one that has a body. `version` is the client's.
+/// out for HEAD. `status` is one that has a body. `version` is the client's; `date` is left out where
+/// the time is not known.
 pub fn write_local_reply(
     out: &mut Vec<u8>,
     status: u16,
@@ -255,8 +298,12 @@ pub fn write_local_reply(
     head_only: bool,
     close: bool,
     version: Version,
+    date: Option<FieldValue<'_>>,
 ) {
     write_status_line(out, status, reason_phrase(status).as_bytes());
+    if let Some(FieldValue(date)) = date {
+        write_field(out, b"Date", date);
+    }
     out.extend_from_slice(b"Server: sluice\r\nContent-Type: text/plain; charset=utf-8\r\n");
     write_framing(out, BodyFraming::Length(text.len() as u64 + 1));
     write_connection(out, version, !close);
@@ -353,22 +400,41 @@ fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b"\r\n");
 }
 
-fn write_forwarded_for(
+/// What the gateway itself asks of the next hop (RFC 9110 sections 7.6.1, 7.8 and 10.1.4).
+fn write_hop_options(out: &mut Vec<u8>, request: &Request<'_>, upgrade: Option<FieldValue<'_>>) {
+    if request.te_trailers {
+        out.extend_from_slice(b"TE: trailers\r\n");
+    }
+    if let Some(FieldValue(protocol)) = upgrade {
+        write_field(out, b"Upgrade", protocol);
+    }
+    match (request.te_trailers, upgrade.is_some()) {
+        (false, false) => {}
+        (true, false) => out.extend_from_slice(b"Connection: TE\r\n"),
+        (false, true) => out.extend_from_slice(b"Connection: Upgrade\r\n"),
+        (true, true) => out.extend_from_slice(b"Connection: TE, Upgrade\r\n"),
+    }
+}
+
+/// One field with what the received ones of this kind say, unless they are dropped, and `last`.
+fn write_merged(
     out: &mut Vec<u8>,
+    name: &[u8],
     request: &Request<'_>,
+    kind: HeaderKind,
     dropped: KindSet,
-    FieldValue(address): FieldValue<'_>,
+    FieldValue(last): FieldValue<'_>,
 ) {
-    out.extend_from_slice(b"X-Forwarded-For: ");
-    if request.has(HeaderKind::XForwardedFor) && !dropped.contains(HeaderKind::XForwardedFor) {
+    out.extend_from_slice(name);
+    if request.has(kind) && !dropped.contains(kind) {
         for header in request.headers() {
-            if header.kind == HeaderKind::XForwardedFor && !header.value.is_empty() {
+            if header.kind == kind && !header.value.is_empty() {
                 out.extend_from_slice(header.value);
                 out.extend_from_slice(b", ");
             }
         }
     }
-    out.extend_from_slice(address);
+    out.extend_from_slice(last);
     out.extend_from_slice(b"\r\n");
 }
 

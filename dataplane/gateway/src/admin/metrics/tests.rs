@@ -1,7 +1,9 @@
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use sluice_engine::stack::fate::{FrameFate, StackEvent};
 use sluice_engine::stats::{EngineEvent, RequestFate};
+use sluice_engine::traffic::RouteKey;
 
 use super::*;
 
@@ -19,12 +21,22 @@ fn reading() -> Reading {
             rx_missed: 3,
             ..PortStats::default()
         },
+        interface_dropped: 6,
         link_up: true,
         buffers_free: 8_000,
         buffers: 8_191,
     };
     let stats = Arc::new(WorkerStats::new(2));
     stats.statuses.count(200);
+    let route = RouteKey {
+        route: "shop".into(),
+        service: "hello".into(),
+    };
+    let route = stats.traffic.routes.of(&route);
+    route.record(Duration::from_micros(60));
+    route.record(Duration::from_secs(11));
+    let service = stats.traffic.services.of(&"hello".into());
+    service.record(Duration::from_millis(1));
     stats.statuses.count(0);
     stats.requests.add(RequestFate::Answered, 4);
     stats.stack.frames.add(FrameFate::Syn, 5);
@@ -41,6 +53,11 @@ fn reading() -> Reading {
         generation: 3,
         rejected: 1,
         draining: false,
+        access_log: LogReading {
+            written: 90,
+            queue_full: 8,
+            write_failed: 2,
+        },
     }
 }
 
@@ -75,8 +92,15 @@ fn families(text: &str) -> BTreeMap<String, (String, BTreeSet<String>)> {
                 "{sample} stands twice"
             );
             let (series, value) = sample.rsplit_once(' ').unwrap();
-            value.parse::<u64>().unwrap();
-            let inner = series.strip_prefix(name).unwrap();
+            value.parse::<f64>().unwrap();
+            let mut inner = series.strip_prefix(name).unwrap();
+            if kind == "histogram" {
+                let parts = ["_bucket", "_sum", "_count"];
+                inner = parts
+                    .iter()
+                    .find_map(|part| inner.strip_prefix(part))
+                    .unwrap();
+            }
             if let Some(inner) = inner.strip_prefix('{') {
                 let inner = inner.strip_suffix("\"}").unwrap();
                 labels.extend(
@@ -102,12 +126,22 @@ fn the_text_is_well_formed_and_says_what_was_counted() {
         "sluice_frames_total{worker=\"0\",port=\"ba\\\"ck\",direction=\"tx\"} 0",
         "sluice_tx_dropped_total{worker=\"0\",port=\"front\",reason=\"queue_full\"} 2",
         "sluice_device_dropped_total{port=\"front\",reason=\"rx_missed\"} 3",
+        "sluice_device_dropped_total{port=\"front\",reason=\"rx_interface\"} 6",
         "sluice_pool_buffers{port=\"front\",state=\"used\"} 191",
         "sluice_frame_fates_total{worker=\"0\",fate=\"syn\"} 5",
         "sluice_requests_total{worker=\"0\",status=\"none\"} 1",
         "sluice_requests_total{worker=\"0\",status=\"200\"} 1",
         "sluice_request_fates_total{worker=\"0\",fate=\"answered\"} 4",
         "sluice_cycles_total{worker=\"0\",kind=\"driver\"} 500",
+        "sluice_request_duration_seconds_bucket{route=\"shop\",service=\"hello\",le=\"0.00005\"} 0",
+        "sluice_request_duration_seconds_bucket{route=\"shop\",service=\"hello\",le=\"0.0001\"} 1",
+        "sluice_request_duration_seconds_bucket{route=\"shop\",service=\"hello\",le=\"10\"} 1",
+        "sluice_request_duration_seconds_bucket{route=\"shop\",service=\"hello\",le=\"+Inf\"} 2",
+        "sluice_request_duration_seconds_sum{route=\"shop\",service=\"hello\"} 11.00006",
+        "sluice_request_duration_seconds_count{route=\"shop\",service=\"hello\"} 2",
+        "sluice_upstream_first_byte_seconds_bucket{service=\"hello\",le=\"0.001\"} 1",
+        "sluice_access_log_lines_total 90",
+        "sluice_access_log_dropped_total{reason=\"queue_full\"} 8",
         "sluice_rules_generation 3",
         "sluice_rules_rejected_total 1",
     ] {

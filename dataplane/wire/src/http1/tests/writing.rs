@@ -24,10 +24,12 @@ fn answered(
 const MODERN: ClientSide = ClientSide {
     version: Version::Http11,
     keep_alive: true,
+    trailers: false,
 };
 const OLD: ClientSide = ClientSide {
     version: Version::Http10,
     keep_alive: true,
+    trailers: false,
 };
 
 #[test]
@@ -43,7 +45,8 @@ fn requests_go_on_without_what_belongs_to_the_connection() {
             "GET / HTTP/1.1\r\nA: 1\r\nTE: trailers\r\nHost: h\r\nUpgrade: x\r\nB: 2\r\nC: 3\r\n\
              Connection: upgrade, d\r\nD: 4\r\nE: 5\r\nProxy-Connection: close\r\n\
              Keep-Alive: 1\r\n\r\n",
-            "GET / HTTP/1.1\r\nHost: h\r\nA: 1\r\nB: 2\r\nC: 3\r\nE: 5\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: h\r\nA: 1\r\nB: 2\r\nC: 3\r\nE: 5\r\nTE: trailers\r\n\
+             Connection: TE\r\n\r\n",
         ),
         (
             "length stated anew",
@@ -56,9 +59,19 @@ fn requests_go_on_without_what_belongs_to_the_connection() {
             "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n",
         ),
         (
-            "chunked, trailers not announced",
+            "chunked, trailers announced",
             "PUT / HTTP/1.1\r\nHost: h\r\ntransfer-encoding: CHUNKED\r\nTrailer: A\r\n\r\n",
-            "PUT / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n",
+            "PUT / HTTP/1.1\r\nHost: h\r\nTrailer: A\r\nTransfer-Encoding: chunked\r\n\r\n",
+        ),
+        (
+            "no trailers without chunks",
+            "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nTrailer: A\r\n\r\n",
+            "PUT / HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\n",
+        ),
+        (
+            "trailers understood",
+            "GET / HTTP/1.1\r\nHost: h\r\nTE: gzip;q=0.5, Trailers\r\nConnection: TE\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: h\r\nTE: trailers\r\nConnection: TE\r\n\r\n",
         ),
         (
             "absolute form",
@@ -119,6 +132,7 @@ fn edits_of_the_gateway() {
             append: &append,
             rules: &[],
         },
+        ..RequestEdits::default()
     };
     assert_eq!(
         forwarded(input, &edits),
@@ -158,6 +172,7 @@ fn edits_of_the_operator_come_last() {
             rules: &rules,
             ..FieldEdits::default()
         },
+        ..RequestEdits::default()
     };
     let input =
         b"GET / HTTP/1.1\r\nHost: h\r\na: 1\r\nb: 1\r\nA: 2\r\nX-Forwarded-For: x\r\nC: 3\r\n\r\n";
@@ -203,6 +218,7 @@ fn responses_are_fitted_to_the_client() {
         bool,
     );
     let leaving = ClientSide {
+        trailers: false,
         version: Version::Http11,
         keep_alive: false,
     };
@@ -340,7 +356,15 @@ fn responses_are_edited() {
 #[test]
 fn local_replies() {
     let mut out = Vec::new();
-    write_local_reply(&mut out, 404, "no route", false, false, Version::Http11);
+    write_local_reply(
+        &mut out,
+        404,
+        "no route",
+        false,
+        false,
+        Version::Http11,
+        None,
+    );
     let expected = "HTTP/1.1 404 Not Found\r\nServer: sluice\r\n\
         Content-Type: text/plain; charset=utf-8\r\nContent-Length: 9\r\n\r\nno route\n";
     assert_eq!(
@@ -354,7 +378,7 @@ fn local_replies() {
     ];
     for (close, version, connection) in cases {
         out.clear();
-        write_local_reply(&mut out, 503, "", true, close, version);
+        write_local_reply(&mut out, 503, "", true, close, version, None);
         let expected = format!(
             "HTTP/1.1 503 Service Unavailable\r\nServer: sluice\r\n\
              Content-Type: text/plain; charset=utf-8\r\nContent-Length: 1\r\n{connection}\r\n"

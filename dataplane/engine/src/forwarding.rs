@@ -1,0 +1,259 @@
+//! What goes on with a request beyond what its client sent: who the client is, the names the request
+//! travels under, and what the next hop is asked for.
+
+use std::fmt::Write;
+use std::net::IpAddr;
+
+use arrayvec::{ArrayString, ArrayVec};
+use sluice_policy::rules::{Forwarded, ForwardedHeader, ForwardedMode};
+use sluice_policy::{Listener, Route, Service};
+use sluice_stack::rng::Rng;
+use sluice_wire::http1::{
+    Authority, FieldEdits, FieldName, FieldValue, ForwardedField, HeaderKind, KindSet,
+    MAX_REQUEST_ID, MethodKind, Request, RequestEdits, Version, client_address, is_request_id,
+    is_traceparent, request_id, traceparent, write_forwarded_element, write_request_head,
+};
+
+/// Bytes of the longest address as text.
+const ADDRESS: usize = 45;
+/// Bytes of the longest `Via`: a version and a name of the rules.
+const VIA: usize = 68;
+/// Bytes of an element of `Forwarded` with the longest address.
+const ELEMENT: usize = 80;
+/// Digits of the largest `Max-Forwards`.
+const DIGITS: usize = 20;
+
+/// What is found out about a request once and is the same when it is sent again.
+#[derive(Debug, Clone)]
+pub(crate) struct Provenance {
+    /// The client's address as far as trusted proxies vouch for it.
+    pub(crate) client: IpAddr,
+    /// The peer is a trusted proxy.
+    trusted: bool,
+    /// The id that a trusted proxy gave it.
+    received_id: Option<ArrayVec<u8, MAX_REQUEST_ID>>,
+    /// For an id of our own, and for a trace that begins here.
+    random: [u64; 2],
+    parent: u64,
+}
+
+impl Provenance {
+    /// Of a request that came from `peer`.
+    #[inline]
+    pub(crate) fn of(
+        request: &Request<'_>,
+        peer: IpAddr,
+        listener: &Listener,
+        rng: &mut Rng,
+    ) -> Self {
+        let trusted = listener.trusts(peer);
+        let mut client = peer;
+        if trusted {
+            let field = read_field(listener.forwarded);
+            client = client_address(request, field, peer, |address| listener.trusts(address));
+        }
+        Provenance {
+            client,
+            trusted,
+            received_id: received_id(request).filter(|_| trusted),
+            random: [rng.next_u64(), rng.next_u64()],
+            parent: rng.next_u64(),
+        }
+    }
+
+    /// The name that the request travels under.
+    pub(crate) fn id(&self) -> ArrayVec<u8, MAX_REQUEST_ID> {
+        if let Some(id) = &self.received_id {
+            return id.clone();
+        }
+        let mut id = ArrayVec::new();
+        // 32 of 64 bytes.
+        let _ = id.try_extend_from_slice(&request_id(self.random));
+        id
+    }
+}
+
+/// The field that says who the client is.
+fn read_field(forwarded: Forwarded) -> ForwardedField {
+    match forwarded.header {
+        ForwardedHeader::XForwarded | ForwardedHeader::Both => ForwardedField::XForwardedFor,
+        ForwardedHeader::Forwarded => ForwardedField::Forwarded,
+    }
+}
+
+fn received_id(request: &Request<'_>) -> Option<ArrayVec<u8, MAX_REQUEST_ID>> {
+    let id = request.only(HeaderKind::XRequestId)?;
+    if !is_request_id(id) {
+        return None;
+    }
+    ArrayVec::try_from(id).ok()
+}
+
+/// How many more hops an OPTIONS request may take (RFC 9110 section 7.6.2); `None` where it does not
+/// say, or says nothing that could be counted.
+pub(crate) fn max_forwards(request: &Request<'_>) -> Option<u64> {
+    if request.method_kind() != MethodKind::Options {
+        return None;
+    }
+    let digits = request.only(HeaderKind::MaxForwards)?;
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// The first protocol that the client would change to and the service allows, as the client wrote it.
+pub(crate) fn protocol<'a>(request: &Request<'a>, service: &Service) -> Option<&'a [u8]> {
+    if !request.upgrade || service.upgrade.is_empty() {
+        return None;
+    }
+    request
+        .protocols()
+        .find(|protocol| allows(service, protocol))
+}
+
+/// Whether a service may have a client's connection changed to this protocol.
+pub(crate) fn allows(service: &Service, protocol: &[u8]) -> bool {
+    let mut allowed = service.upgrade.iter();
+    allowed.any(|own| own.as_bytes().eq_ignore_ascii_case(protocol))
+}
+
+/// What the head of a forwarded request depends on beside the request.
+pub(crate) struct Sender<'a> {
+    pub(crate) node: &'a str,
+    pub(crate) listener: &'a Listener,
+    pub(crate) service: &'a Service,
+    pub(crate) route: &'a Route,
+    pub(crate) peer: IpAddr,
+    /// The same as text.
+    pub(crate) peer_text: &'a [u8],
+    pub(crate) provenance: &'a Provenance,
+}
+
+/// The forwarded headers of a peer that do not go on.
+fn unbelieved(trusted: bool, mode: ForwardedMode) -> KindSet {
+    const ALL: KindSet = KindSet::of(&[
+        HeaderKind::XForwardedFor,
+        HeaderKind::XForwardedProto,
+        HeaderKind::XForwardedHost,
+        HeaderKind::Forwarded,
+    ]);
+    // Protocol and host are as the first proxy saw them: nothing here knows better.
+    const ADDRESSES: KindSet = KindSet::of(&[HeaderKind::XForwardedFor, HeaderKind::Forwarded]);
+    match mode {
+        _ if !trusted => ALL,
+        ForwardedMode::Replace => ADDRESSES,
+        ForwardedMode::Append | ForwardedMode::Off => KindSet::EMPTY,
+    }
+}
+
+/// Writes the head to be forwarded behind what stands in `out`.
+#[inline]
+pub(crate) fn encode(out: &mut Vec<u8>, request: &Request<'_>, sender: &Sender<'_>) {
+    let (listener, provenance) = (sender.listener, sender.provenance);
+    let Forwarded { header, mode } = listener.forwarded;
+    let mut dropped = unbelieved(provenance.trusted, mode);
+    // What is added borrows these.
+    let via = via(sender.node, request.version);
+    let id = listener.request_id.then(|| provenance.id());
+    let traced = request
+        .only(HeaderKind::Traceparent)
+        .is_some_and(is_traceparent);
+    let trace = (listener.traceparent && !traced)
+        .then(|| traceparent(provenance.random, provenance.parent));
+    let mut hops = ArrayString::<DIGITS>::new();
+    let mut additions = Additions::default();
+    additions.add(FieldName::VIA, &via);
+
+    let tells = mode != ForwardedMode::Off;
+    let in_x = tells && header != ForwardedHeader::Forwarded;
+    let in_forwarded = tells && header != ForwardedHeader::XForwarded;
+    let believed = request.has(HeaderKind::XForwardedProto) && provenance.trusted;
+    if in_x && !believed {
+        dropped = dropped.union(KindSet::of(&[HeaderKind::XForwardedProto]));
+        additions.add(FieldName::X_FORWARDED_PROTO, b"http");
+    }
+    let told = match mode {
+        ForwardedMode::Replace => provenance.client,
+        ForwardedMode::Append | ForwardedMode::Off => sender.peer,
+    };
+    let mut other = ArrayString::<ADDRESS>::new();
+    let address = if told == sender.peer {
+        sender.peer_text
+    } else {
+        let _ = write!(other, "{told}");
+        other.as_bytes()
+    };
+    let mut element = ArrayString::<ELEMENT>::new();
+    if in_forwarded {
+        let proto = request
+            .only(HeaderKind::XForwardedProto)
+            .filter(|_| believed);
+        let https = proto.is_some_and(|proto| proto.eq_ignore_ascii_case(b"https"));
+        write_forwarded_element(&mut element, told, if https { "https" } else { "http" });
+    }
+
+    if let Some(id) = &id {
+        dropped = dropped.union(KindSet::of(&[HeaderKind::XRequestId]));
+        additions.add(FieldName::X_REQUEST_ID, id);
+    }
+    if trace.is_some() || (!traced && request.has(HeaderKind::Traceparent)) {
+        // The state of a trace that nobody can read belongs to none (W3C, section 3.3).
+        dropped = dropped.union(KindSet::of(&[
+            HeaderKind::Traceparent,
+            HeaderKind::Tracestate,
+        ]));
+    }
+    if let Some(trace) = &trace {
+        additions.add(FieldName::TRACEPARENT, trace);
+    }
+    if let Some(left) = max_forwards(request) {
+        let _ = write!(hops, "{}", left.saturating_sub(1));
+        dropped = dropped.union(KindSet::of(&[HeaderKind::MaxForwards]));
+        additions.add(FieldName::MAX_FORWARDS, hops.as_bytes());
+    }
+
+    let edits = RequestEdits {
+        // An HTTP/1.0 client need not say whom it wants; the service is told its own name.
+        host: Authority::parse(sender.service.name.as_bytes())
+            .filter(|_| request.host().is_empty()),
+        forwarded_for: in_x.then(|| FieldValue::new(address).ok()).flatten(),
+        forwarded: in_forwarded
+            .then(|| FieldValue::new(element.as_bytes()).ok())
+            .flatten(),
+        upgrade: protocol(request, sender.service).and_then(|p| FieldValue::new(p).ok()),
+        fields: FieldEdits {
+            drop: dropped,
+            append: &additions.0,
+            rules: &sender.route.request_headers,
+        },
+    };
+    write_request_head(out, request, &edits);
+}
+
+/// `Via` of a message of this version (RFC 9110 section 7.6.3).
+pub(crate) fn via(node: &str, version: Version) -> ArrayVec<u8, VIA> {
+    let mut via = ArrayVec::new();
+    let version: &[u8] = match version {
+        Version::Http10 => b"1.0 ",
+        Version::Http11 => b"1.1 ",
+    };
+    // The rules allow no longer name.
+    let _ = via.try_extend_from_slice(version);
+    let _ = via.try_extend_from_slice(node.as_bytes());
+    via
+}
+
+/// Fields that the gateway adds to a head.
+#[derive(Default)]
+struct Additions<'a>(ArrayVec<(FieldName<'a>, FieldValue<'a>), 5>);
+
+impl<'a> Additions<'a> {
+    /// Adds one; there is room for every one that [`encode`] knows.
+    #[inline]
+    fn add(&mut self, name: FieldName<'a>, value: &'a [u8]) {
+        if let Ok(value) = FieldValue::new(value) {
+            let _ = self.0.try_push((name, value));
+        }
+    }
+}

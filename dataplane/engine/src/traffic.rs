@@ -1,0 +1,251 @@
+//! What is counted by route, service and endpoint. Keyed by what the rules call them, so that totals
+//! outlive an update of the rules.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use sluice_stack::counters::{Counters, Gauge};
+use sluice_stack::time::Instant;
+
+use crate::stats::RequestFate;
+
+/// Series of one kind that are kept though no rules in use name them.
+const MAX_KEPT: usize = 4096;
+
+/// Upper bounds of the buckets of a [`Histogram`] in nanoseconds, 50 us to 10 s; a last bucket takes
+/// what is longer.
+pub const BOUNDS: [u64; 17] = [
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    25_000_000,
+    50_000_000,
+    100_000_000,
+    250_000_000,
+    500_000_000,
+    1_000_000_000,
+    2_500_000_000,
+    5_000_000_000,
+    10_000_000_000,
+];
+
+/// How often something took how long. Written by one thread only; readable by any.
+#[derive(Debug, Default)]
+pub struct Histogram {
+    buckets: [AtomicU64; BOUNDS.len() + 1],
+    nanos: AtomicU64,
+}
+
+impl Histogram {
+    /// Counts one. Only the owning worker may call it.
+    #[inline]
+    pub fn record(&self, time: Duration) {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let bucket = BOUNDS.partition_point(|&bound| bound < nanos);
+        if let Some(bucket) = self.buckets.get(bucket) {
+            add(bucket, 1);
+        }
+        add(&self.nanos, nanos);
+    }
+
+    /// How many were counted, by bucket: those up to each bound of [`BOUNDS`] and above the one
+    /// before, then those above the last.
+    pub fn buckets(&self) -> [u64; BOUNDS.len() + 1] {
+        std::array::from_fn(|i| self.buckets[i].load(Ordering::Relaxed))
+    }
+
+    /// The sum of all times.
+    pub fn sum(&self) -> Duration {
+        Duration::from_nanos(self.nanos.load(Ordering::Relaxed))
+    }
+}
+
+/// A plain load and store: the owning worker is the only one that writes.
+#[inline]
+fn add(total: &AtomicU64, n: u64) {
+    total.store(
+        total.load(Ordering::Relaxed).wrapping_add(n),
+        Ordering::Relaxed,
+    );
+}
+
+sluice_stack::counters! {
+    /// How an endpoint failed a request.
+    pub enum EndpointFailure {
+        /// It refused a connection, or there was no way to it.
+        ConnectFailed => "connect_failed",
+        /// It did not accept a connection in time.
+        ConnectTimeout => "connect_timeout",
+        /// It did not begin to answer in time.
+        ResponseTimeout => "response_timeout",
+        /// It closed before it answered.
+        ClosedEarly => "closed_early",
+        /// Its answer breaks the protocol.
+        BadResponse => "bad_response",
+        /// Its answer ended before its announced end.
+        Truncated => "truncated",
+        /// It answered with a status of 500 or above.
+        ServerError => "server_error",
+    }
+}
+
+impl EndpointFailure {
+    /// What the end of a request says of the endpoint that had it. Failed connections are counted
+    /// as they happen, since a request may survive them.
+    #[inline]
+    pub(crate) fn of(fate: RequestFate, status: u16) -> Option<Self> {
+        match fate {
+            RequestFate::Answered if status >= 500 => Some(Self::ServerError),
+            RequestFate::ResponseTimeout => Some(Self::ResponseTimeout),
+            RequestFate::ClosedEarly => Some(Self::ClosedEarly),
+            RequestFate::BadResponse => Some(Self::BadResponse),
+            RequestFate::Truncated => Some(Self::Truncated),
+            _ => None,
+        }
+    }
+}
+
+/// What a worker counts of one endpoint of one service.
+#[derive(Debug, Default)]
+pub struct EndpointStats {
+    /// Connections to it now, those that are being opened among them.
+    pub connections: Gauge,
+    /// Those of them that wait in the pool; each of the others has one request.
+    pub idle: Gauge,
+    /// Requests sent to it; one that was sent again counts again.
+    pub requests: Gauge,
+    /// What went wrong with it.
+    pub failures: Counters<EndpointFailure>,
+    /// When something last went wrong, in nanoseconds of the worker's clock; 0 for never.
+    pub last_failure: Gauge,
+}
+
+impl EndpointStats {
+    #[inline]
+    pub(crate) fn sent(&self) {
+        self.requests.set(self.requests.get().wrapping_add(1));
+    }
+
+    #[cold]
+    pub(crate) fn failed(&self, failure: EndpointFailure, now: Instant) {
+        self.failures.count(failure);
+        self.last_failure.set(now.as_nanos().max(1));
+    }
+}
+
+/// Series by key; a series lives as long as it is in use, and longer while there is room.
+#[derive(Debug)]
+pub struct Series<K, V>(Mutex<BTreeMap<K, Arc<V>>>);
+
+impl<K, V> Default for Series<K, V> {
+    fn default() -> Self {
+        Series(Mutex::new(BTreeMap::new()))
+    }
+}
+
+impl<K: Ord + Clone, V: Default> Series<K, V> {
+    /// The series of a key, made where it is new. For the time when rules are adopted: it locks.
+    pub fn of(&self, key: &K) -> Arc<V> {
+        let mut series = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = series.get(key) {
+            return known.clone();
+        }
+        if series.len() >= MAX_KEPT {
+            series.retain(|_, series| Arc::strong_count(series) > 1);
+        }
+        series.entry(key.clone()).or_default().clone()
+    }
+
+    /// The series of a key, if there is one.
+    pub fn get(&self, key: &K) -> Option<Arc<V>> {
+        let series = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        series.get(key).cloned()
+    }
+
+    /// All of them, in the order of their keys.
+    pub fn all(&self) -> Vec<(K, Arc<V>)> {
+        let series = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let pairs = series
+            .iter()
+            .map(|(key, value)| (key.clone(), value.clone()));
+        pairs.collect()
+    }
+}
+
+/// A route and the service it leads to, by their names.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RouteKey {
+    /// Name of the route, the listener's in it where the route has one and no name of its own.
+    pub route: Arc<str>,
+    /// Name of the service.
+    pub service: Arc<str>,
+}
+
+/// An endpoint of a service.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EndpointKey {
+    /// Name of the service.
+    pub service: Arc<str>,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Index of the port it is reached by, which stays the same while the gateway runs.
+    pub port: usize,
+}
+
+/// What one worker counts by route, service and endpoint.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    /// How long requests took, from the first byte of their head to their end.
+    pub routes: Series<RouteKey, Histogram>,
+    /// How long answers took to begin, from the end of the request's head.
+    pub services: Series<Arc<str>, Histogram>,
+    /// Endpoints.
+    pub endpoints: Series<EndpointKey, EndpointStats>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_falls_into_the_bucket_whose_bound_it_does_not_exceed() {
+        let histogram = Histogram::default();
+        for nanos in [0, 50_000, 50_001, 10_000_000_000, 10_000_000_001] {
+            histogram.record(Duration::from_nanos(nanos));
+        }
+        let mut expected = [0; BOUNDS.len() + 1];
+        expected[0] = 2;
+        expected[1] = 1;
+        expected[16] = 1;
+        expected[17] = 1;
+        assert_eq!(histogram.buckets(), expected);
+        assert_eq!(histogram.sum(), Duration::from_nanos(20_000_100_002));
+    }
+
+    #[test]
+    fn bounds_grow() {
+        assert!(BOUNDS.is_sorted_by(|a, b| a < b));
+    }
+
+    #[test]
+    fn a_series_outlives_its_use_until_there_are_too_many() {
+        let series = Series::<usize, Histogram>::default();
+        series.of(&0).record(Duration::from_secs(1));
+        let used = series.of(&1);
+        assert_eq!(series.of(&0).sum(), Duration::from_secs(1));
+        for key in 2..=MAX_KEPT {
+            series.of(&key);
+        }
+        assert!(series.get(&0).is_none());
+        assert!(Arc::ptr_eq(&used, &series.of(&1)));
+        assert_eq!(series.all().len(), 2);
+    }
+}

@@ -1,0 +1,111 @@
+//! `GET /flows`: the worker's TCP flows. docs/admin.md says what each field means.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{RawQuery, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use sluice_engine::{FlowPage, FlowReport, FlowUser};
+use tokio::time::sleep;
+
+use super::query::{Query, QueryError};
+use super::{View, json_response};
+
+/// Flows of one answer, where the query doesn't say, and at most.
+const LIMIT: usize = 1_000;
+const MAX_LIMIT: usize = 10_000;
+
+/// How often the worker's answer is looked for, and how many times at most: a worker that does not
+/// poll for so long serves nobody.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+const LOOKS: u32 = 1_000;
+
+/// `GET /flows`.
+pub(super) async fn list(State(view): State<Arc<View>>, RawQuery(query): RawQuery) -> Response {
+    let (mut from, limit) = match parse(&query.unwrap_or_default()) {
+        Ok(parsed) => parsed,
+        Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+    };
+    let mut list = Vec::new();
+    let next = loop {
+        let page = match page(&view, from).await {
+            Ok(page) => page,
+            Err(why) => {
+                return (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")).into_response();
+            }
+        };
+        let mut flows = page.flows.iter();
+        list.extend(
+            flows
+                .by_ref()
+                .take(limit - list.len())
+                .map(|flow| show(&view, flow)),
+        );
+        match (flows.next(), page.next) {
+            (Some(flow), _) => break Some(flow.info.slot),
+            (None, Some(next)) if list.len() < limit => from = next,
+            (None, next) => break next,
+        }
+    };
+    let stack = &view.stats.stack;
+    json_response(&json!({
+        "flows": stack.flows.get(),
+        "half_open": stack.half_open.get(),
+        "time_wait": stack.time_wait.get(),
+        "list": list,
+        "next": next,
+    }))
+}
+
+/// Where to begin, and how many flows to show.
+fn parse(query: &str) -> Result<(u32, usize), QueryError> {
+    let query = Query::parse(query, &["limit", "from"])?;
+    Ok((
+        query.number("from", 0..=u32::MAX, 0)?,
+        query.number("limit", 1..=MAX_LIMIT, LIMIT)?,
+    ))
+}
+
+async fn page(view: &View, from: u32) -> Result<FlowPage, String> {
+    let reply = view
+        .inspection
+        .flows(from)
+        .map_err(|busy| busy.to_string())?;
+    for _ in 0..LOOKS {
+        sleep(LOOK_EVERY).await;
+        if let Some(page) = reply.take() {
+            return Ok(page);
+        }
+    }
+    Err("the worker does not answer; see /ready".into())
+}
+
+fn show(view: &View, flow: &FlowReport) -> Value {
+    let info = &flow.info;
+    let (listener, service) = match &flow.user {
+        FlowUser::Listener(name) => (Some(&**name), None),
+        FlowUser::Service(name) => (None, Some(&**name)),
+        FlowUser::Nobody => (None, None),
+    };
+    let port = view.ports.get(usize::from(info.key.port()));
+    let micros = |time: Duration| time.as_micros() as u64;
+    json!({
+        "port": port.map(|port| &*port.name),
+        "local": info.key.local().to_string(),
+        "remote": info.key.remote().to_string(),
+        "state": info.state,
+        "listener": listener,
+        "service": service,
+        "age_us": micros(info.age),
+        "idle_us": micros(info.idle),
+        "bytes_in": info.received,
+        "bytes_out": info.sent,
+        "receive_queue": info.receive_queue,
+        "send_queue": info.send_queue,
+        "rtt_us": info.rtt.map(|rtt| micros(rtt.smoothed)),
+        "rtt_min_us": info.rtt.map(|rtt| micros(rtt.least)),
+        "retransmissions": info.retransmitted,
+    })
+}

@@ -1,0 +1,30 @@
+//! How long requests took, by route and service.
+
+use sluice_engine::traffic::{BOUNDS, Histogram as Times, RouteKey, Traffic};
+
+use super::super::text::{Kind::Histogram, Text};
+
+pub(super) fn latency(text: &mut Text, traffic: &Traffic) {
+    let help = "How long requests took, from the first byte of their head to their end.";
+    text.family("sluice_request_duration_seconds", Histogram, help);
+    for (RouteKey { route, service }, times) in traffic.routes.all() {
+        histogram(text, &[("route", &route), ("service", &service)], &times);
+    }
+    let help = "How long answers took to begin, from the end of the request's head.";
+    text.family("sluice_upstream_first_byte_seconds", Histogram, help);
+    for (service, times) in traffic.services.all() {
+        histogram(text, &[("service", &service)], &times);
+    }
+}
+
+fn histogram(text: &mut Text, labels: &[(&str, &str)], times: &Times) {
+    let mut total = 0;
+    let bounds = BOUNDS.map(|nanos| (nanos as f64 / 1e9).to_string());
+    let bounds = bounds.iter().map(String::as_str).chain(["+Inf"]);
+    for (count, bound) in times.buckets().into_iter().zip(bounds) {
+        total += count;
+        text.part("_bucket", &[labels, &[("le", bound)]].concat(), total);
+    }
+    text.part("_sum", labels, times.sum().as_secs_f64());
+    text.part("_count", labels, total);
+}
