@@ -237,7 +237,10 @@ pub(crate) struct Recorder {
     rng: Rng,
     /// Records at hand, the one used last on top: as few as are needed go round, and stay in the
     /// cache. Others lie below, as many as ever waited or were under way at a time.
-    #[expect(clippy::vec_box, reason = "they come from the queue and go there boxed")]
+    #[expect(
+        clippy::vec_box,
+        reason = "they come from the queue and go there boxed"
+    )]
     spare: Vec<Box<Record>>,
 }
 

@@ -73,10 +73,8 @@ pub(crate) fn get_text(admin: SocketAddr, path: &str) -> Result<String, ClientEr
 fn exchange(admin: SocketAddr, method: &str, path: &str) -> io::Result<(String, Body)> {
     let mut connection = TcpStream::connect_timeout(&admin, PATIENCE)?;
     connection.set_read_timeout(Some(PATIENCE))?;
-    write!(
-        connection,
-        "{method} {path} HTTP/1.0\r\nHost: {admin}\r\n\r\n"
-    )?;
+    let request = format!("{method} {path} HTTP/1.0\r\nHost: {admin}\r\n\r\n");
+    connection.write_all(request.as_bytes())?;
     let mut body = BufReader::new(connection);
     let mut head = Vec::new();
     let mut limited = body.by_ref().take(HEAD);

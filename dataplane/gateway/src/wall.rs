@@ -51,7 +51,8 @@ impl Reading {
             self.time.checked_add(at.since(self.now))
         };
         // Years that RFC 3339 can write, whatever the clock was set to.
-        time.unwrap_or(self.time).clamp(UNIX_EPOCH, UNIX_EPOCH + LAST)
+        time.unwrap_or(self.time)
+            .clamp(UNIX_EPOCH, UNIX_EPOCH + LAST)
     }
 }
 

@@ -286,7 +286,10 @@ fn only_what_needs_a_restart_is_incompatible() {
             format!("new.yaml:32:1: admin: the admin address cannot change {mend}"),
         ]
     );
-    assert_eq!(refused(&format!("{RULES}access_log: {{ file: a }}\n")), [""; 0]);
+    assert_eq!(
+        refused(&format!("{RULES}access_log: {{ file: a }}\n")),
+        [""; 0]
+    );
     assert_eq!(
         refused(&format!("{RULES}access_log: {{ file: a, buffer: 64 }}\n")),
         [format!(

@@ -104,6 +104,7 @@ fn curl_to_nginx_changes_exactly_these_counters() {
     let expected = named(&[
         ("event=downstream_closed", 1.0),
         ("event=downstream_opened", 1.0),
+        ("event=endpoint_suspected", 1.0),
         ("event=upstream_closed", 1.0),
         ("event=upstream_opened", 1.0),
         ("fate=connect_failed", 1.0),

@@ -19,7 +19,9 @@ pub enum UnitError {
     #[error("`{0}` is not a size; write a whole number and a unit, such as 64KiB or 1MiB")]
     Size(String),
     /// Not a share of up to 100 % in steps of 0.0001 %.
-    #[error("`{0}` is not a share; write a number from 0 to 100 with up to four decimals and %, such as 10% or 0.1%")]
+    #[error(
+        "`{0}` is not a share; write a number from 0 to 100 with up to four decimals and %, such as 10% or 0.1%"
+    )]
     Percent(String),
     /// Not an IP address with a port number.
     #[error("`{0}` is not an address with a port; write 10.0.0.1:80 or \"[fd00::1]:80\"")]
@@ -399,10 +401,26 @@ mod tests {
             assert_eq!(share.to_string(), text);
         }
         for text in [
-            "", "%", "10", "0.1", "100.0001%", "101%", "-1%", "+1%", "1.%", ".5%", "0.00001%",
-            "1.5.5%", "1 %", "99999999999%", "٣%",
+            "",
+            "%",
+            "10",
+            "0.1",
+            "100.0001%",
+            "101%",
+            "-1%",
+            "+1%",
+            "1.%",
+            ".5%",
+            "0.00001%",
+            "1.5.5%",
+            "1 %",
+            "99999999999%",
+            "٣%",
         ] {
-            assert_eq!(text.parse::<Percent>(), Err(UnitError::Percent(text.into())));
+            assert_eq!(
+                text.parse::<Percent>(),
+                Err(UnitError::Percent(text.into()))
+            );
         }
     }
 
