@@ -85,7 +85,9 @@ impl<P: PacketIo> Worker<P> {
     fn kept_for(&mut self, exchange: u32, now: Instant) -> Option<u32> {
         let exchange = self.exchanges.get_mut(exchange as usize)?;
         let down = exchange.down;
-        let kept = self.ups.get(self.downs.get(down as usize)?.kept? as usize)?;
+        let kept = self
+            .ups
+            .get(self.downs.get(down as usize)?.kept? as usize)?;
         let generation = self.generations.get(exchange.generation)?;
         let fits = generation.serves(exchange.service, kept.pool);
         if fits {
@@ -183,7 +185,11 @@ impl<P: PacketIo> Worker<P> {
             RequestFate::ConnectTimeout => EndpointFailure::ConnectTimeout,
             _ => EndpointFailure::ConnectFailed,
         };
-        if let Some(pool) = exchange.notes.pool.and_then(|pool| self.pools.get_mut(pool)) {
+        if let Some(pool) = exchange
+            .notes
+            .pool
+            .and_then(|pool| self.pools.get_mut(pool))
+        {
             pool.stats.failed(failure, now);
             // What we lack ourselves says nothing about the endpoint.
             if reply.fate != RequestFate::Unavailable && pool.suspect(now) {

@@ -25,7 +25,7 @@ pub use compile::compile;
 pub use problem::Problem;
 pub use schema::schema;
 pub use snapshot::{
-    AccessLog, Attachment, Endpoint, HostMatch, Listener, ListenerId, LogTarget, Node, Port, RequestView, Route, RouteId,
-    RouteMatch, Service, ServiceId, Snapshot, StaticRoute, Workers,
+    AccessLog, Attachment, Endpoint, HostMatch, Listener, ListenerId, LogTarget, Node, Port,
+    RequestView, Route, RouteId, RouteMatch, Service, ServiceId, Snapshot, StaticRoute, Workers,
 };
 pub use yaml::{load, parse};

@@ -28,4 +28,6 @@ pub use flow::Buffers;
 pub use key::{FlowId, FlowKey};
 pub use link::PortSetup;
 pub use meter::Rtt;
-pub use stack::{ConnectError, FlowInfo, FlowView, Limits, Owner, Phase, Secrets, Stack, StackStats};
+pub use stack::{
+    ConnectError, FlowInfo, FlowView, Limits, Owner, Phase, Secrets, Stack, StackStats,
+};

@@ -760,14 +760,15 @@ impl<P: PacketIo> Stack<P> {
             State::Established | State::CloseWait => (Phase::Open, true),
             _ => (Phase::Open, false),
         };
-        let finished = flow.stranded || !matches!(
-            socket.state(),
-            State::SynSent
-                | State::SynReceived
-                | State::Established
-                | State::FinWait1
-                | State::FinWait2
-        );
+        let finished = flow.stranded
+            || !matches!(
+                socket.state(),
+                State::SynSent
+                    | State::SynReceived
+                    | State::Established
+                    | State::FinWait1
+                    | State::FinWait2
+            );
         FlowView {
             phase,
             readable: socket.recv_queue(),

@@ -114,7 +114,10 @@ fn a_dead_endpoint_is_passed_over_by_the_requests_that_follow() {
     for backend in 0..seen {
         w.answer(backend, OK);
     }
-    let at_once = [c, d, e].into_iter().filter(|&client| w.got(client) == OK).count();
+    let at_once = [c, d, e]
+        .into_iter()
+        .filter(|&client| w.got(client) == OK)
+        .count();
     assert_eq!(at_once, 2, "one waits for the dead endpoint");
 }
 

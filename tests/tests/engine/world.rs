@@ -28,7 +28,8 @@ pub(crate) struct Rules {
 impl Default for Rules {
     fn default() -> Self {
         Rules {
-            listener: r#"web: { address: "10.77.1.1:80", buffer: 16KiB, request_id: false }"#.into(),
+            listener: r#"web: { address: "10.77.1.1:80", buffer: 16KiB, request_id: false }"#
+                .into(),
             endpoints: r#"["10.77.2.2:8080"]"#,
             service: "max_idle: 10".into(),
             routes: "{ host: sluice.test, path: /, service: hello }".into(),
@@ -42,7 +43,9 @@ impl Rules {
     /// With these settings of the listener.
     pub(crate) fn listener(settings: &str) -> Rules {
         Rules {
-            listener: format!(r#"web: {{ address: "10.77.1.1:80", buffer: 16KiB, request_id: false, {settings} }}"#),
+            listener: format!(
+                r#"web: {{ address: "10.77.1.1:80", buffer: 16KiB, request_id: false, {settings} }}"#
+            ),
             ..Rules::default()
         }
     }

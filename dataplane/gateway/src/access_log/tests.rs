@@ -1,17 +1,32 @@
 use std::fs;
-use std::path::PathBuf;
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use sluice_engine::access::Record;
 
 use super::*;
 
-/// A file of this test's own.
-fn file(name: &str) -> PathBuf {
+/// A path of this test's own; what is there is removed with it.
+struct Own(PathBuf);
+
+impl Deref for Own {
+    type Target = Path;
+    fn deref(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn file(name: &str) -> Own {
     let name = format!("sluice-access-log-{}-{name}", std::process::id());
-    let path = std::env::temp_dir().join(name);
-    let _ = fs::remove_file(&path);
-    path
+    Own(std::env::temp_dir().join(name))
 }
 
 fn rules(generation: u64, log: &str) -> Arc<Snapshot> {
@@ -23,7 +38,7 @@ fn rules(generation: u64, log: &str) -> Arc<Snapshot> {
     Arc::new(snapshot)
 }
 
-fn to_file(path: &std::path::Path) -> String {
+fn to_file(path: &Path) -> String {
     format!("access_log: {{ file: {}, buffer: 64 }}", path.display())
 }
 
@@ -38,7 +53,7 @@ fn push(log: &AccessLog, path: &str) -> bool {
     log.push(Box::new(record)).is_ok()
 }
 
-fn paths(file: &std::path::Path) -> Vec<String> {
+fn paths(file: &Path) -> Vec<String> {
     let text = fs::read_to_string(file).unwrap();
     let lines = text.lines().map(|line| {
         let value: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
@@ -70,7 +85,7 @@ fn a_renamed_file_keeps_its_lines_and_a_new_one_is_made() {
     let mut writer = writer(rules(1, &to_file(&path)));
     push(writer.queue(), "/a");
     writer.turn(Instant::now());
-    fs::rename(&path, &old).unwrap();
+    fs::rename(&*path, &*old).unwrap();
     writer.reopen();
     push(writer.queue(), "/b");
     writer.turn(Instant::now());
@@ -87,7 +102,7 @@ fn sigusr1_opens_the_file_anew() {
     let handoff = Arc::new(Handoff::new(rules(1, &to_file(&path))));
     let wall = Wall::new(0, 1_000_000_000);
     let thread = AccessLogThread::start(handoff.clone(), wall, Arc::default()).unwrap();
-    fs::rename(&path, &old).unwrap();
+    fs::rename(&*path, &*old).unwrap();
     signal_hook::low_level::raise(SIGUSR1).unwrap();
     let until = Instant::now() + Duration::from_secs(10);
     while !path.exists() {
@@ -134,14 +149,13 @@ fn a_full_disk_loses_lines_and_counts_them() {
 fn a_file_that_cannot_be_opened_is_tried_again() {
     let directory = file("directory");
     let path = directory.join("access.json");
-    let _ = fs::remove_dir_all(&directory);
     let mut writer = writer(rules(1, &to_file(&path)));
     let start = Instant::now();
     push(writer.queue(), "/a");
     writer.turn(start);
     writer.turn(start + Duration::from_millis(500));
     assert_eq!(counted(&writer.totals), (0, 1));
-    fs::create_dir(&directory).unwrap();
+    fs::create_dir(&*directory).unwrap();
     push(writer.queue(), "/b");
     let later = Instant::now() + Duration::from_secs(2);
     writer.turn(later);
