@@ -199,11 +199,11 @@ impl HeadWriter<'_> {
         exchange: &mut Exchange,
     ) -> bool {
         let interim = response.is_interim();
-        let via = via(self.node, response.version);
-        let via = FieldValue::new(&via).ok();
-        let mut append = ArrayVec::<(FieldName<'_>, FieldValue<'_>), 2>::new();
         let named = self.listener.is_some_and(|listener| listener.response_via);
-        append.extend(via.filter(|_| named).map(|via| (FieldName::VIA, via)));
+        let via = named.then(|| via(self.node, response.version));
+        let via = via.as_deref().and_then(|via| FieldValue::new(via).ok());
+        let mut append = ArrayVec::<(FieldName<'_>, FieldValue<'_>), 2>::new();
+        append.extend(via.map(|via| (FieldName::VIA, via)));
         // RFC 9110 section 6.6.1: whoever has a clock adds what the origin left out.
         let undated = !interim && !response.has(HeaderKind::Date);
         append.extend(
