@@ -1,0 +1,194 @@
+//! What goes out: timers, the segments that are due, and the end of flows.
+
+use arrayvec::ArrayVec;
+use smoltcp::socket::tcp::State;
+
+use super::{LINGER, SEGMENTS_PER_POLL, Stack, flow_mut};
+use crate::fate::StackEvent;
+use crate::flow::FlowWire;
+use crate::io::PacketIo;
+use crate::time::Instant;
+
+impl<P: PacketIo> Stack<P> {
+    /// Lets timers fire and old records go. Bounded work per call.
+    pub fn expire(&mut self, now: Instant) {
+        let mut due = ArrayVec::<u32, 256>::new();
+        self.timers.expire(now, &mut due);
+        for slot in due {
+            if let Some(flow) = self
+                .slots
+                .get_mut(slot as usize)
+                .and_then(|s| s.flow.as_mut())
+            {
+                Self::mark(&mut self.ready, &mut flow.ready, slot);
+                Self::mark_dirty(&mut self.dirty, &mut flow.dirty, slot);
+            }
+        }
+        let expired = self.half_open.expire(now, 256);
+        self.stats.events.add(StackEvent::HalfOpenExpired, expired);
+        self.time_wait.expire(now, 256);
+        for port in &mut self.ports {
+            if port
+                .link
+                .neighbours
+                .next_retry()
+                .is_some_and(|at| at <= now)
+            {
+                let stranded = port.link.retry_neighbours(now, &self.stats.events);
+                for id in stranded {
+                    let Some(flow) = flow_mut(&mut self.slots, id) else {
+                        continue;
+                    };
+                    if flow.tcp.socket().state() == State::SynSent {
+                        flow.stranded = true;
+                        Self::mark(&mut self.ready, &mut flow.ready, id.slot);
+                        Self::mark_dirty(&mut self.dirty, &mut flow.dirty, id.slot);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sends what is due on every flow that was touched, and hands all frames to the devices.
+    pub fn flush(&mut self, now: Instant) {
+        std::mem::swap(&mut self.dirty, &mut self.settling);
+        let mut settling = std::mem::take(&mut self.settling);
+        for slot in settling.drain(..) {
+            self.settle(slot, now);
+        }
+        self.settling = settling;
+        for port in &mut self.ports {
+            port.link.io.flush();
+        }
+        self.stats.flows.set(self.by_key.len() as u64);
+        self.stats.half_open.set(self.half_open.len() as u64);
+        self.stats.time_wait.set(self.time_wait.len() as u64);
+    }
+
+    fn settle(&mut self, slot: u32, now: Instant) {
+        let Some(flow) = self
+            .slots
+            .get_mut(slot as usize)
+            .and_then(|s| s.flow.as_mut())
+        else {
+            return;
+        };
+        flow.dirty = false;
+        if flow.stranded {
+            if flow.linger.is_some() {
+                self.remove(slot, now);
+            }
+            return;
+        }
+        if let Some(until) = &mut flow.linger {
+            let left = flow.tcp.socket().send_queue();
+            if left < flow.lingering {
+                // A slow reader, but one that reads: what it was answered is still to reach it.
+                flow.lingering = left;
+                *until = now + LINGER;
+            }
+            while flow
+                .tcp
+                .socket_mut()
+                .recv(|bytes| (bytes.len(), bytes.len()))
+                .is_ok_and(|n| n > 0)
+            {}
+            if now >= *until && flow.tcp.socket().state() != State::Closed {
+                self.stats.events.count(StackEvent::FlowAborted);
+                flow.tcp.socket_mut().abort();
+            }
+        }
+        let Some(port) = self.ports.get_mut(usize::from(flow.key.port())) else {
+            return;
+        };
+        let before = flow.tcp.socket().state();
+        let events = &self.stats.events;
+        let mut wire = FlowWire::new(&mut port.link, flow.neighbour, &flow.key, now, events);
+        let next = flow
+            .tcp
+            .egress(SEGMENTS_PER_POLL, &mut wire, &mut port.interface);
+        let state = flow.tcp.socket().state();
+        if state != before {
+            // A timer ended it.
+            Self::mark(&mut self.ready, &mut flow.ready, slot);
+        }
+        if let Some(until) = flow.linger {
+            let reset_sent = flow.tcp.socket().remote_endpoint().is_none();
+            let over = match state {
+                State::Closed => reset_sent || now >= until + LINGER,
+                State::TimeWait => true,
+                _ => false,
+            };
+            if over {
+                self.remove(slot, now);
+                return;
+            }
+        }
+        let deadline = match next {
+            Some(at) if at <= now => {
+                Self::mark_dirty(&mut self.dirty, &mut flow.dirty, slot);
+                flow.linger
+            }
+            at => [at, flow.linger].into_iter().flatten().min(),
+        };
+        if let Some(deadline) = deadline {
+            self.timers.set(slot, deadline);
+        }
+    }
+
+    fn remove(&mut self, slot: u32, now: Instant) {
+        let Some(entry) = self.slots.get_mut(slot as usize) else {
+            return;
+        };
+        let Some(flow) = entry.flow.take() else {
+            return;
+        };
+        entry.turn = entry.turn.wrapping_add(1);
+        self.timers.cancel(slot);
+        self.by_key.remove(&flow.key);
+        self.free.push(slot);
+        self.release_neighbour(usize::from(flow.key.port()), flow.neighbour);
+        if let Some(record) = flow.closed_at {
+            self.stats.events.count(StackEvent::FlowClosed);
+            self.time_wait.insert(flow.key, record, now);
+        }
+    }
+
+    /// Whether peers have acknowledged everything that was sent to them, the end of each closed
+    /// stream included. Looks at all flows: for the end of a worker, not for its polls.
+    pub fn is_delivered(&self) -> bool {
+        self.slots
+            .iter()
+            .filter_map(|slot| slot.flow.as_ref())
+            .all(|flow| {
+                let socket = flow.tcp.socket();
+                let end_under_way = matches!(
+                    socket.state(),
+                    State::FinWait1 | State::Closing | State::LastAck
+                );
+                socket.send_queue() == 0 && !end_under_way
+            })
+    }
+
+    /// When [`Self::expire`] or [`Self::flush`] has something to do, frames aside; `None` when
+    /// nothing is under way. For idling and simulation.
+    pub fn next_wake(&self) -> Option<Instant> {
+        if !self.dirty.is_empty() || !self.ready.is_empty() {
+            return Some(Instant::ZERO);
+        }
+        let asking = self
+            .ports
+            .iter()
+            .filter_map(|p| p.link.neighbours.next_retry())
+            .min();
+        [
+            self.timers.next_due(),
+            self.half_open.next_expiry(),
+            self.time_wait.next_expiry(),
+            asking,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+}
