@@ -200,7 +200,15 @@ fn a_capture_that_is_interrupted_is_complete() {
     let gateway = lab.gateway(CONFIG);
     let file = lab.directory().join("interrupted.pcapng");
     let path = file.to_str().expect("the lab's path is text");
-    let launcher = ["timeout", "--preserve-status", "--signal=INT", "2"];
+    // In the foreground it signals once. Otherwise it signals the process and then its group, and a
+    // second Ctrl-C ends a capture at once.
+    let launcher = [
+        "timeout",
+        "--foreground",
+        "--preserve-status",
+        "--signal=INT",
+        "2",
+    ];
     let output = thread::scope(|scope| {
         let capture = scope.spawn(|| gateway.sluice(&launcher, &["capture", "--write", path]));
         until("the capture has begun", || {
