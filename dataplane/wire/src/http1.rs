@@ -31,6 +31,7 @@ mod response;
 mod semantics;
 mod target;
 mod trailers;
+mod word;
 mod write;
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::chars::{self, Stop};
 use super::error::HeadError;
 use super::semantics::Semantics;
-use super::{MAX_HEADERS, chars::TOKEN};
+use super::{MAX_HEADERS, word};
 
 /// The headers that a gateway itself acts on, recognised once, while parsing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,42 +40,82 @@ impl HeaderKind {
     #[inline]
     #[must_use]
     pub fn of(name: &[u8]) -> Self {
-        let candidates: &[(&[u8], Self)] = match name.len() {
-            2 => &[(b"te", Self::Te)],
-            3 => &[(b"via", Self::Via)],
-            4 => &[(b"host", Self::Host), (b"date", Self::Date)],
-            6 => &[(b"expect", Self::Expect), (b"server", Self::Server)],
-            7 => &[(b"trailer", Self::Trailer), (b"upgrade", Self::Upgrade)],
-            9 => &[(b"forwarded", Self::Forwarded)],
-            10 => &[
-                (b"connection", Self::Connection),
-                (b"keep-alive", Self::KeepAlive),
-                (b"tracestate", Self::Tracestate),
-            ],
-            11 => &[(b"traceparent", Self::Traceparent)],
-            12 => &[
-                (b"x-request-id", Self::XRequestId),
-                (b"max-forwards", Self::MaxForwards),
-            ],
-            14 => &[(b"content-length", Self::ContentLength)],
-            15 => &[(b"x-forwarded-for", Self::XForwardedFor)],
-            16 => &[
-                (b"x-forwarded-host", Self::XForwardedHost),
-                (b"proxy-connection", Self::ProxyConnection),
-            ],
-            17 => &[
-                (b"transfer-encoding", Self::TransferEncoding),
-                (b"x-forwarded-proto", Self::XForwardedProto),
-            ],
-            _ => &[],
+        let candidates = match BY_LENGTH.get(name.len()) {
+            Some(&(from, to)) => KNOWN.get(from..to).unwrap_or_default(),
+            None => return Self::Other,
         };
-        for (candidate, kind) in candidates {
-            if name.eq_ignore_ascii_case(candidate) {
-                return *kind;
+        let ends = word::ends(name);
+        for known in candidates {
+            if known.ends == ends && known.is(name) {
+                return known.kind;
             }
         }
         Self::Other
     }
+}
+
+/// A name that has a kind.
+struct Known {
+    name: &'static [u8],
+    ends: (u64, u64),
+    kind: HeaderKind,
+}
+
+impl Known {
+    /// `name` is in lower case.
+    const fn new(name: &'static [u8], kind: HeaderKind) -> Self {
+        let ends = word::ends(name);
+        Self { name, ends, kind }
+    }
+
+    /// Whether this is the name, given that its length and ends are.
+    #[inline]
+    fn is(&self, name: &[u8]) -> bool {
+        name.len() <= 16 || name.eq_ignore_ascii_case(self.name)
+    }
+}
+
+/// The names that have a kind, by length.
+static KNOWN: [Known; 21] = [
+    Known::new(b"te", HeaderKind::Te),
+    Known::new(b"via", HeaderKind::Via),
+    Known::new(b"host", HeaderKind::Host),
+    Known::new(b"date", HeaderKind::Date),
+    Known::new(b"expect", HeaderKind::Expect),
+    Known::new(b"server", HeaderKind::Server),
+    Known::new(b"trailer", HeaderKind::Trailer),
+    Known::new(b"upgrade", HeaderKind::Upgrade),
+    Known::new(b"forwarded", HeaderKind::Forwarded),
+    Known::new(b"connection", HeaderKind::Connection),
+    Known::new(b"keep-alive", HeaderKind::KeepAlive),
+    Known::new(b"tracestate", HeaderKind::Tracestate),
+    Known::new(b"traceparent", HeaderKind::Traceparent),
+    Known::new(b"x-request-id", HeaderKind::XRequestId),
+    Known::new(b"max-forwards", HeaderKind::MaxForwards),
+    Known::new(b"content-length", HeaderKind::ContentLength),
+    Known::new(b"x-forwarded-for", HeaderKind::XForwardedFor),
+    Known::new(b"x-forwarded-host", HeaderKind::XForwardedHost),
+    Known::new(b"proxy-connection", HeaderKind::ProxyConnection),
+    Known::new(b"transfer-encoding", HeaderKind::TransferEncoding),
+    Known::new(b"x-forwarded-proto", HeaderKind::XForwardedProto),
+];
+
+/// Which places of [`KNOWN`] names of a length have.
+static BY_LENGTH: [(usize, usize); 18] = by_length();
+
+const fn by_length() -> [(usize, usize); 18] {
+    let mut places = [(0, 0); 18];
+    let (mut length, mut at) = (0, 0);
+    while length < 18 {
+        places[length].0 = at;
+        while at < KNOWN.len() && KNOWN[at].name.len() == length {
+            at += 1;
+        }
+        places[length].1 = at;
+        length += 1;
+    }
+    assert!(at == KNOWN.len(), "KNOWN is not sorted by length");
+    places
 }
 
 /// A set of [`HeaderKind`]s.
@@ -246,9 +286,9 @@ pub(super) enum FieldLine {
 }
 
 /// Parses the line at `pos` (RFC 9112 section 5): a field or the empty line.
-#[inline]
+#[inline(always)]
 pub(super) fn field_line(buf: &[u8], pos: usize) -> Result<FieldLine, Stop<HeadError>> {
-    let colon = chars::skip(buf, pos, TOKEN);
+    let colon = chars::skip_token(buf, pos);
     match buf.get(colon) {
         Some(b':') if colon > pos => {}
         None => return Err(Stop::Partial),
@@ -330,5 +370,27 @@ fn header<'a>(buf: &'a [u8], entry: &Entry) -> Header<'a> {
         value: span(buf, entry.value_start, entry.value_end),
         kind: entry.kind,
         hop_by_hop: entry.nominated || KindSet::HOP_BY_HOP.contains(entry.kind),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_names_are_recognised_in_any_case_and_no_others() {
+        for known in &KNOWN {
+            assert_eq!(HeaderKind::of(known.name), known.kind);
+            let upper = known.name.to_ascii_uppercase();
+            assert_eq!(HeaderKind::of(&upper), known.kind);
+            for place in 0..known.name.len() {
+                for other in [b'_', b'\r', known.name[place] ^ 0x80] {
+                    let mut name = upper.clone();
+                    name[place] = other;
+                    assert_eq!(HeaderKind::of(&name), HeaderKind::Other, "{name:?}");
+                }
+            }
+            assert_eq!(HeaderKind::of(&upper[1..]), HeaderKind::Other);
+        }
     }
 }
