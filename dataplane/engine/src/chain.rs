@@ -15,6 +15,17 @@ pub(crate) enum Verdict<'a> {
     Reply(LocalReply),
 }
 
+impl<'a> Verdict<'a> {
+    /// The route that takes the request.
+    #[inline]
+    pub(crate) fn route(&self) -> Option<&'a Route> {
+        match self {
+            Verdict::Forward(route, _) => Some(route),
+            Verdict::Reply(_) => None,
+        }
+    }
+}
+
 /// Takes a request through the chain.
 #[inline]
 pub(crate) fn on_request<'a>(

@@ -9,11 +9,12 @@ use sluice_wire::http1::{BodyFraming, MethodKind, Request, RequestKind, Version}
 
 use crate::answer::Response;
 use crate::body::{BodyPump, FRAMING_ROOM, PumpError, Pumped};
-use crate::downstream::{ReplyForm, Step, no_body};
+use crate::downstream::Step;
 use crate::ended::Notes;
 use crate::forwarding::{Provenance, protocol};
 use crate::generations::Generations;
-use crate::reply::LocalReply;
+use crate::heads::no_body;
+use crate::reply::{LocalReply, ReplyForm};
 use crate::stats::{EngineEvent, RequestFate};
 use crate::tunnel::Tunnel;
 use crate::waits::Upload;
