@@ -13,3 +13,4 @@ pub mod client;
 pub mod memory;
 pub mod raw;
 pub mod scripted;
+pub mod wire;
