@@ -47,6 +47,8 @@ pub(crate) struct Exchange {
     pub(crate) retried: bool,
     pub(crate) request: BodyPump,
     pub(crate) response: Option<Response>,
+    /// Interim answers (1xx) that have come.
+    pub(crate) interim: u32,
     /// Whose it is, and the names it goes under.
     pub(crate) provenance: Option<Provenance>,
     /// The client understands trailers.
@@ -118,6 +120,7 @@ impl Exchange {
             retried: false,
             request: BodyPump::new(request.framing, request.framing, true),
             response: None,
+            interim: 0,
             provenance: None,
             trailers: request.te_trailers,
             upgrade: false,

@@ -61,7 +61,10 @@ impl<P: PacketIo> Worker<P> {
             self.stats.events.count(EngineEvent::DownstreamSpent);
         }
         let verdict = match rules.listener(listener) {
-            Some(listener) => chain::on_request(&rules.snapshot, listener, &request),
+            Some(listener) => {
+                let (peer, scratch) = (down.peer.ip(), &mut self.spare.out);
+                chain::on_request(&rules.snapshot, listener, &request, peer, scratch)
+            }
             // The rules no longer have this listener, nor routes for it.
             None => Verdict::Reply(LocalReply::NO_ROUTE),
         };

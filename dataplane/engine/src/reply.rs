@@ -58,6 +58,11 @@ impl LocalReply {
         RequestFate::Misdirected,
         "this host is not served at this address",
     );
+    pub(crate) const INSECURE: Self = Self::new(
+        421,
+        RequestFate::Misdirected,
+        "an https resource is not served on a connection without TLS",
+    );
     pub(crate) const TRACE: Self =
         Self::new(501, RequestFate::Unsupported, "TRACE is not supported");
     pub(crate) const BAD_BODY: Self = Self::new(
@@ -79,6 +84,11 @@ impl LocalReply {
         502,
         RequestFate::BadResponse,
         "the service's answer is not valid HTTP",
+    );
+    pub(crate) const TOO_MANY_INTERIM: Self = Self::new(
+        502,
+        RequestFate::BadResponse,
+        "the service gave too many interim answers before its final one",
     );
     pub(crate) const NO_ENDPOINT: Self = Self::new(
         503,

@@ -26,6 +26,7 @@ mod error;
 mod field;
 mod forwarded;
 mod ids;
+mod path;
 mod request;
 mod response;
 mod semantics;

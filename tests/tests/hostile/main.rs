@@ -5,10 +5,13 @@
 #![forbid(unsafe_code)]
 
 mod backend;
+mod counted;
 mod differential;
+mod documented;
 mod proxies;
 mod requests;
 mod responses;
+mod slow;
 
 /// The gateway's address.
 const GATEWAY: &str = "10.77.1.1:80";
