@@ -81,10 +81,7 @@ fn nginx_sends_a_gibibyte_in_one_body_through_small_buffers() {
     let before = gateway.resident();
     client.send(get("nginx.test", "/1g")).expect("cannot send");
     let head = client.read_head().expect("no answer");
-    assert!(
-        head.contains("\r\nContent-Length: 1073741824\r\n"),
-        "{head}"
-    );
+    assert!(head.contains("\r\nContent-Length: 1073741824"), "{head}");
     let most = read_body(&mut client, &gateway);
     assert!(
         most <= before + GROWTH,
@@ -114,10 +111,7 @@ fn linux_takes_a_gibibyte_in_one_body_through_small_buffers() {
     client.send(head).expect("cannot send");
     let mut backend = Connection::accept(&listener).expect("the gateway does not connect");
     let head = backend.read_head().expect("no request came");
-    assert!(
-        head.contains("\r\nContent-Length: 1073741824\r\n"),
-        "{head}"
-    );
+    assert!(head.contains("\r\nContent-Length: 1073741824"), "{head}");
     let before = gateway.resident();
     let most = thread::scope(|scope| {
         let sender = scope.spawn(|| write_body(client.stream()));

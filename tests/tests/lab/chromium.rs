@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
-use std::net::TcpListener;
+use std::net::{Shutdown, TcpListener};
 use std::sync::Condvar;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -58,17 +58,25 @@ fn chromium_loads_a_page_of_many_parts_from_nginx() {
     let gateway = lab.gateway(CONFIG);
     let listener = lab.listen("10.77.2.5:8080");
     let over = AtomicBool::new(false);
+    let open = Mutex::new(Vec::new());
     let held = Held::default();
     let dump = thread::scope(|scope| {
         scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
                 if let Ok(connection) = accept_soon(&listener) {
+                    let stream = connection.stream().try_clone();
+                    open.lock()
+                        .expect("no thread panics with it")
+                        .extend(stream);
                     scope.spawn(|| serve(connection, &held));
                 }
             }
         });
         let dump = browse(&lab);
         over.store(true, Ordering::Relaxed);
+        for stream in open.lock().expect("no thread panics with it").iter() {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
         dump
     });
     let report = dump
@@ -109,7 +117,8 @@ fn write_parts(lab: &Lab) {
         fs::write(lab.directory().join("www").join(name), bytes).expect("cannot write a part");
     };
     let mut page = String::from(
-        "<!doctype html><html><head><link rel=icon href=data:,><script>let scripts = 0;</script>",
+        // Without a doctype, so that style sheets count which nginx calls text/plain.
+        "<html><head><link rel=icon href=data:,><script>let scripts = 0;</script>",
     );
     for number in 1..=SHEETS {
         let _ = write!(page, "<link rel=stylesheet href=/{number}.css>");
