@@ -1,5 +1,6 @@
 //! Input that is meant to do harm, and what comes of it: the corpus of requests is played through
-//! Sluice, nginx and HAProxy, and a bad backend answers.
+//! Sluice, nginx and HAProxy, a bad backend answers, and slowhttptest is slow. docs/hostile-input.md
+//! shows the tables.
 //!
 //! These need root and what `scripts/setup` installs.
 #![forbid(unsafe_code)]

@@ -83,6 +83,7 @@ fn nginx_sends_a_gibibyte_in_one_body_through_small_buffers() {
     let head = client.read_head().expect("no answer");
     assert!(head.contains("\r\nContent-Length: 1073741824"), "{head}");
     let most = read_body(&mut client, &gateway);
+    println!("resident: {before} bytes before, at most {most} meanwhile");
     assert!(
         most <= before + GROWTH,
         "{before} bytes of memory became {most}"
@@ -119,6 +120,7 @@ fn linux_takes_a_gibibyte_in_one_body_through_small_buffers() {
         sender.join().expect("the body was not taken");
         most
     });
+    println!("resident: {before} bytes before, at most {most} meanwhile");
     assert!(
         most <= before + GROWTH,
         "{before} bytes of memory became {most}"
