@@ -137,6 +137,9 @@ fn parts(outcome: &str) -> (String, String, &str) {
 }
 
 fn whole(outcome: &str) -> String {
+    if let Some((one, other)) = outcome.split_once(" or ") {
+        return format!("{} or {}", whole(one), whole(other));
+    }
     let (asked, statuses, then) = parts(outcome);
     match asked.as_str() {
         "nothing" => format!("{statuses} {then}"),

@@ -61,7 +61,7 @@ impl Why {
             Why::LineEnds => "RFC 9112, 2.2: a recipient may take LF alone for the end of a line of a head. nginx and HAProxy do; Sluice does not, since another recipient may not.",
             Why::ChunkLineEnds => "RFC 9112, 7.1: chunks and their size lines end in CRLF; the leniency of 2.2 is for heads. nginx and HAProxy take LF all the same.",
             Why::ChunkLines => "RFC 9112, 7.1.1: space stands only before an extension, and an extension has a name. nginx and HAProxy skip to the end of the line.",
-            Why::Trailers => "RFC 9112, 7.1.2, and RFC 9110, 6.5: trailers are fields, may be left out, and must not be about framing. nginx leaves them out unread, up to whatever looks like an empty line; HAProxy passes on all of them, folded ones and those with LF repaired.",
+            Why::Trailers => "RFC 9112, 7.1.2, and RFC 9110, 6.5: trailers are fields, may be left out, and must not be about framing. nginx leaves them out unread, up to whatever looks like an empty line; HAProxy passes on all of them, folded ones and those with LF repaired; whether it takes a space before the colon differs from one start of the same HAProxy to the next.",
             Why::ControlBytes => "RFC 9110, 5.5: a value with NUL has to be rejected or repaired, other control bytes are invalid and may be kept. HAProxy passes on all of them, nginx all but NUL.",
             Why::Options => "RFC 9110, 7.6.1: an intermediary removes what Connection names, and a sender must not name what is meant for all recipients. Sluice removes the one and refuses the other, as it refuses more than 16 names; nginx and HAProxy leave named fields in.",
             Why::Websocket => "RFC 6455, 4.1: a WebSocket handshake has a key. HAProxy refuses one without; for Sluice and nginx, which were not told to upgrade, it is an ordinary request.",
@@ -92,7 +92,7 @@ pub(crate) struct Case {
     pub(crate) sluice: &'static str,
     /// The fates that Sluice counts, once the client has closed.
     pub(crate) fates: &'static str,
-    /// What becomes of it in nginx and in HAProxy.
+    /// What becomes of it in nginx and in HAProxy; `A or B` where it is not the same each time.
     pub(crate) others: [&'static str; 2],
     /// The reason, where another proxy does otherwise.
     pub(crate) why: Why,
