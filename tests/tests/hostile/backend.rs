@@ -13,7 +13,7 @@ use sluice_tests::lab::Lab;
 use crate::BACKEND;
 
 /// Longest a connection that ended in the middle of a request may take to be seen as ended.
-const END_WITHIN: Duration = Duration::from_secs(5);
+const END_WITHIN: Duration = Duration::from_secs(2);
 
 /// How a backend answers a request.
 pub(crate) type Answer = dyn Fn(&Asked) -> Reply + Send + Sync;
@@ -56,7 +56,7 @@ impl Asked {
         for (name, value) in self.fields() {
             if name == "host" && value != "a.test" {
                 shown += &format!(" host={}", brief(value));
-            } else if name.starts_with("x-c") {
+            } else if name.starts_with("x-c") || name.contains('_') {
                 shown += &format!(" {name}={}", brief(value));
             }
         }

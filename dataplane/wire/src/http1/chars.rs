@@ -84,9 +84,10 @@ pub(super) fn skip(buf: &[u8], pos: usize, class: u8) -> usize {
 }
 
 /// Index of the first byte from `pos` on that is no `tchar`, eight bytes at a time as long as they are
-/// what names are made of: letters, digits and dashes.
+/// what names are made of: letters, digits and dashes. And whether there was nothing else.
 #[inline]
-pub(super) fn skip_token(buf: &[u8], mut pos: usize) -> usize {
+pub(super) fn skip_token(buf: &[u8], mut pos: usize) -> (usize, bool) {
+    let mut plain = true;
     loop {
         let others = word::others(word::at(buf, pos));
         if others == 0 {
@@ -95,8 +96,11 @@ pub(super) fn skip_token(buf: &[u8], mut pos: usize) -> usize {
         }
         pos += (others.trailing_zeros() / 8) as usize;
         match buf.get(pos) {
-            Some(&byte) if is(byte, TOKEN) => pos += 1,
-            _ => return pos,
+            Some(&byte) if is(byte, TOKEN) => {
+                plain = false;
+                pos += 1;
+            }
+            _ => return (pos, plain),
         }
     }
 }

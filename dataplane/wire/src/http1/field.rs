@@ -31,6 +31,9 @@ pub enum HeaderKind {
     MaxForwards,
     Date,
     Server,
+    /// One of the above, but with underscores for dashes. Programs that get their headers as
+    /// variables (RFC 3875 section 4.1.18) can't tell it from the real one.
+    Lookalike,
     /// Any other header.
     Other,
 }
@@ -101,12 +104,15 @@ static KNOWN: [Known; 21] = [
 ];
 
 /// Which places of [`KNOWN`] names of a length have.
-static BY_LENGTH: [(usize, usize); 18] = by_length();
+static BY_LENGTH: [(usize, usize); LONGEST_KNOWN + 1] = by_length();
 
-const fn by_length() -> [(usize, usize); 18] {
-    let mut places = [(0, 0); 18];
+/// Bytes of the longest of [`KNOWN`].
+const LONGEST_KNOWN: usize = 17;
+
+const fn by_length() -> [(usize, usize); LONGEST_KNOWN + 1] {
+    let mut places = [(0, 0); LONGEST_KNOWN + 1];
     let (mut length, mut at) = (0, 0);
-    while length < 18 {
+    while length <= LONGEST_KNOWN {
         places[length].0 = at;
         while at < KNOWN.len() && KNOWN[at].name.len() == length {
             at += 1;
@@ -288,7 +294,7 @@ pub(super) enum FieldLine {
 /// Parses the line at `pos` (RFC 9112 section 5): a field or the empty line.
 #[inline(always)]
 pub(super) fn field_line(buf: &[u8], pos: usize) -> Result<FieldLine, Stop<HeadError>> {
-    let colon = chars::skip_token(buf, pos);
+    let (colon, plain) = chars::skip_token(buf, pos);
     match buf.get(colon) {
         Some(b':') if colon > pos => {}
         None => return Err(Stop::Partial),
@@ -305,15 +311,37 @@ pub(super) fn field_line(buf: &[u8], pos: usize) -> Result<FieldLine, Stop<HeadE
     while value_end > value_start && matches!(buf.get(value_end - 1), Some(b' ' | b'\t')) {
         value_end -= 1;
     }
+    let name = buf.get(pos..colon).unwrap_or_default();
     Ok(FieldLine::Field(Entry {
         start: pos as u16,
         colon: colon as u16,
         value_start: value_start as u16,
         value_end: value_end as u16,
         end: end as u16,
-        kind: HeaderKind::of(buf.get(pos..colon).unwrap_or_default()),
+        kind: if plain {
+            HeaderKind::of(name)
+        } else {
+            odd_kind(name)
+        },
         nominated: false,
     }))
+}
+
+/// The kind of a name that has other characters than letters, digits and dashes, which no name of a
+/// kind of its own has.
+#[cold]
+fn odd_kind(name: &[u8]) -> HeaderKind {
+    let mut dashed = [0; LONGEST_KNOWN];
+    let Some(dashed) = dashed.get_mut(..name.len()) else {
+        return HeaderKind::Other;
+    };
+    for (to, &from) in dashed.iter_mut().zip(name) {
+        *to = if from == b'_' { b'-' } else { from };
+    }
+    match HeaderKind::of(dashed) {
+        HeaderKind::Other => HeaderKind::Other,
+        _ => HeaderKind::Lookalike,
+    }
 }
 
 /// The most telling error for a byte that ended a name and is no colon.
