@@ -38,6 +38,8 @@ mod write;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use chars::is_token_byte;
+
 pub use body::{BodyDecoder, BodyEvent, MAX_CHUNK_LINE, MAX_TRAILERS};
 pub use date::{DATE_LEN, imf_fixdate};
 pub use error::{BodyError, EditError, HeadError, RequestError, ResponseError};

@@ -68,6 +68,11 @@ pub(super) fn all(bytes: &[u8], class: u8) -> bool {
     bytes.iter().all(|&b| is(b, class))
 }
 
+/// RFC 9110 `tchar`, what methods are made of.
+pub(crate) fn is_token_byte(byte: u8) -> bool {
+    is(byte, TOKEN)
+}
+
 /// A token (RFC 9110 section 5.6.2): at least one `tchar`.
 pub(super) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && all(bytes, TOKEN)
