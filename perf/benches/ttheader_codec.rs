@@ -28,6 +28,8 @@ struct Request {
     checked: Vec<u8>,
 }
 
+/// In line, as a worker has it: what is decoded is used where it is.
+#[inline(always)]
 fn decoded(frame: &[u8]) -> (Head<'_>, MessageHead<'_>) {
     let Ok(Parsed::Complete(head)) = Head::parse(frame, &Limits::default()) else {
         panic!("the frame is whole");

@@ -69,6 +69,10 @@ struct Index {
     validator: bool,
     /// Where the INFO blocks begin.
     infos: u32,
+    /// Where the count of the first string map is.
+    strings: u32,
+    /// There is another one.
+    more_strings: bool,
 }
 
 impl<'a> Head<'a> {
@@ -238,8 +242,33 @@ impl<'a> Head<'a> {
     pub(super) fn string_place(&self, key: &[u8]) -> Option<(usize, &'a [u8])> {
         match self.index.place_of(key) {
             Some(at) => Some((at as usize + 2, self.value(at)?)),
-            None => self.infos().string_place(key),
+            None if self.index.more_strings => self.infos().string_place(key),
+            None => self.in_one_map(key),
         }
+    }
+
+    /// As [`Self::string_place`], where there is one string map at most: that of nearly every head.
+    #[inline]
+    fn in_one_map(&self, wanted: &[u8]) -> Option<(usize, &'a [u8])> {
+        if self.index.strings == 0 {
+            return None;
+        }
+        let mut at = self.index.strings as usize;
+        let count = u16_at(self.bytes, at)?;
+        let mut found = None;
+        at += 2;
+        for _ in 0..count {
+            let (length, rest) = self.bytes.get(at..)?.split_first_chunk::<2>()?;
+            let length = usize::from(u16::from_be_bytes(*length));
+            let (key, rest) = rest.split_at_checked(length)?;
+            at += 2 + length;
+            if key == wanted {
+                found = Some(at as u32);
+            }
+            at += 2 + usize::from(u16::from_be_bytes(*rest.first_chunk()?));
+        }
+        let at = found?;
+        Some((at as usize + 2, self.value(at)?))
     }
 
     #[inline]
@@ -271,6 +300,8 @@ impl Index {
             acl_token: 0,
             validator: false,
             infos: at as u32,
+            strings: 0,
+            more_strings: false,
         };
         while let Some(&kind) = bytes.get(at) {
             at += 1;
@@ -292,6 +323,12 @@ impl Index {
     #[inline]
     fn strings(&mut self, bytes: &[u8], at: usize) -> Result<usize, HeadError> {
         let count = u16_at(bytes, at).ok_or(HeadError::InfoPastHeader)?;
+        self.more_strings = self.strings != 0;
+        self.strings = if self.more_strings {
+            self.strings
+        } else {
+            at as u32
+        };
         let mut at = at + 2;
         for _ in 0..count {
             let value = behind_value(bytes, at)?;
@@ -344,6 +381,7 @@ impl Index {
     }
 
     /// Where the value of this key is, or would be, noted.
+    #[inline]
     fn place_of(&self, key: &[u8]) -> Option<u32> {
         match key {
             string::IDL_SERVICE => Some(self.idl_service),
