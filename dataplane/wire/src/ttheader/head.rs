@@ -60,7 +60,8 @@ pub struct Head<'a> {
 /// value's length are; 0 means that there is no such value.
 #[derive(Debug, Clone, Copy)]
 struct Index {
-    integers: [u32; integer::INDEXED],
+    /// Of the integer keys that are indexed; the first is of no meaning.
+    integers: [u32; integer::PLACES],
     idl_service: u32,
     remote_address: u32,
     connection_reset: u32,
@@ -167,7 +168,8 @@ impl<'a> Head<'a> {
             .unwrap_or_default()
     }
 
-    /// The value of an integer key, without a search for the keys that have a name in [`integer`].
+    /// The value of an integer key, without a search for the keys that routes, deadlines and
+    /// logs go by.
     #[inline]
     #[must_use]
     pub fn integer(&self, key: u16) -> Option<&'a [u8]> {
@@ -231,9 +233,12 @@ impl<'a> Head<'a> {
     /// Offset of the value of an integer key and the value.
     #[inline]
     pub(super) fn integer_place(&self, key: u16) -> Option<(usize, &'a [u8])> {
-        match self.index.integers.get(usize::from(key)) {
-            Some(&at) => Some((at as usize + 2, self.value(at)?)),
-            None => self.infos().integer_place(key),
+        match integer::place(key) {
+            0 => self.infos().integer_place(key),
+            place => {
+                let at = *self.index.integers.get(place)?;
+                Some((at as usize + 2, self.value(at)?))
+            }
         }
     }
 
@@ -253,22 +258,18 @@ impl<'a> Head<'a> {
         if self.index.strings == 0 {
             return None;
         }
-        let mut at = self.index.strings as usize;
-        let count = u16_at(self.bytes, at)?;
+        let map = self.bytes.get(self.index.strings as usize..)?;
+        let (count, mut rest) = map.split_first_chunk::<2>()?;
         let mut found = None;
-        at += 2;
-        for _ in 0..count {
-            let (length, rest) = self.bytes.get(at..)?.split_first_chunk::<2>()?;
-            let length = usize::from(u16::from_be_bytes(*length));
-            let (key, rest) = rest.split_at_checked(length)?;
-            at += 2 + length;
+        for _ in 0..u16::from_be_bytes(*count) {
+            let (key, behind) = split_string(rest)?;
+            let (value, behind) = split_string(behind)?;
             if key == wanted {
-                found = Some(at as u32);
+                found = Some((self.bytes.len() - behind.len() - value.len(), value));
             }
-            at += 2 + usize::from(u16::from_be_bytes(*rest.first_chunk()?));
+            rest = behind;
         }
-        let at = found?;
-        Some((at as usize + 2, self.value(at)?))
+        found
     }
 
     #[inline]
@@ -276,15 +277,14 @@ impl<'a> Head<'a> {
         if at == 0 {
             return None;
         }
-        let rest = self.bytes.get(at as usize..)?;
-        let (length, rest) = rest.split_first_chunk::<2>()?;
-        rest.get(..usize::from(u16::from_be_bytes(*length)))
+        Some(split_string(self.bytes.get(at as usize..)?)?.0)
     }
 }
 
 impl Index {
     /// Checks everything behind the fixed part and notes where it stands. `bytes` is a whole head.
-    #[inline]
+    // Called in one place; as a function of its own it would be copied there.
+    #[inline(always)]
     fn of(bytes: &[u8]) -> Result<Self, HeadError> {
         let transforms = usize::from(bytes.get(15).copied().unwrap_or_default());
         let mut at = 16 + transforms;
@@ -292,7 +292,7 @@ impl Index {
             return Err(HeadError::Transforms);
         }
         let mut index = Self {
-            integers: [0; integer::INDEXED],
+            integers: [0; integer::PLACES],
             idl_service: 0,
             remote_address: 0,
             connection_reset: 0,
@@ -311,7 +311,9 @@ impl Index {
                 info::INTEGERS => index.integers(bytes, at)?,
                 info::ACL_TOKEN => {
                     index.note_token(at)?;
-                    behind_value(bytes, at)?
+                    let token = bytes.get(at..).and_then(split_string);
+                    let (_, behind) = token.ok_or(HeadError::InfoPastHeader)?;
+                    bytes.len() - behind.len()
                 }
                 _ => return Err(HeadError::UnknownInfo),
             };
@@ -322,40 +324,39 @@ impl Index {
     /// The string map whose count is at `at`; returns where it ends.
     #[inline]
     fn strings(&mut self, bytes: &[u8], at: usize) -> Result<usize, HeadError> {
-        let count = u16_at(bytes, at).ok_or(HeadError::InfoPastHeader)?;
         self.more_strings = self.strings != 0;
         self.strings = if self.more_strings {
             self.strings
         } else {
             at as u32
         };
-        let mut at = at + 2;
-        for _ in 0..count {
-            let value = behind_value(bytes, at)?;
-            self.note_string(bytes.get(at + 2..value).unwrap_or_default(), value)?;
-            at = behind_value(bytes, value)?;
+        let map = bytes.get(at..).and_then(|map| map.split_first_chunk::<2>());
+        let (count, mut rest) = map.ok_or(HeadError::InfoPastHeader)?;
+        for _ in 0..u16::from_be_bytes(*count) {
+            let (key, behind) = split_string(rest).ok_or(HeadError::InfoPastHeader)?;
+            self.note_string(key, bytes.len() - behind.len())?;
+            let (_, behind) = split_string(behind).ok_or(HeadError::InfoPastHeader)?;
+            rest = behind;
         }
-        Ok(at)
+        Ok(bytes.len() - rest.len())
     }
 
     /// The integer map whose count is at `at`; returns where it ends.
     #[inline]
     fn integers(&mut self, bytes: &[u8], at: usize) -> Result<usize, HeadError> {
-        let count = u16_at(bytes, at).ok_or(HeadError::InfoPastHeader)?;
-        let mut at = at + 2;
-        for _ in 0..count {
-            let rest = bytes.get(at..).and_then(|rest| rest.first_chunk::<4>());
-            let &[high, low, length_high, length_low] = rest.ok_or(HeadError::InfoPastHeader)?;
-            let key = u16::from_be_bytes([high, low]);
-            if let Some(place) = self.integers.get_mut(usize::from(key)) {
-                *place = (at + 2) as u32;
+        let map = bytes.get(at..).and_then(|map| map.split_first_chunk::<2>());
+        let (count, mut rest) = map.ok_or(HeadError::InfoPastHeader)?;
+        for _ in 0..u16::from_be_bytes(*count) {
+            let pair = rest.split_first_chunk::<2>();
+            let (key, value) = pair.ok_or(HeadError::InfoPastHeader)?;
+            let key = u16::from_be_bytes(*key);
+            if let Some(place) = self.integers.get_mut(integer::place(key)) {
+                *place = (bytes.len() - value.len()) as u32;
             }
-            at += 4 + usize::from(u16::from_be_bytes([length_high, length_low]));
-            if at > bytes.len() {
-                return Err(HeadError::InfoPastHeader);
-            }
+            let (_, behind) = split_string(value).ok_or(HeadError::InfoPastHeader)?;
+            rest = behind;
         }
-        Ok(at)
+        Ok(bytes.len() - rest.len())
     }
 
     /// Keeps where the value of a key stands that is needed often, or forbids something.
@@ -394,13 +395,9 @@ impl Index {
     }
 }
 
-/// Where the string ends whose length is at `at`.
+/// A string behind its length, and what follows it.
 #[inline]
-fn behind_value(bytes: &[u8], at: usize) -> Result<usize, HeadError> {
-    let length = u16_at(bytes, at).ok_or(HeadError::InfoPastHeader)?;
-    let end = at + 2 + usize::from(length);
-    if end > bytes.len() {
-        return Err(HeadError::InfoPastHeader);
-    }
-    Ok(end)
+fn split_string(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<2>()?;
+    rest.split_at_checked(usize::from(u16::from_be_bytes(*length)))
 }

@@ -36,8 +36,43 @@ pub mod integer {
     /// What a frame is to its stream, see [`super::super::StreamFrame`].
     pub const FRAME_TYPE: u16 = 27;
 
-    /// Keys below this are found without a search.
-    pub(in super::super) const INDEXED: usize = 28;
+    /// The keys that are found without a search: what routes, deadlines, logs and answers go by. The more
+    /// there are, the more a head weighs.
+    const INDEXED: [u16; 11] = [
+        LOG_ID,
+        FROM_SERVICE,
+        FROM_CLUSTER,
+        TO_SERVICE,
+        TO_CLUSTER,
+        TO_METHOD,
+        ENV,
+        RPC_TIMEOUT,
+        STRESS_TAG,
+        MSG_TYPE,
+        FRAME_TYPE,
+    ];
+
+    /// Places for the keys in [`INDEXED`], and one in front for all others.
+    pub(in super::super) const PLACES: usize = INDEXED.len() + 1;
+
+    /// The place of a key; 0 where it is not indexed.
+    #[inline]
+    pub(in super::super) fn place(key: u16) -> usize {
+        static PLACE: [u8; FRAME_TYPE as usize + 1] = {
+            let mut table = [0; FRAME_TYPE as usize + 1];
+            let mut index = 0;
+            while index < INDEXED.len() {
+                table[INDEXED[index] as usize] = index as u8 + 1;
+                index += 1;
+            }
+            table
+        };
+        PLACE
+            .get(usize::from(key))
+            .copied()
+            .unwrap_or_default()
+            .into()
+    }
 }
 
 /// String keys.
