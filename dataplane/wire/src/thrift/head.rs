@@ -146,16 +146,16 @@ fn framed<'a>(buf: &'a [u8], limits: &Limits) -> Result<MessageHead<'a>, Stop> {
     if frame < 4 {
         return Err(MessageError::FrameTooShort.into());
     }
+    // What is behind the frame is another's.
+    let end = FRAME + frame as usize;
+    let buf = buf.get(..end).unwrap_or(buf);
     let head = match buf.get(FRAME) {
         None => Err(Stop::Incomplete(FRAME + 2)),
         Some(0x80 | 0x90) => binary(buf, FRAME, Some(frame), limits),
         Some(0x82) => compact(buf, FRAME, Some(frame), limits),
         Some(_) => Err(MessageError::UnknownProtocol.into()),
     };
-    // What the head needs, or has, must be within the frame.
-    let end = FRAME + frame as usize;
     match head {
-        Ok(head) if head.bytes.len() > end => Err(MessageError::FrameTooShort.into()),
         Err(Stop::Incomplete(need)) if need > end => Err(MessageError::FrameTooShort.into()),
         head => head,
     }

@@ -46,6 +46,16 @@ fn a_head_must_be_within_its_frame() {
     assert_eq!(parse(b"\0\0\0\x03"), Err(MessageError::FrameTooShort));
 }
 
+/// Found by the fuzz target `thrift`: a length that stood behind the frame was read, and refused for what
+/// it was.
+#[test]
+fn nothing_behind_the_frame_is_read() {
+    let bytes = b"\0\0\0\x04\x90\x01\0\x04\x90\x01\xb1\xb9";
+    for end in 8..=bytes.len() {
+        assert_eq!(parse(&bytes[..end]), Err(MessageError::FrameTooShort));
+    }
+}
+
 #[test]
 fn kitex_protobuf_without_a_frame_is_none() {
     let bytes = message(
