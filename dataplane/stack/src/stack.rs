@@ -9,22 +9,24 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use smoltcp::iface::Interface;
-use smoltcp::socket::tcp::State;
-use smoltcp::wire::TcpControl;
-
 use crate::counters::{Counters, Gauge};
 use crate::expiring::Expiring;
 use crate::fate::{FrameFate, StackEvent};
-use crate::flow::{Buffers, FlowWire, Syn, Tcp, bare, interface, received};
-use crate::frame::{self, Inbound, Segment};
+use crate::frame::{self, Inbound, Segment, TooBig};
+use crate::half_open::Syn;
 use crate::io::{BURST, PacketIo, RxBurst, RxFrame};
 use crate::isn::IsnSource;
 use crate::key::{FlowId, FlowKey};
-use crate::link::{Link, PortSetup};
+use crate::link::{Link, PortSetup, RateLimit};
 use crate::neighbour::NeighbourRef;
 use crate::rng::Rng;
 use crate::tap::{Tap, TapFilter, TapQueue};
+use crate::tcp::emit::{ACK, Outgoing, RST, SYN};
+use crate::tcp::ingress::{Reaction, Surroundings};
+use crate::tcp::pool::Pool;
+use crate::tcp::seq::before;
+use crate::tcp::wire::FlowWire;
+use crate::tcp::{State, Tcp, TcpTimers};
 use crate::time::Instant;
 use crate::wheel::Wheel;
 
@@ -46,6 +48,28 @@ const EPHEMERAL: std::ops::Range<u16> = 32_768..60_999;
 /// How many source ports are tried for one connection before it is refused.
 const PORT_TRIES: u32 = 512;
 
+/// Challenge ACKs (RFC 5961 10) of all flows per second, about: the number differs from second to
+/// second, so that nobody can tell from those that others got whether a flow is there.
+const CHALLENGES_PER_SECOND: u32 = 1_000;
+
+/// Bytes a connection may hold in each direction. It holds no memory while there are none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Buffers {
+    /// Received and not yet read; also the largest window offered. At most 1 GiB.
+    pub receive: usize,
+    /// Written and not yet acknowledged. At most 1 GiB.
+    pub send: usize,
+}
+
+impl Default for Buffers {
+    fn default() -> Self {
+        Buffers {
+            receive: 64 * 1024,
+            send: 64 * 1024,
+        }
+    }
+}
+
 /// Bounds of one worker's stack.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
@@ -55,6 +79,8 @@ pub struct Limits {
     pub half_open: usize,
     /// TIME-WAIT records; beyond it the oldest is forgotten.
     pub time_wait: usize,
+    /// How patient flows are.
+    pub tcp: TcpTimers,
 }
 
 impl Default for Limits {
@@ -63,6 +89,7 @@ impl Default for Limits {
             flows: 131_072,
             half_open: 16_384,
             time_wait: 65_536,
+            tcp: TcpTimers::default(),
         }
     }
 }
@@ -200,14 +227,9 @@ struct Listener {
     buffers: Buffers,
 }
 
-struct Port<P: PacketIo> {
-    link: Link<P>,
-    interface: Interface,
-}
-
 /// The stack of one worker over its ports.
 pub struct Stack<P: PacketIo> {
-    ports: Vec<Port<P>>,
+    ports: Vec<Link<P>>,
     slots: Vec<Slot>,
     free: Vec<u32>,
     by_key: HashMap<FlowKey, u32, ahash::RandomState>,
@@ -220,6 +242,8 @@ pub struct Stack<P: PacketIo> {
     settling: Vec<u32>,
     isn: IsnSource,
     rng: Rng,
+    pool: Pool,
+    challenges: RateLimit,
     limits: Limits,
     stats: Arc<StackStats>,
 }
@@ -237,11 +261,7 @@ impl<P: PacketIo> Stack<P> {
         let ports = ports
             .into_iter()
             .enumerate()
-            .map(|(index, (io, setup))| {
-                let link = Link::new(index as u8, io, &setup);
-                let interface = interface(link.caps, 0, Instant::ZERO);
-                Port { link, interface }
-            })
+            .map(|(index, (io, setup))| Link::new(index as u8, io, &setup))
             .collect();
         Stack {
             ports,
@@ -257,6 +277,8 @@ impl<P: PacketIo> Stack<P> {
             settling: Vec::new(),
             isn: IsnSource::new(secrets.isn),
             rng: Rng::new(secrets.ports),
+            pool: Pool::default(),
+            challenges: RateLimit::varying(CHALLENGES_PER_SECOND, Rng::new(a.rotate_left(32) ^ b)),
             limits,
             stats,
         }
@@ -265,8 +287,8 @@ impl<P: PacketIo> Stack<P> {
     /// Tells every link which addresses are ours.
     pub fn announce(&mut self) {
         for port in &mut self.ports {
-            port.link.announce();
-            port.link.io.flush();
+            port.announce();
+            port.io.flush();
         }
     }
 
@@ -288,13 +310,13 @@ impl<P: PacketIo> Stack<P> {
 
     /// The packet I/O of each port, for its statistics.
     pub fn ports(&self) -> impl Iterator<Item = &P> {
-        self.ports.iter().map(|port| &port.link.io)
+        self.ports.iter().map(|port| &port.io)
     }
 
     /// Copies the frames that `filter` chooses, of one port or of all, to `queue` from now on until
     /// that is closed. A capture under way is ended by it.
     pub fn tap(&mut self, port: Option<u8>, filter: TapFilter, queue: &Arc<TapQueue>) {
-        for (index, Port { link, .. }) in (0..).zip(&mut self.ports) {
+        for (index, link) in (0..).zip(&mut self.ports) {
             let wanted = port.is_none_or(|port| port == index);
             link.tap = wanted.then(|| Tap::new(index, filter, queue.clone(), self.stats.clone()));
         }
@@ -308,7 +330,7 @@ impl<P: PacketIo> Stack<P> {
         for port in 0..self.ports.len() {
             for _ in 0..BURSTS_PER_POLL {
                 let mut burst = RxBurst::<P::Rx>::new();
-                let link = &mut self.ports[port].link;
+                let link = &mut self.ports[port];
                 let came = link.io.rx_burst(&mut burst);
                 link.tap_received(&burst, now);
                 for frame in burst {
@@ -327,9 +349,10 @@ impl<P: PacketIo> Stack<P> {
 
     #[inline]
     fn receive_frame(&mut self, port: usize, frame: &P::Rx, now: Instant) -> FrameFate {
-        let link = &mut self.ports[port].link;
+        let link = &mut self.ports[port];
         match frame::parse(frame.bytes(), frame.checksum(), &link.station()) {
-            Ok(Inbound::Tcp { key, segment, ip }) => self.segment(port, key, segment, ip, now),
+            Ok(Inbound::Tcp { key, segment }) => self.segment(port, key, &segment, now),
+            Ok(Inbound::TooBig(message)) => self.too_big(message),
             Ok(other) => link.receive(other, now, &self.stats.events),
             Err(fate) => fate,
         }
@@ -340,42 +363,38 @@ impl<P: PacketIo> Stack<P> {
         &mut self,
         port: usize,
         key: FlowKey,
-        segment: Segment,
-        ip: &[u8],
+        segment: &Segment<'_>,
         now: Instant,
     ) -> FrameFate {
         if let Some(&slot) = self.by_key.get(&key) {
-            if segment.syn && !segment.has_ack && self.challenge(slot, &segment, now) {
-                return FrameFate::Flow;
-            }
-            self.feed(slot, &segment, ip, now);
-            return FrameFate::Flow;
+            return self.feed(slot, segment, now);
         }
+        self.segment_of_no_flow(port, key, segment, now)
+    }
+
+    fn segment_of_no_flow(
+        &mut self,
+        port: usize,
+        key: FlowKey,
+        segment: &Segment<'_>,
+        now: Instant,
+    ) -> FrameFate {
+        let opens = segment.has(SYN) && !segment.has(ACK);
         if let Some(&record) = self.time_wait.get(&key) {
-            let reuse = segment.syn
-                && !segment.has_ack
-                && (segment.seq.wrapping_sub(record.their_next) as i32) > 0;
+            let reuse = opens && before(record.their_next, segment.seq);
             if !reuse {
-                if !segment.rst {
-                    let ack = bare(
-                        &key,
-                        TcpControl::None,
-                        record.our_next,
-                        Some(record.their_next),
-                    );
-                    self.send_bare(port, &key, ack, now);
+                if !segment.has(RST) {
+                    let ack = Outgoing::bare(ACK, record.our_next, record.their_next);
+                    self.send_bare(port, &key, &ack, now);
                 }
                 return FrameFate::TimeWait;
             }
             self.time_wait.remove(&key);
         }
-        if segment.syn && !segment.has_ack {
-            return self.syn(port, key, segment, ip, now);
+        if opens {
+            return self.syn(port, key, segment, now);
         }
-        if !segment.rst && segment.has_ack && self.half_open.get(&key).is_some() {
-            return self.handshake(port, key, segment, ip, now);
-        }
-        if segment.rst {
+        if segment.has(RST) {
             // A client that gives up before its handshake is complete.
             let known = self.half_open.get(&key);
             if known.is_some_and(|half| half.syn.seq.wrapping_add(1) == segment.seq) {
@@ -384,40 +403,42 @@ impl<P: PacketIo> Stack<P> {
             }
             return FrameFate::NoFlowSilent;
         }
+        if segment.has(ACK) && self.half_open.get(&key).is_some() {
+            return self.handshake(port, key, segment, now);
+        }
         self.refuse(port, key, segment, now)
     }
 
     /// Hands a segment to its flow.
     #[inline]
-    fn feed(&mut self, slot: u32, segment: &Segment, ip: &[u8], now: Instant) {
+    fn feed(&mut self, slot: u32, segment: &Segment<'_>, now: Instant) -> FrameFate {
         let Some(flow) = self
             .slots
             .get_mut(slot as usize)
             .and_then(|s| s.flow.as_mut())
         else {
-            return;
+            return FrameFate::Flow;
         };
-        let before = flow.tcp.socket().state();
-        let Some(port) = self.ports.get_mut(usize::from(flow.key.port())) else {
-            return;
+        let before = flow.tcp.state();
+        let mut around = Surroundings {
+            now,
+            events: &self.stats.events,
+            pool: &mut self.pool,
+            challenges: &mut self.challenges,
         };
-        flow.tcp.meter_mut().received(segment, now);
-        let events = &self.stats.events;
-        let mut wire = FlowWire::new(&mut port.link, flow.neighbour, &flow.key, now, events);
-        flow.tcp.ingress(ip, &mut wire, &mut port.interface);
-        let after = flow.tcp.socket().state();
+        let reaction = flow.tcp.ingress(segment, &mut around);
+        let after = flow.tcp.state();
         if after != before {
             match after {
-                State::Closed if before == State::LastAck => events.count(StackEvent::FlowClosed),
-                State::Closed | State::Listen => events.count(StackEvent::FlowReset),
+                State::Closed if before == State::LastAck => {
+                    self.stats.events.count(StackEvent::FlowClosed)
+                }
+                State::Closed => self.stats.events.count(StackEvent::FlowReset),
                 State::TimeWait => {
-                    // Everything of ours is acknowledged and their FIN is the last thing that came.
+                    let (our_next, their_next) = flow.tcp.next_numbers();
                     flow.closed_at = Some(TimeWait {
-                        our_next: segment.ack,
-                        their_next: segment
-                            .seq
-                            .wrapping_add(segment.payload_len)
-                            .wrapping_add(u32::from(segment.fin)),
+                        our_next,
+                        their_next,
                     });
                 }
                 _ => {}
@@ -425,48 +446,38 @@ impl<P: PacketIo> Stack<P> {
         }
         Self::mark(&mut self.ready, &mut flow.ready, slot);
         Self::mark_dirty(&mut self.dirty, &mut flow.dirty, slot);
-    }
-
-    /// Answers a SYN for a flow that is open already with a challenge ACK (RFC 9293 3.10.7.4): a peer
-    /// that has forgotten the flow resets it and can open a new one by the same port. The socket
-    /// would drop the SYN without a word, so it is shown acknowledgements that can't be right in its
-    /// place; whatever it sent so far, one of two that are half the sequence space apart is.
-    /// False for a flow that is not open: its socket knows what to do.
-    #[cold]
-    fn challenge(&mut self, slot: u32, segment: &Segment, now: Instant) -> bool {
-        let Some(flow) = self
-            .slots
-            .get_mut(slot as usize)
-            .and_then(|s| s.flow.as_mut())
-        else {
-            return false;
-        };
-        let open = !matches!(
-            flow.tcp.socket().state(),
-            State::Closed | State::Listen | State::SynSent | State::TimeWait
-        );
-        let Some(port) = self.ports.get_mut(usize::from(flow.key.port())) else {
-            return false;
-        };
-        if open {
-            let events = &self.stats.events;
-            let mut wire = FlowWire::new(&mut port.link, flow.neighbour, &flow.key, now, events);
-            for ack in [0, 1 << 31] {
-                let probe = received(&flow.key, segment.seq, ack);
-                flow.tcp.ingress(&probe, &mut wire, &mut port.interface);
+        match reaction {
+            Reaction::None => FrameFate::Flow,
+            Reaction::Malformed => FrameFate::BadTcp,
+            Reaction::Reset(seq) => {
+                let key = flow.key;
+                self.send_bare(
+                    usize::from(key.port()),
+                    &key,
+                    &Outgoing::bare(RST, seq, 0),
+                    now,
+                );
+                FrameFate::Flow
             }
         }
-        open
     }
 
-    fn syn(
-        &mut self,
-        port: usize,
-        key: FlowKey,
-        segment: Segment,
-        ip: &[u8],
-        now: Instant,
-    ) -> FrameFate {
+    /// A router's word about a packet of ours; the flow judges whether it sent such a one.
+    fn too_big(&mut self, message: TooBig) -> FrameFate {
+        let slot = self.by_key.get(&message.key).copied();
+        let flow = slot.and_then(|slot| self.slots.get_mut(slot as usize)?.flow.as_mut());
+        if let (Some(slot), Some(flow)) = (slot, flow)
+            && flow
+                .tcp
+                .path_mtu(message.seq, message.mtu, message.key.is_v4())
+        {
+            self.stats.events.count(StackEvent::PathMtuLowered);
+            Self::mark_dirty(&mut self.dirty, &mut flow.dirty, slot);
+        }
+        FrameFate::PathMtu
+    }
+
+    fn syn(&mut self, port: usize, key: FlowKey, segment: &Segment<'_>, now: Instant) -> FrameFate {
         let Some(&listener) = self.listeners.get(&(key.port(), key.local())) else {
             return self.refuse(port, key, segment, now);
         };
@@ -485,8 +496,8 @@ impl<P: PacketIo> Stack<P> {
                 half.syn
             }
             None => {
-                let isn = self.isn.isn(&key, now);
-                let Some(syn) = Syn::read(ip, isn) else {
+                let start = self.isn.start(&key, now);
+                let Some(syn) = Syn::read(segment, start) else {
                     return FrameFate::BadTcp;
                 };
                 let half = HalfOpen {
@@ -500,10 +511,11 @@ impl<P: PacketIo> Stack<P> {
                 syn
             }
         };
-        let Some(mtu) = self.ports.get(port).map(|port| port.link.caps.mtu) else {
+        let Some(mtu) = self.ports.get(port).map(|link| link.caps.mtu) else {
             return FrameFate::Refused;
         };
-        self.send_bare(port, &key, syn.answer(&key, listener.buffers, mtu), now);
+        let answer = syn.answer(listener.buffers, key.is_v4(), mtu, now);
+        self.send_bare(port, &key, &answer, now);
         FrameFate::Syn
     }
 
@@ -512,84 +524,81 @@ impl<P: PacketIo> Stack<P> {
         &mut self,
         port: usize,
         key: FlowKey,
-        segment: Segment,
-        ip: &[u8],
+        segment: &Segment<'_>,
         now: Instant,
     ) -> FrameFate {
         let Some(half) = self.half_open.get(&key) else {
             return FrameFate::BadHandshake;
         };
         let (syn, listener, answered) = (half.syn, half.listener, half.answered);
-        // Data may come before the bare ACK, out of order, so the sequence is the socket's to judge.
-        if segment.ack != syn.isn.wrapping_add(1) {
+        // Data may come before the bare ACK, out of order, so the sequence is the flow's to judge.
+        if segment.ack != syn.start.isn.wrapping_add(1) {
             return self.refuse(port, key, segment, now);
         }
         if self.by_key.len() >= self.limits.flows {
             self.stats.events.count(StackEvent::FlowsFull);
             return FrameFate::Refused;
         }
-        let Some(caps) = self.ports.get(port).map(|port| port.link.caps) else {
+        let Some(mtu) = self.ports.get(port).map(|link| link.caps.mtu) else {
             return FrameFate::Refused;
         };
         let Some(neighbour) = self.neighbour(port, &key) else {
             return FrameFate::Refused;
         };
-        let Some(mut tcp) = Tcp::accept(&key, &syn, listener.buffers, caps, now) else {
-            self.release_neighbour(port, neighbour);
-            return FrameFate::BadHandshake;
-        };
-        if let Some(at) = answered {
-            tcp.meter_mut().time_from(at);
-        }
         self.half_open.remove(&key);
+        let tcp = Tcp::accept(&syn, listener.buffers, key.is_v4(), mtu, answered, now);
         let slot = self.insert(key, Owner::Listener(listener.id), neighbour, tcp);
         self.stats.events.count(StackEvent::FlowAccepted);
-        self.feed(slot, &segment, ip, now);
+        self.feed(slot, segment, now);
         FrameFate::Accepted
     }
 
     /// Answers a segment nobody here knows with RST (RFC 9293 3.10.7.1), within a rate limit.
-    fn refuse(&mut self, port: usize, key: FlowKey, segment: Segment, now: Instant) -> FrameFate {
+    fn refuse(
+        &mut self,
+        port: usize,
+        key: FlowKey,
+        segment: &Segment<'_>,
+        now: Instant,
+    ) -> FrameFate {
         let allowed = self
             .ports
             .get_mut(port)
-            .is_some_and(|p| p.link.may_answer_stranger(now));
+            .is_some_and(|link| link.may_answer_stranger(now));
         if !allowed {
             return FrameFate::NoFlowSilent;
         }
-        let reset = if segment.has_ack {
-            bare(&key, TcpControl::Rst, segment.ack, None)
+        let reset = if segment.has(ACK) {
+            Outgoing::bare(RST, segment.ack, 0)
         } else {
-            let length = segment.payload_len + u32::from(segment.syn) + u32::from(segment.fin);
-            bare(
-                &key,
-                TcpControl::Rst,
-                0,
-                Some(segment.seq.wrapping_add(length)),
-            )
+            Outgoing::bare(RST | ACK, 0, segment.seq.wrapping_add(segment.len()))
         };
-        self.send_bare(port, &key, reset, now);
+        self.send_bare(port, &key, &reset, now);
         FrameFate::NoFlow
     }
 
-    fn send_bare(
-        &mut self,
-        port: usize,
-        key: &FlowKey,
-        segment: (smoltcp::wire::IpRepr, smoltcp::wire::TcpRepr<'static>),
-        now: Instant,
-    ) {
+    /// Sends a segment that no flow made.
+    fn send_bare(&mut self, port: usize, key: &FlowKey, segment: &Outgoing<'_>, now: Instant) {
         let Some(neighbour) = self.neighbour(port, key) else {
             return;
         };
-        if let Some(port) = self.ports.get_mut(port) {
-            FlowWire::new(&mut port.link, neighbour, key, now, &self.stats.events).send(segment);
+        if let Some(link) = self.ports.get_mut(port) {
+            let mut wire = FlowWire {
+                link,
+                neighbour,
+                key: *key,
+                now,
+                events: &self.stats.events,
+            };
+            if wire.has_buffer() {
+                wire.send(segment);
+            }
         }
         self.release_neighbour(port, neighbour);
     }
 
     fn neighbour(&mut self, port: usize, key: &FlowKey) -> Option<NeighbourRef> {
-        let link = &mut self.ports.get_mut(port)?.link;
+        let link = self.ports.get_mut(port)?;
         let next_hop = link.next_hop(key.remote().ip())?;
         let found = link.neighbours.acquire(next_hop);
         if found.is_none() {
@@ -599,8 +608,8 @@ impl<P: PacketIo> Stack<P> {
     }
 
     fn release_neighbour(&mut self, port: usize, neighbour: NeighbourRef) {
-        if let Some(port) = self.ports.get_mut(port) {
-            port.link.neighbours.release(neighbour);
+        if let Some(link) = self.ports.get_mut(port) {
+            link.neighbours.release(neighbour);
         }
     }
 
@@ -620,12 +629,11 @@ impl<P: PacketIo> Stack<P> {
             self.stats.events.count(StackEvent::FlowsFull);
             return Err(ConnectError::FlowsFull);
         }
-        let link = &self
+        let link = self
             .ports
             .get(usize::from(port))
-            .ok_or(ConnectError::NoRoute)?
-            .link;
-        let (caps, next_hop) = (link.caps, link.next_hop(remote.ip()));
+            .ok_or(ConnectError::NoRoute)?;
+        let (mtu, next_hop) = (link.caps.mtu, link.next_hop(remote.ip()));
         let source = next_hop
             .and_then(|hop| link.source_for(hop))
             .ok_or(ConnectError::NoRoute)?;
@@ -636,11 +644,8 @@ impl<P: PacketIo> Stack<P> {
         let neighbour = self
             .neighbour(usize::from(port), &key)
             .ok_or(ConnectError::NeighboursFull)?;
-        let isn = self.isn.isn(&key, now);
-        let Some(tcp) = Tcp::connect(&key, buffers, isn, caps, now) else {
-            self.release_neighbour(usize::from(port), neighbour);
-            return Err(ConnectError::NoRoute);
-        };
+        let start = self.isn.start(&key, now);
+        let tcp = Tcp::connect(start, buffers, key.is_v4(), mtu, now);
         let slot = self.insert(key, Owner::User(user), neighbour, tcp);
         self.stats.events.count(StackEvent::FlowConnecting);
         let entry = &mut self.slots[slot as usize];
@@ -651,8 +656,8 @@ impl<P: PacketIo> Stack<P> {
             slot,
             turn: entry.turn,
         };
-        if let Some(port) = self.ports.get_mut(usize::from(port)) {
-            port.link.neighbours.note_opening(neighbour, id, now);
+        if let Some(link) = self.ports.get_mut(usize::from(port)) {
+            link.neighbours.note_opening(neighbour, id, now);
         }
         Ok(id)
     }

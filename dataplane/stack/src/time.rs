@@ -27,15 +27,6 @@ impl Instant {
     pub fn since(self, earlier: Instant) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
-
-    pub(crate) fn to_smoltcp(self) -> smoltcp::time::Instant {
-        smoltcp::time::Instant::from_micros((self.0 / 1_000) as i64)
-    }
-
-    /// The first instant that `to_smoltcp` maps to `at` or later.
-    pub(crate) fn from_smoltcp(at: smoltcp::time::Instant) -> Self {
-        Instant((at.total_micros().max(0) as u64).saturating_mul(1_000))
-    }
 }
 
 impl Add<Duration> for Instant {

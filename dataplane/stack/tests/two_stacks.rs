@@ -247,7 +247,7 @@ fn loss_reordering_duplication_and_damage_are_mended() {
     };
     for seed in 0..12 {
         let pair = pair(seed, seed % 2 == 0, 1500, faults, Buffers::default());
-        let pair = echo(pair, 50_000, Duration::from_secs(600));
+        let pair = echo(pair, 200_000, Duration::from_secs(600));
         assert!(pair.net.faults_done() > 10, "seed {seed} had no faults");
         settled(&pair);
     }

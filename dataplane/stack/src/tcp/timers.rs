@@ -1,0 +1,244 @@
+//! What a flow does when nothing comes: retransmission (RFC 6298), tail loss probes (RFC 8985), window
+//! probes (RFC 9293 3.8.6.1), keep-alive (3.8.4), and giving up (3.8.3).
+
+use std::time::Duration;
+
+use super::recovery::Phase;
+use super::send::Next;
+use super::{State, Tcp};
+use crate::counters::Counters;
+use crate::fate::StackEvent;
+use crate::time::Instant;
+
+/// How patient flows are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TcpTimers {
+    /// The retransmission timeout is no shorter. Not below 1 ms, the granularity of timers.
+    pub min_timeout: Duration,
+    /// A flow is given up when its peer has acknowledged nothing of what waits for so long.
+    pub user_timeout: Duration,
+    /// A peer that was silent for so long is asked whether it is still there (RFC 9293 3.8.4 wants two
+    /// hours or more by default).
+    pub keep_alive: Duration,
+}
+
+impl Default for TcpTimers {
+    fn default() -> Self {
+        TcpTimers {
+            min_timeout: Duration::from_millis(200),
+            user_timeout: Duration::from_secs(120),
+            keep_alive: Duration::from_secs(7_200),
+        }
+    }
+}
+
+/// Between keep-alive probes, and how many may go unanswered (Linux's defaults).
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(75);
+const KEEP_ALIVE_PROBES: u8 = 9;
+/// How long a peer may delay the acknowledgement of a lone segment (TLP.max_ack_delay).
+const PEER_ACK_DELAY: Duration = Duration::from_millis(50);
+/// The least time to a tail loss probe.
+const LEAST_PROBE: Duration = Duration::from_millis(2);
+/// Timeouts in a row after which full segments are suspected not to pass, and the sizes that are
+/// tried then: what IPv6 guarantees, and the least (RFC 8899 5.1.2 in spirit).
+const SUSPICIOUS: u8 = 3;
+const SMALLER: [u16; 2] = [1200, 536];
+
+/// What an alarm asks to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Alarm {
+    /// Nothing beyond what is due anyhow.
+    None,
+    /// A tail loss probe.
+    TailLoss(Next),
+    /// An empty segment that has to be answered.
+    Ask,
+}
+
+impl Tcp {
+    /// When [`Self::on_alarm`] has something to do.
+    #[inline]
+    pub(super) fn next_alarm(&self, timers: &TcpTimers) -> Instant {
+        if self.send.outstanding() > 0 {
+            let timeout = self.timeout_at(timers);
+            return self
+                .probe_at()
+                .min(timeout)
+                .min(self.send.recovery.look_again);
+        }
+        if self.has_unsent() {
+            return self.window_probe_at(timers);
+        }
+        self.keep_alive_at(timers)
+    }
+
+    fn timeout_at(&self, timers: &TcpTimers) -> Instant {
+        let floor = timers.min_timeout.max(Duration::from_millis(1));
+        self.send.timer_from + self.send.rtt.timeout(floor, self.send.backoff)
+    }
+
+    /// RFC 8985 7.2.
+    #[inline]
+    fn probe_at(&self) -> Instant {
+        let send = &self.send;
+        let may = send.recovery.may_probe() && self.is_synchronized() && send.backoff == 0;
+        let Some(rtt) = send.rtt.smoothed().filter(|_| may && self.sack) else {
+            return Instant::NEVER;
+        };
+        let delay = if send.board.len() == 1 {
+            PEER_ACK_DELAY
+        } else {
+            Duration::ZERO
+        };
+        send.sent_at.max(send.timer_from) + (2 * rtt + delay).max(LEAST_PROBE)
+    }
+
+    fn window_probe_at(&self, timers: &TcpTimers) -> Instant {
+        let wait = self.send.rtt.timeout(timers.min_timeout, self.send.probes);
+        self.send.timer_from + wait
+    }
+
+    #[inline]
+    fn keep_alive_at(&self, timers: &TcpTimers) -> Instant {
+        if self.state == State::TimeWait {
+            return Instant::NEVER;
+        }
+        let asked = KEEP_ALIVE_INTERVAL * u32::from(self.send.probes);
+        self.heard + timers.keep_alive + asked
+    }
+
+    /// Something waits to be sent, data or our FIN.
+    #[inline]
+    fn has_unsent(&self) -> bool {
+        self.send.unsent() > 0 || (self.send.fin && !self.send.fin_sent)
+    }
+
+    /// Acts on whatever is due.
+    #[cold]
+    pub(super) fn on_alarm(
+        &mut self,
+        timers: &TcpTimers,
+        now: Instant,
+        events: &Counters<StackEvent>,
+    ) -> Alarm {
+        if self.send.outstanding() == 0 {
+            if self.has_unsent() {
+                return self.on_window_probe(timers, now, events);
+            }
+            return self.on_keep_alive(timers, now, events);
+        }
+        if self.send.recovery.look_again <= now {
+            let lost = self.send.find_lost(self.sack, false, now);
+            if lost && self.send.recovery.phase == Phase::Open {
+                events.count(StackEvent::FastRecovery);
+                self.send.begin(Phase::Fast);
+                self.send.congestion.window = self.send.pipe() + u32::from(self.send.segment);
+            }
+        }
+        if self.timeout_at(timers) <= now {
+            self.on_timeout(timers, now, events);
+        } else if self.probe_at() <= now {
+            return self.tail_loss_probe(events);
+        }
+        Alarm::None
+    }
+
+    fn on_timeout(&mut self, timers: &TcpTimers, now: Instant, events: &Counters<StackEvent>) {
+        if now.since(self.send.progress) >= timers.user_timeout {
+            return self.give_up(events);
+        }
+        events.count(StackEvent::RetransmissionTimeout);
+        let send = &mut self.send;
+        send.backoff = send.backoff.saturating_add(1);
+        send.timer_from = now;
+        send.board.lose_all();
+        if !self.is_synchronized() {
+            return;
+        }
+        let send = &mut self.send;
+        send.begin(Phase::Timeout);
+        let full = send
+            .board
+            .next_lost()
+            .is_some_and(|(_, s)| s.len >= u32::from(send.segment));
+        if full && send.backoff >= SUSPICIOUS {
+            if let Some(smaller) = SMALLER.into_iter().find(|&size| size < send.segment) {
+                events.count(StackEvent::PathMtuLowered);
+                send.segment = smaller;
+                send.congestion.window = send.congestion.window.max(u32::from(smaller));
+            }
+        }
+    }
+
+    fn tail_loss_probe(&mut self, events: &Counters<StackEvent>) -> Alarm {
+        let send = &mut self.send;
+        let len = send
+            .unsent()
+            .min(u32::from(send.segment))
+            .min(send.usable());
+        let next = if len > 0 {
+            let fin = send.fin && len == send.unsent();
+            Next::New { len, fin }
+        } else if let Some((place, sent)) = send.board.last() {
+            let (len, fin) = send.again(&sent);
+            let seq = sent.seq;
+            Next::Again {
+                place,
+                seq,
+                len,
+                fin,
+            }
+        } else {
+            return Alarm::None;
+        };
+        events.count(StackEvent::TailLossProbe);
+        Alarm::TailLoss(next)
+    }
+
+    fn on_window_probe(
+        &mut self,
+        timers: &TcpTimers,
+        now: Instant,
+        events: &Counters<StackEvent>,
+    ) -> Alarm {
+        if self.window_probe_at(timers) > now {
+            return Alarm::None;
+        }
+        if self.send.probes > 2 && now.since(self.heard) >= timers.user_timeout {
+            self.give_up(events);
+            return Alarm::None;
+        }
+        self.ask(now);
+        events.count(StackEvent::WindowProbe);
+        Alarm::Ask
+    }
+
+    fn on_keep_alive(
+        &mut self,
+        timers: &TcpTimers,
+        now: Instant,
+        events: &Counters<StackEvent>,
+    ) -> Alarm {
+        if self.keep_alive_at(timers) > now {
+            return Alarm::None;
+        }
+        if self.send.probes >= KEEP_ALIVE_PROBES {
+            self.give_up(events);
+            return Alarm::None;
+        }
+        self.ask(now);
+        events.count(StackEvent::KeepAliveProbe);
+        Alarm::Ask
+    }
+
+    fn ask(&mut self, now: Instant) {
+        self.send.probes = self.send.probes.saturating_add(1);
+        self.send.timer_from = now;
+    }
+
+    fn give_up(&mut self, events: &Counters<StackEvent>) {
+        events.count(StackEvent::FlowTimedOut);
+        self.reset_due = self.is_synchronized();
+        self.state = State::Closed;
+    }
+}
