@@ -6,7 +6,7 @@ use crate::isn::Start;
 use crate::stack::Buffers;
 use crate::tcp::emit::{ACK, CWR, ECE, Outgoing, SYN};
 use crate::tcp::options::{OptionBytes, Options};
-use crate::tcp::{own_mss, scale, stamp};
+use crate::tcp::{own_mss, receive_limit, scale, stamp};
 use crate::time::Instant;
 
 /// A client's SYN.
@@ -49,7 +49,8 @@ impl Syn {
         mtu: u16,
         now: Instant,
     ) -> Outgoing<'static> {
-        let receive = buffers.receive.min(1 << 30) as u32;
+        let mss = own_mss(v4, mtu);
+        let receive = receive_limit(buffers, mss);
         let window_scale = self.window_scale.map(|_| scale(receive));
         let stamps = self
             .timestamp
@@ -57,7 +58,7 @@ impl Syn {
         let ecn = if self.ecn { ECE } else { 0 };
         Outgoing {
             window: receive.min(u32::from(u16::MAX)) as u16,
-            options: OptionBytes::syn(own_mss(v4, mtu), window_scale, self.sack, stamps),
+            options: OptionBytes::syn(mss, window_scale, self.sack, stamps),
             ..Outgoing::bare(SYN | ACK | ecn, self.start.isn, self.seq.wrapping_add(1))
         }
     }

@@ -55,7 +55,8 @@ const CHALLENGES_PER_SECOND: u32 = 1_000;
 /// Bytes a connection may hold in each direction. It holds no memory while there are none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Buffers {
-    /// Received and not yet read; also the largest window offered. At most 1 GiB.
+    /// Received and not yet read. The largest window offered is a segment more, so that so much can
+    /// always come together. At most 1 GiB.
     pub receive: usize,
     /// Written and not yet acknowledged. At most 1 GiB.
     pub send: usize,
@@ -419,7 +420,7 @@ impl<P: PacketIo> Stack<P> {
         else {
             return FrameFate::Flow;
         };
-        let before = flow.tcp.state();
+        let (before, progress) = (flow.tcp.state(), flow.tcp.progress());
         let mut around = Surroundings {
             now,
             events: &self.stats.events,
@@ -444,7 +445,10 @@ impl<P: PacketIo> Stack<P> {
                 _ => {}
             }
         }
-        Self::mark(&mut self.ready, &mut flow.ready, slot);
+        // What tells its user nothing new doesn't wake it.
+        if after != before || flow.tcp.progress() != progress {
+            Self::mark(&mut self.ready, &mut flow.ready, slot);
+        }
         Self::mark_dirty(&mut self.dirty, &mut flow.dirty, slot);
         match reaction {
             Reaction::None => FrameFate::Flow,
@@ -549,6 +553,9 @@ impl<P: PacketIo> Stack<P> {
         let tcp = Tcp::accept(&syn, listener.buffers, key.is_v4(), mtu, answered, now);
         let slot = self.insert(key, Owner::Listener(listener.id), neighbour, tcp);
         self.stats.events.count(StackEvent::FlowAccepted);
+        if let Some(flow) = &mut self.slots[slot as usize].flow {
+            Self::mark(&mut self.ready, &mut flow.ready, slot);
+        }
         self.feed(slot, segment, now);
         FrameFate::Accepted
     }

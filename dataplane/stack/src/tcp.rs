@@ -111,7 +111,7 @@ impl Tcp {
             recent_at: now,
             alarm: Instant::NEVER,
             heard: now,
-            receive: Receiver::new(0, buffers.receive, true),
+            receive: Receiver::new(0, receive_limit(buffers, own_mss), true),
             send: Sender::new(start.isn, buffers.send, own_mss, now),
             meter: Meter::new(now),
         }
@@ -134,7 +134,8 @@ impl Tcp {
         tcp.scaled = syn.window_scale.is_some();
         tcp.ecn = syn.ecn;
         tcp.recent = syn.timestamp.unwrap_or(0);
-        tcp.receive = Receiver::new(syn.seq.wrapping_add(1), buffers.receive, tcp.scaled);
+        let limit = receive_limit(buffers, tcp.own_mss);
+        tcp.receive = Receiver::new(syn.seq.wrapping_add(1), limit, tcp.scaled);
         tcp.send.una = syn.start.isn.wrapping_add(1);
         tcp.send.next = tcp.send.una;
         tcp.send
@@ -168,6 +169,12 @@ impl Tcp {
     /// Our next and the peer's next sequence number.
     pub(crate) fn next_numbers(&self) -> (u32, u32) {
         (self.send.next, self.receive.next)
+    }
+
+    /// How far both directions are: received in order, and acknowledged.
+    #[inline]
+    pub(crate) fn progress(&self) -> (u32, u32) {
+        (self.receive.next, self.send.una)
     }
 
     /// Whether a RST waits to be sent.
@@ -286,6 +293,13 @@ impl Tcp {
 pub(crate) fn stamp(now: Instant, from: u32) -> u32 {
     const TICK: u64 = Duration::from_millis(1).as_nanos() as u64;
     ((now.as_nanos() / TICK) as u32).wrapping_add(from)
+}
+
+/// Bytes that may wait to be read: a segment more than the user asks for. A window opens by whole
+/// segments (RFC 9293 3.8.6.2.2), so the last bytes of what the user wants to see at once might
+/// otherwise never be let in.
+pub(crate) fn receive_limit(buffers: Buffers, own_mss: u16) -> u32 {
+    buffers.receive.min(1 << 30) as u32 + u32::from(own_mss)
 }
 
 /// The largest payload of a segment without options (RFC 9293 3.7.1).

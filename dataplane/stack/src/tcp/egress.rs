@@ -177,7 +177,7 @@ impl Tcp {
     /// After a pause longer than the timeout the path has to be felt out again.
     #[inline]
     fn begin_burst(&mut self, timers: &TcpTimers, now: Instant) {
-        self.send.probes = 0;
+        self.send.backoff = 0;
         let pause = now.since(self.send.sent_at);
         if pause >= timers.min_timeout && pause >= self.send.rtt.timeout(timers.min_timeout, 0) {
             self.send.congestion.restart(u32::from(self.send.segment));

@@ -55,8 +55,7 @@ pub(crate) enum Taken {
 impl Receiver {
     /// `next` is the first sequence number that will carry data. `limit` bounds what waits to be
     /// read; `scaled` says whether windows are scaled.
-    pub(crate) fn new(next: u32, limit: usize, scaled: bool) -> Self {
-        let limit = limit.min(1 << 30) as u32;
+    pub(crate) fn new(next: u32, limit: u32, scaled: bool) -> Self {
         Receiver {
             ring: Ring::default(),
             next,
@@ -75,7 +74,7 @@ impl Receiver {
 
     /// The peer's SYN has come: `next` is the first sequence number that will carry data.
     pub(crate) fn start(&mut self, next: u32, scaled: bool) {
-        *self = Receiver::new(next, self.limit as usize, scaled);
+        *self = Receiver::new(next, self.limit, scaled);
     }
 
     pub(crate) fn scale(&self) -> u8 {
@@ -213,7 +212,10 @@ impl Receiver {
     #[inline]
     fn owe_in_order(&mut self, now: Instant) {
         // Every second full segment at once (RFC 5681 4.2); what comes in one burst counts together.
-        if self.next.wrapping_sub(self.acknowledged) >= 2 * u32::from(self.segment) {
+        // So is what leaves no room for another: the sender may be waiting to hear of it.
+        let segment = u32::from(self.segment);
+        let unacknowledged = self.next.wrapping_sub(self.acknowledged);
+        if unacknowledged >= 2 * segment || self.window() < segment {
             self.owed = self.owed.max(1);
         } else if self.due == Instant::NEVER {
             self.due = now + ACK_DELAY;

@@ -203,10 +203,11 @@ impl Sender {
         self.window.saturating_sub(self.outstanding())
     }
 
-    /// Whether a segment that leaves something behind is worth sending (RFC 9293 3.8.6.2.1).
+    /// Whether a segment that leaves something behind is worth sending (RFC 9293 3.8.6.2.1). With
+    /// nothing under way any is: a peer whose buffer is all but full may be waiting for just that.
     #[inline]
     fn is_worthwhile(&self, len: u32) -> bool {
-        len >= u32::from(self.segment) || (len > 0 && len >= self.most_window / 2)
+        len >= u32::from(self.segment).min(self.most_window / 2) || self.outstanding() == 0
     }
 
     /// The peer's window, from a segment at `seq` that acknowledges `ack`, if it is newer than what
@@ -215,7 +216,7 @@ impl Sender {
     pub(crate) fn update_window(&mut self, seq: u32, ack: u32, window: u32) -> bool {
         let newer = before(self.una, ack)
             || before(self.window_at, seq)
-            || (seq == self.window_at && window > self.window);
+            || (seq == self.window_at && (window > self.window || window == 0));
         if !newer || before(ack, self.una) {
             return false;
         }

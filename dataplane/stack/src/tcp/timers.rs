@@ -94,7 +94,7 @@ impl Tcp {
     }
 
     fn window_probe_at(&self, timers: &TcpTimers) -> Instant {
-        let wait = self.send.rtt.timeout(timers.min_timeout, self.send.probes);
+        let wait = self.send.rtt.timeout(timers.min_timeout, self.send.backoff);
         self.send.timer_from + wait
     }
 
@@ -165,7 +165,7 @@ impl Tcp {
             if let Some(smaller) = SMALLER.into_iter().find(|&size| size < send.segment) {
                 events.count(StackEvent::PathMtuLowered);
                 send.segment = smaller;
-                send.congestion.window = send.congestion.window.max(u32::from(smaller));
+                send.congestion.window = u32::from(smaller);
             }
         }
     }
@@ -209,6 +209,8 @@ impl Tcp {
             return Alarm::None;
         }
         self.ask(now);
+        // Until the window opens; answers that say it is closed don't make probes more frequent.
+        self.send.backoff = self.send.backoff.saturating_add(1);
         events.count(StackEvent::WindowProbe);
         Alarm::Ask
     }
