@@ -100,7 +100,8 @@ impl Tcp {
         let again = self.send.board.lost() > 0;
         let first = self.send.outstanding() == 0;
         let answer = self.state == State::SynReceived;
-        if !again && !first && !(answer && self.receive.acknowledgements_due(wire.now, false) > 0) {
+        let owed = answer && self.receive.acknowledgements_due(wire.now, false) > 0;
+        if !again && !first && !owed {
             return true;
         }
         if !wire.has_buffer() {

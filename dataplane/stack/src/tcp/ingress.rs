@@ -91,9 +91,10 @@ impl Tcp {
                 options,
                 plain: false,
                 congested: false,
+                sack: false,
+                now: around.now,
             };
-            self.send
-                .acknowledge(&ack, false, around.now, around.events, around.pool);
+            self.send.acknowledge(&ack, around.events, around.pool);
             self.state = State::Established;
         } else {
             // Both sides open at once (RFC 9293 3.5).
@@ -261,11 +262,11 @@ impl Tcp {
             options,
             plain: !moved && segment.payload.is_empty() && !segment.has(FIN),
             congested: self.ecn && segment.has(ECE),
+            sack: self.sack,
+            now: around.now,
         };
         self.reduced |= ack.congested;
-        let new = self
-            .send
-            .acknowledge(&ack, self.sack, around.now, around.events, around.pool);
+        let new = self.send.acknowledge(&ack, around.events, around.pool);
         if new && self.send.una == self.send.next {
             self.all_acknowledged(around.pool);
         }

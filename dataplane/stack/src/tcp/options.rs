@@ -76,7 +76,7 @@ impl Options {
             (WINDOW_SCALE, &[scale]) => self.window_scale = Some(scale.min(MAX_SCALE)),
             (SACK_PERMITTED, []) => self.sack_permitted = true,
             (TIMESTAMPS, _) if data.len() == 8 => self.timestamps = pair(data),
-            (SACK, _) if data.len() % 8 == 0 && !data.is_empty() => {
+            (SACK, _) if data.len().is_multiple_of(8) && !data.is_empty() => {
                 let blocks = data.chunks_exact(8).filter_map(pair);
                 self.sack = blocks.filter(|(start, end)| start != end).take(4).collect();
             }

@@ -80,6 +80,9 @@ pub(crate) struct Acknowledgement<'a> {
     pub(crate) plain: bool,
     /// The peer says that a router marked what we sent (RFC 3168).
     pub(crate) congested: bool,
+    /// Both sides use SACK.
+    pub(crate) sack: bool,
+    pub(crate) now: Instant,
 }
 
 impl Recovery {
@@ -138,14 +141,13 @@ impl Sender {
     pub(crate) fn acknowledge(
         &mut self,
         ack: &Acknowledgement<'_>,
-        sack: bool,
-        now: Instant,
         events: &Counters<StackEvent>,
         pool: &mut Pool,
     ) -> bool {
+        let now = ack.now;
         let pipe = self.pipe();
         let mut delivered = Delivered::default();
-        if sack && !ack.options.sack.is_empty() {
+        if ack.sack && !ack.options.sack.is_empty() {
             let blocks = &ack.options.sack;
             self.board
                 .sack(blocks, ack.number, self.next, &mut delivered);
@@ -169,7 +171,7 @@ impl Sender {
             self.grow(delivered.bytes, pipe, now);
             return true;
         }
-        self.handle_trouble(ack, sack, advanced, pipe, &delivered, now, events);
+        self.handle_trouble(ack, advanced, pipe, &delivered, events);
         advanced
     }
 
@@ -228,17 +230,15 @@ impl Sender {
     }
 
     #[cold]
-    #[allow(clippy::too_many_arguments)]
     fn handle_trouble(
         &mut self,
         ack: &Acknowledgement<'_>,
-        sack: bool,
         advanced: bool,
         pipe: u32,
         delivered: &Delivered,
-        now: Instant,
         events: &Counters<StackEvent>,
     ) {
+        let (sack, now) = (ack.sack, ack.now);
         self.recovery.reordering |= delivered.reordered;
         if self.needless(ack, advanced, delivered) {
             events.count(StackEvent::RecoveryUndone);

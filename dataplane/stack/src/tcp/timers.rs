@@ -161,12 +161,11 @@ impl Tcp {
             .board
             .next_lost()
             .is_some_and(|(_, s)| s.len >= u32::from(send.segment));
-        if full && send.backoff >= SUSPICIOUS {
-            if let Some(smaller) = SMALLER.into_iter().find(|&size| size < send.segment) {
-                events.count(StackEvent::PathMtuLowered);
-                send.segment = smaller;
-                send.congestion.window = u32::from(smaller);
-            }
+        let smaller = SMALLER.into_iter().find(|&size| size < send.segment);
+        if let Some(smaller) = smaller.filter(|_| full && send.backoff >= SUSPICIOUS) {
+            events.count(StackEvent::PathMtuLowered);
+            send.segment = smaller;
+            send.congestion.window = u32::from(smaller);
         }
     }
 
