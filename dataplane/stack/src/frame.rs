@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, EthernetFrame, EthernetProtocol, Icmpv4Message, Icmpv4Packet,
-    Icmpv6Message, Icmpv6Packet, IpProtocol, Ipv4Packet, Ipv6Packet,
+    Icmpv6Message, Icmpv6Packet, IpProtocol, Ipv6Packet,
 };
 
 use crate::checksum;
@@ -133,26 +133,50 @@ fn ipv4<'a>(
     verify: bool,
     station: &Station<'_>,
 ) -> Result<Inbound<'a>, FrameFate> {
-    let packet = Ipv4Packet::new_checked(payload).map_err(|_| FrameFate::BadIp)?;
-    if packet.version() != 4 {
+    let fields: &[u8; 20] = payload.first_chunk().ok_or(FrameFate::BadIp)?;
+    let &[
+        version,
+        traffic_class,
+        t0,
+        t1,
+        _,
+        _,
+        f0,
+        f1,
+        _,
+        protocol,
+        _,
+        _,
+        a,
+        b,
+        c,
+        d,
+        e,
+        f,
+        g,
+        h,
+    ] = fields;
+    let header = usize::from(version & 0x0f) * 4;
+    let total = usize::from(u16::from_be_bytes([t0, t1]));
+    if version >> 4 != 4 || header < 20 {
         return Err(FrameFate::BadIp);
     }
-    let header = usize::from(packet.header_len());
+    let body = payload.get(header..total).ok_or(FrameFate::BadIp)?;
     if verify && !checksum::is_valid(checksum::sum(&payload[..header])) {
         return Err(FrameFate::BadChecksum);
     }
-    if packet.more_frags() || packet.frag_offset() != 0 {
+    const MORE_AND_OFFSET: u16 = 0x3fff;
+    if u16::from_be_bytes([f0, f1]) & MORE_AND_OFFSET != 0 {
         return Err(FrameFate::Fragment);
     }
-    let (from, to) = (packet.src_addr(), packet.dst_addr());
+    let (from, to) = (Ipv4Addr::new(a, b, c, d), Ipv4Addr::new(e, f, g, h));
     if from.is_unspecified() || from.is_multicast() || from.is_broadcast() || from.is_loopback() {
         return Err(FrameFate::BadSource);
     }
     if !station.addresses.contains(&IpAddr::V4(to)) {
         return Err(FrameFate::NotOurAddress);
     }
-    let body = &payload[header..usize::from(packet.total_len())];
-    match packet.next_header() {
+    match IpProtocol::from(protocol) {
         IpProtocol::Tcp => tcp(
             body,
             Ends {
@@ -160,7 +184,7 @@ fn ipv4<'a>(
                 from: mapped_v4(from.to_bits()),
                 to: mapped_v4(to.to_bits()),
             },
-            packet.ecn() == MARKED,
+            traffic_class & 3 == MARKED,
             verify,
         ),
         IpProtocol::Icmp => {

@@ -26,7 +26,7 @@ use crate::tcp::ingress::{Reaction, Surroundings};
 use crate::tcp::pool::Pool;
 use crate::tcp::seq::before;
 use crate::tcp::wire::FlowWire;
-use crate::tcp::{State, Tcp, TcpTimers};
+use crate::tcp::{Patience, State, Tcp, TcpTimers};
 use crate::time::Instant;
 use crate::wheel::Wheel;
 
@@ -245,6 +245,7 @@ pub struct Stack<P: PacketIo> {
     rng: Rng,
     pool: Pool,
     challenges: RateLimit,
+    patience: Patience,
     limits: Limits,
     stats: Arc<StackStats>,
 }
@@ -280,6 +281,7 @@ impl<P: PacketIo> Stack<P> {
             rng: Rng::new(secrets.ports),
             pool: Pool::default(),
             challenges: RateLimit::varying(CHALLENGES_PER_SECOND, Rng::new(a.rotate_left(32) ^ b)),
+            patience: limits.tcp.into(),
             limits,
             stats,
         }

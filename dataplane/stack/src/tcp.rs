@@ -37,6 +37,7 @@ use receive::Receiver;
 use send::Sender;
 
 pub use rtt::Rtt;
+pub(crate) use timers::Patience;
 pub use timers::TcpTimers;
 
 pub(crate) use receive::scale;

@@ -23,6 +23,18 @@ impl Instant {
         self.0
     }
 
+    /// The same as [`Self::since`] in nanoseconds.
+    #[inline]
+    pub(crate) fn nanos_since(self, earlier: Instant) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// `nanos` nanoseconds later.
+    #[inline]
+    pub(crate) fn plus_nanos(self, nanos: u64) -> Self {
+        Instant(self.0.saturating_add(nanos))
+    }
+
     /// How long after `earlier` this is; zero when it is not.
     pub fn since(self, earlier: Instant) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))

@@ -99,7 +99,7 @@ impl<P: PacketIo> Stack<P> {
             now,
             events: &self.stats.events,
         };
-        let timers = &self.limits.tcp;
+        let timers = &self.patience;
         let next = flow
             .tcp
             .egress(SEGMENTS_PER_POLL, &mut wire, timers, &mut self.pool);

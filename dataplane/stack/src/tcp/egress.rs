@@ -4,7 +4,7 @@ use super::emit::{ACK, CWR, ECE, FIN, Outgoing, PSH, RST, SYN};
 use super::options::OptionBytes;
 use super::pool::Pool;
 use super::send::Next;
-use super::timers::{Alarm, TcpTimers};
+use super::timers::{Alarm, Patience};
 use super::wire::FlowWire;
 use super::{State, Tcp};
 use crate::fate::StackEvent;
@@ -19,7 +19,7 @@ impl Tcp {
         &mut self,
         segments: usize,
         wire: &mut FlowWire<'_, P>,
-        timers: &TcpTimers,
+        timers: &Patience,
         pool: &mut Pool,
     ) -> Option<Instant> {
         let now = wire.now;
@@ -47,7 +47,7 @@ impl Tcp {
     fn alarm_rings<P: PacketIo>(
         &mut self,
         wire: &mut FlowWire<'_, P>,
-        timers: &TcpTimers,
+        timers: &Patience,
         pool: &mut Pool,
     ) {
         if self.state == State::Closed {
@@ -141,7 +141,7 @@ impl Tcp {
         &mut self,
         segments: usize,
         wire: &mut FlowWire<'_, P>,
-        timers: &TcpTimers,
+        timers: &Patience,
         pool: &mut Pool,
     ) -> bool {
         let now = wire.now;
@@ -161,6 +161,9 @@ impl Tcp {
             }
             self.send_segment(next, wire, pool);
             sent += 1;
+            if matches!(next, Next::New { last: true, .. }) {
+                break;
+            }
         }
         if sent > 0 && !news {
             return true;
@@ -177,9 +180,9 @@ impl Tcp {
 
     /// After a pause longer than the timeout the path has to be felt out again.
     #[inline]
-    fn begin_burst(&mut self, timers: &TcpTimers, now: Instant) {
+    fn begin_burst(&mut self, timers: &Patience, now: Instant) {
         self.send.backoff = 0;
-        let pause = now.since(self.send.sent_at);
+        let pause = now.nanos_since(self.send.sent_at);
         if pause >= timers.min_timeout && pause >= self.send.rtt.timeout(timers.min_timeout, 0) {
             self.send.congestion.restart(u32::from(self.send.segment));
         }
@@ -200,15 +203,16 @@ impl Tcp {
                 len,
                 fin,
             } => (seq, len, fin, Some(place)),
-            Next::New { len, fin } => (self.send.next, len, fin, None),
+            Next::New { len, fin, .. } => (self.send.next, len, fin, None),
             Next::Nothing => return,
         };
+        let last = matches!(next, Next::New { last: true, .. });
         let stamp = self.stamp(now);
         let mut flags = ACK | self.echo();
         if fin {
             flags |= FIN;
         }
-        if again.is_none() && len == self.send.unsent() {
+        if last {
             flags |= PSH;
         }
         if again.is_none() && self.reduced {

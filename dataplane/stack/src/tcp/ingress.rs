@@ -44,9 +44,10 @@ impl Tcp {
         segment: &Segment<'_>,
         around: &mut Surroundings<'_>,
     ) -> Reaction {
-        let Ok(options) = Options::read(segment.options) else {
+        let mut options = Options::default();
+        if options.take(segment.options).is_err() {
             return Reaction::Malformed;
-        };
+        }
         self.meter.active = around.now;
         self.meter.received += segment.payload.len() as u64;
         match self.state {

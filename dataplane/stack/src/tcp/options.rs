@@ -39,21 +39,26 @@ pub(crate) struct Options {
 impl Options {
     /// Reads the options of a segment. Unknown ones are passed over.
     #[inline]
-    pub(crate) fn read(bytes: &[u8]) -> Result<Options, Malformed> {
-        let mut options = Options::default();
+    pub(crate) fn take(&mut self, bytes: &[u8]) -> Result<(), Malformed> {
         // What nearly every segment has, in the layout of RFC 7323 appendix A.
         match bytes {
-            [] => return Ok(options),
+            [] => Ok(()),
             [NOTHING, NOTHING, TIMESTAMPS, 10, data @ ..] if data.len() == 8 => {
-                options.timestamps = pair(data);
-                return Ok(options);
+                self.timestamps = pair(data);
+                Ok(())
             }
-            _ => {}
+            _ => self.walk(bytes),
         }
-        options.walk(bytes)?;
+    }
+
+    /// The same into new ones.
+    pub(crate) fn read(bytes: &[u8]) -> Result<Options, Malformed> {
+        let mut options = Options::default();
+        options.take(bytes)?;
         Ok(options)
     }
 
+    #[cold]
     fn walk(&mut self, mut bytes: &[u8]) -> Result<(), Malformed> {
         loop {
             bytes = match bytes {

@@ -26,7 +26,18 @@ pub(crate) struct Pool {
 
 impl Pool {
     /// A buffer of at least so many bytes.
+    #[inline]
     pub(crate) fn take(&mut self, bytes: usize) -> Box<[u8]> {
+        if bytes <= SMALLEST
+            && let Some(found) = self.classes[0].pop()
+        {
+            self.kept -= SMALLEST;
+            return found;
+        }
+        self.take_larger(bytes)
+    }
+
+    fn take_larger(&mut self, bytes: usize) -> Box<[u8]> {
         let size = bytes.next_power_of_two().max(SMALLEST);
         if let Some(found) = self.class(size).and_then(Vec::pop) {
             self.kept -= size;

@@ -12,7 +12,7 @@ use crate::time::Instant;
 
 /// An acknowledgement waits so long at most for data to go along with (RFC 9293 3.8.6.3 allows 500 ms).
 /// An answer that takes longer is not made slower by a segment of its own.
-const ACK_DELAY: Duration = Duration::from_millis(20);
+const ACK_DELAY: u64 = Duration::from_millis(20).as_nanos() as u64;
 /// Acknowledgements of the same number sent at once, for a sender without SACK that counts them.
 const MOST_DUPLICATES: u8 = 3;
 /// The segment size assumed of a peer that has not shown a larger one (RFC 9293 3.7.1).
@@ -175,7 +175,7 @@ impl Receiver {
             self.ahead = self.ahead.take().filter(|ahead| !ahead.is_empty());
             // A gap was filled, wholly or in part: the sender waits to hear of it (RFC 5681 4.2).
             self.owe();
-            self.due = self.due.min(now + ACK_DELAY);
+            self.due = self.due.min(now.plus_nanos(ACK_DELAY));
             return Taken::More;
         }
         let ahead = self.ahead.get_or_insert_default();
@@ -218,7 +218,7 @@ impl Receiver {
         if unacknowledged >= 2 * segment || self.window() < segment {
             self.owed = self.owed.max(1);
         } else if self.due == Instant::NEVER {
-            self.due = now + ACK_DELAY;
+            self.due = now.plus_nanos(ACK_DELAY);
         }
     }
 

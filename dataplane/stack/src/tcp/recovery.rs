@@ -49,8 +49,8 @@ pub(crate) struct Recovery {
     probe_end: u32,
     /// Of the segments known to have arrived, the one sent last: when, and its end (RACK.segment).
     newest: (Instant, u32),
-    /// How long that took.
-    newest_rtt: Duration,
+    /// How many nanoseconds that took.
+    newest_rtt: u64,
     /// When something is to be taken for lost if nothing is heard of it; `NEVER` while nothing is.
     pub(crate) look_again: Instant,
     /// Duplicate acknowledgements in a row, and bytes taken to have arrived by them, both without SACK.
@@ -94,7 +94,7 @@ impl Recovery {
             high: next,
             probe_end: next,
             newest: (Instant::ZERO, next),
-            newest_rtt: Duration::ZERO,
+            newest_rtt: 0,
             look_again: Instant::NEVER,
             duplicates: 0,
             left: 0,
@@ -193,13 +193,12 @@ impl Sender {
     #[inline]
     fn measure(&mut self, delivered: &Delivered, now: Instant) {
         if let Some(at) = delivered.sample {
-            self.rtt
-                .sample(now.as_nanos().saturating_sub(at.as_nanos()));
+            self.rtt.sample(now.nanos_since(at));
         }
         let Some((at, end, again)) = delivered.newest else {
             return;
         };
-        let rtt = now.since(at);
+        let rtt = now.nanos_since(at);
         // Of one sent twice and acknowledged this soon, it was the first (RFC 8985 6.2 step 2).
         if again && rtt < self.rtt.least() {
             return;
@@ -224,7 +223,7 @@ impl Sender {
             return;
         }
         self.limited = false;
-        let rtt = self.rtt.smoothed().unwrap_or_default();
+        let rtt = Duration::from_nanos(self.rtt.smoothed().unwrap_or(0));
         self.congestion
             .acknowledged(bytes, u32::from(self.segment), rtt, now);
     }
@@ -318,11 +317,7 @@ impl Sender {
         // RFC 8985 6.2 step 4.
         let certain = !self.recovery.reordering
             && (self.recovery.phase != Phase::Open || self.board.arrivals() >= DUPLICATES);
-        let slack = if certain {
-            Duration::ZERO
-        } else {
-            self.rtt.least() / 4
-        };
+        let slack = if certain { 0 } else { self.rtt.least() / 4 };
         let patience = self.recovery.newest_rtt + slack;
         let (found, look_again) = self.board.find_lost(self.recovery.newest, patience, now);
         self.recovery.look_again = look_again.unwrap_or(Instant::NEVER);

@@ -64,12 +64,16 @@ impl Ring {
     pub(crate) fn write_ahead(&mut self, gap: usize, bytes: &[u8], pool: &mut Pool) {
         let offset = self.len() + gap;
         if offset + bytes.len() > self.store.len() {
-            self.grow(offset + bytes.len(), pool);
+            if self.store.is_empty() {
+                self.store = pool.take(offset + bytes.len());
+            } else {
+                self.grow(offset + bytes.len(), pool);
+            }
         }
         let start = self.place(offset);
         let first = bytes.len().min(self.store.len() - start);
         self.store[start..start + first].copy_from_slice(&bytes[..first]);
-        if first < bytes.len() {
+        if first != bytes.len() {
             self.store[..bytes.len() - first].copy_from_slice(&bytes[first..]);
         }
     }

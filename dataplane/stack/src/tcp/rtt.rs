@@ -54,35 +54,34 @@ impl Estimator {
 
     /// The retransmission timeout after `backoff` that went unanswered.
     #[inline]
-    pub(crate) fn timeout(&self, floor: Duration, backoff: u8) -> Duration {
+    pub(crate) fn timeout(&self, floor: u64, backoff: u8) -> u64 {
         let base = match self.least {
             u64::MAX => INITIAL,
-            _ => {
-                (self.smoothed + (4 * self.variation).max(GRANULARITY)).max(floor.as_nanos() as u64)
-            }
+            _ => (self.smoothed + (4 * self.variation).max(GRANULARITY)).max(floor),
         };
-        Duration::from_nanos((base << backoff.min(12)).min(MAX))
+        (base << backoff.min(12)).min(MAX)
     }
 
     /// The smoothed value; `None` before the first sample.
     #[inline]
-    pub(crate) fn smoothed(&self) -> Option<Duration> {
-        (self.least != u64::MAX).then(|| Duration::from_nanos(self.smoothed))
+    pub(crate) fn smoothed(&self) -> Option<u64> {
+        (self.least != u64::MAX).then_some(self.smoothed)
     }
 
     /// The least of all samples; zero before the first.
     #[inline]
-    pub(crate) fn least(&self) -> Duration {
+    pub(crate) fn least(&self) -> u64 {
         match self.least {
-            u64::MAX => Duration::ZERO,
-            least => Duration::from_nanos(least),
+            u64::MAX => 0,
+            least => least,
         }
     }
 
     /// Both as an operator sees them.
     pub(crate) fn rtt(&self) -> Option<Rtt> {
-        let least = self.least();
-        self.smoothed().map(|smoothed| Rtt { smoothed, least })
+        let least = Duration::from_nanos(self.least());
+        let smoothed = self.smoothed().map(Duration::from_nanos)?;
+        Some(Rtt { smoothed, least })
     }
 }
 
@@ -90,10 +89,10 @@ impl Estimator {
 mod tests {
     use super::*;
 
-    const FLOOR: Duration = Duration::from_millis(200);
+    const FLOOR: u64 = 200_000_000;
 
-    fn millis(n: u64) -> Duration {
-        Duration::from_millis(n)
+    fn millis(n: u64) -> u64 {
+        n * 1_000_000
     }
 
     #[test]
@@ -107,7 +106,8 @@ mod tests {
         assert_eq!(rtt.timeout(millis(5), 0), millis(30), "10 + 4 * 5");
         rtt.sample(90_000_000);
         let seen = rtt.rtt().unwrap();
-        assert_eq!((seen.smoothed, seen.least), (millis(20), millis(10)));
+        let expected = [20, 10].map(Duration::from_millis);
+        assert_eq!([seen.smoothed, seen.least], expected);
         // 20 + 4 * (3.75 + 20)
         assert_eq!(rtt.timeout(millis(5), 0), millis(115));
     }
@@ -115,7 +115,7 @@ mod tests {
     #[test]
     fn backing_off_ends_at_a_minute() {
         let rtt = Estimator::default();
-        assert_eq!(rtt.timeout(FLOOR, 6), Duration::from_secs(60));
-        assert_eq!(rtt.timeout(FLOOR, u8::MAX), Duration::from_secs(60));
+        assert_eq!(rtt.timeout(FLOOR, 6), millis(60_000));
+        assert_eq!(rtt.timeout(FLOOR, u8::MAX), millis(60_000));
     }
 }

@@ -2,7 +2,6 @@
 //! (RFC 2018, RFC 6675, RFC 8985).
 
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use super::pool::Pool;
 use super::reassembly::Range;
@@ -134,6 +133,23 @@ impl Scoreboard {
     /// Everything before `ack` has arrived.
     #[inline]
     pub(crate) fn acknowledge(&mut self, ack: u32, delivered: &mut Delivered, pool: &mut Pool) {
+        // One segment, sent once: nearly always, where a question gets an answer.
+        if self.queue.len() == 1
+            && let Some(&sent) = self.queue.front()
+            && sent.flags == 0
+            && sent.end() == ack
+        {
+            delivered.bytes += sent.len;
+            delivered.newest = Some((sent.at, ack, false));
+            delivered.sample = Some(sent.at);
+            self.queue.clear();
+            pool.give_queue(std::mem::take(&mut self.queue));
+            return;
+        }
+        self.acknowledge_several(ack, delivered, pool);
+    }
+
+    fn acknowledge_several(&mut self, ack: u32, delivered: &mut Delivered, pool: &mut Pool) {
         while let Some(front) = self.queue.front_mut() {
             if !before(front.seq, ack) {
                 break;
@@ -217,13 +233,13 @@ impl Scoreboard {
         }
     }
 
-    /// RFC 8985 6.2 step 5: what was sent at least `patience` before the segment that arrived last
+    /// RFC 8985 6.2 step 5: what was sent at least `patience` nanoseconds before the segment that arrived last
     /// of those sent, `(at, end)`, is lost. Returns how much that is anew, and when the next will be
     /// if nothing comes until then.
     pub(crate) fn find_lost(
         &mut self,
         (at, end): (Instant, u32),
-        patience: Duration,
+        patience: u64,
         now: Instant,
     ) -> (u32, Option<Instant>) {
         let (mut found, mut look_again) = (0, None);
@@ -238,7 +254,7 @@ impl Scoreboard {
                 // All behind it were sent for the first time, later still.
                 break;
             }
-            let until = sent.at + patience;
+            let until = sent.at.plus_nanos(patience);
             if until <= now {
                 sent.flags = (sent.flags & !REPAIRED) | LOST;
                 self.lost += sent.len;

@@ -63,7 +63,12 @@ pub(crate) enum Next {
         fin: bool,
     },
     /// One from `next` on.
-    New { len: u32, fin: bool },
+    New {
+        len: u32,
+        fin: bool,
+        /// Nothing is left to be sent then.
+        last: bool,
+    },
     /// None now.
     Nothing,
 }
@@ -133,8 +138,10 @@ impl Sender {
     /// Bytes that were never sent.
     #[inline]
     pub(crate) fn unsent(&self) -> u32 {
-        let sent = self.outstanding() - u32::from(self.fin_sent && self.outstanding() > 0);
-        (self.ring.len() as u32).saturating_sub(sent)
+        if self.fin_sent {
+            return 0;
+        }
+        (self.ring.len() as u32).saturating_sub(self.outstanding())
     }
 
     /// An estimate of what is in the network (RFC 6675 4).
@@ -168,6 +175,7 @@ impl Sender {
         Next::New {
             len,
             fin: fin && len == unsent,
+            last: len == unsent,
         }
     }
 

@@ -22,6 +22,25 @@ pub struct TcpTimers {
     pub keep_alive: Duration,
 }
 
+/// The same in nanoseconds, for the data path.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    pub(super) min_timeout: u64,
+    user_timeout: u64,
+    keep_alive: u64,
+}
+
+impl From<TcpTimers> for Patience {
+    fn from(timers: TcpTimers) -> Self {
+        let nanos = |d: Duration| u64::try_from(d.as_nanos()).unwrap_or(u64::MAX);
+        Patience {
+            min_timeout: nanos(timers.min_timeout).max(LEAST_TIMEOUT),
+            user_timeout: nanos(timers.user_timeout),
+            keep_alive: nanos(timers.keep_alive),
+        }
+    }
+}
+
 impl Default for TcpTimers {
     fn default() -> Self {
         TcpTimers {
@@ -32,13 +51,17 @@ impl Default for TcpTimers {
     }
 }
 
+const MILLISECOND: u64 = 1_000_000;
+const SECOND: u64 = 1_000 * MILLISECOND;
 /// Between keep-alive probes, and how many may go unanswered (Linux's defaults).
-const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(75);
+const KEEP_ALIVE_INTERVAL: u64 = 75 * SECOND;
 const KEEP_ALIVE_PROBES: u8 = 9;
 /// How long a peer may delay the acknowledgement of a lone segment (TLP.max_ack_delay).
-const PEER_ACK_DELAY: Duration = Duration::from_millis(50);
+const PEER_ACK_DELAY: u64 = 50 * MILLISECOND;
 /// The least time to a tail loss probe.
-const LEAST_PROBE: Duration = Duration::from_millis(2);
+const LEAST_PROBE: u64 = 2 * MILLISECOND;
+/// The granularity of timers.
+const LEAST_TIMEOUT: u64 = MILLISECOND;
 /// Timeouts in a row after which full segments are suspected not to pass, and the sizes that are
 /// tried then: what IPv6 guarantees, and the least (RFC 8899 5.1.2 in spirit).
 const SUSPICIOUS: u8 = 3;
@@ -58,7 +81,7 @@ pub(super) enum Alarm {
 impl Tcp {
     /// When [`Self::on_alarm`] has something to do.
     #[inline]
-    pub(super) fn next_alarm(&self, timers: &TcpTimers) -> Instant {
+    pub(super) fn next_alarm(&self, timers: &Patience) -> Instant {
         if self.send.outstanding() > 0 {
             let timeout = self.timeout_at(timers);
             return self
@@ -67,14 +90,15 @@ impl Tcp {
                 .min(self.send.recovery.look_again);
         }
         if self.has_unsent() {
-            return self.window_probe_at(timers);
+            return self.timeout_at(timers);
         }
         self.keep_alive_at(timers)
     }
 
-    fn timeout_at(&self, timers: &TcpTimers) -> Instant {
-        let floor = timers.min_timeout.max(Duration::from_millis(1));
-        self.send.timer_from + self.send.rtt.timeout(floor, self.send.backoff)
+    #[inline]
+    fn timeout_at(&self, timers: &Patience) -> Instant {
+        let wait = self.send.rtt.timeout(timers.min_timeout, self.send.backoff);
+        self.send.timer_from.plus_nanos(wait)
     }
 
     /// RFC 8985 7.2.
@@ -88,23 +112,20 @@ impl Tcp {
         let delay = if send.board.len() == 1 {
             PEER_ACK_DELAY
         } else {
-            Duration::ZERO
+            0
         };
-        send.sent_at.max(send.timer_from) + (2 * rtt + delay).max(LEAST_PROBE)
-    }
-
-    fn window_probe_at(&self, timers: &TcpTimers) -> Instant {
-        let wait = self.send.rtt.timeout(timers.min_timeout, self.send.backoff);
-        self.send.timer_from + wait
+        let from = send.sent_at.max(send.timer_from);
+        from.plus_nanos((2 * rtt + delay).max(LEAST_PROBE))
     }
 
     #[inline]
-    fn keep_alive_at(&self, timers: &TcpTimers) -> Instant {
+    fn keep_alive_at(&self, timers: &Patience) -> Instant {
         if self.state == State::TimeWait {
             return Instant::NEVER;
         }
-        let asked = KEEP_ALIVE_INTERVAL * u32::from(self.send.probes);
-        self.heard + timers.keep_alive + asked
+        let asked = KEEP_ALIVE_INTERVAL * u64::from(self.send.probes);
+        self.heard
+            .plus_nanos(timers.keep_alive.saturating_add(asked))
     }
 
     /// Something waits to be sent, data or our FIN.
@@ -117,7 +138,7 @@ impl Tcp {
     #[cold]
     pub(super) fn on_alarm(
         &mut self,
-        timers: &TcpTimers,
+        timers: &Patience,
         now: Instant,
         events: &Counters<StackEvent>,
     ) -> Alarm {
@@ -143,8 +164,8 @@ impl Tcp {
         Alarm::None
     }
 
-    fn on_timeout(&mut self, timers: &TcpTimers, now: Instant, events: &Counters<StackEvent>) {
-        if now.since(self.send.progress) >= timers.user_timeout {
+    fn on_timeout(&mut self, timers: &Patience, now: Instant, events: &Counters<StackEvent>) {
+        if now.nanos_since(self.send.progress) >= timers.user_timeout {
             return self.give_up(events);
         }
         events.count(StackEvent::RetransmissionTimeout);
@@ -171,13 +192,12 @@ impl Tcp {
 
     fn tail_loss_probe(&mut self, events: &Counters<StackEvent>) -> Alarm {
         let send = &mut self.send;
-        let len = send
-            .unsent()
-            .min(u32::from(send.segment))
-            .min(send.usable());
+        let unsent = send.unsent();
+        let len = unsent.min(u32::from(send.segment)).min(send.usable());
         let next = if len > 0 {
-            let fin = send.fin && len == send.unsent();
-            Next::New { len, fin }
+            let last = len == send.unsent();
+            let fin = send.fin && last;
+            Next::New { len, fin, last }
         } else if let Some((place, sent)) = send.board.last() {
             let (len, fin) = send.again(&sent);
             let seq = sent.seq;
@@ -196,14 +216,14 @@ impl Tcp {
 
     fn on_window_probe(
         &mut self,
-        timers: &TcpTimers,
+        timers: &Patience,
         now: Instant,
         events: &Counters<StackEvent>,
     ) -> Alarm {
-        if self.window_probe_at(timers) > now {
+        if self.timeout_at(timers) > now {
             return Alarm::None;
         }
-        if self.send.probes > 2 && now.since(self.heard) >= timers.user_timeout {
+        if self.send.probes > 2 && now.nanos_since(self.heard) >= timers.user_timeout {
             self.give_up(events);
             return Alarm::None;
         }
@@ -216,7 +236,7 @@ impl Tcp {
 
     fn on_keep_alive(
         &mut self,
-        timers: &TcpTimers,
+        timers: &Patience,
         now: Instant,
         events: &Counters<StackEvent>,
     ) -> Alarm {
