@@ -92,8 +92,10 @@ crate::counters! {
         PathMtuLowered => "path_mtu_lowered",
         /// A half-open record that never became a flow.
         HalfOpenExpired => "half_open_expired",
-        /// A half-open record pushed out by a newer one while the table was full.
-        HalfOpenEvicted => "half_open_evicted",
+        /// A SYN answered with a cookie because the table of half-open records was full.
+        SynCookie => "syn_cookie",
+        /// A flow that a client opened by bringing such a cookie back.
+        SynCookieAccepted => "syn_cookie_accepted",
         /// A frame held back for a neighbour whose address was being asked for.
         NeighbourHeld => "neighbour_held",
         /// A frame lost because too many waited for the same neighbour, or it never answered.

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod checksum;
+mod cookie;
 pub mod counters;
 mod expiring;
 pub mod fate;

@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cookie::Cookies;
 use crate::counters::{Counters, Gauge};
 use crate::expiring::Expiring;
 use crate::fate::{FrameFate, StackEvent};
@@ -73,7 +74,7 @@ impl Default for Buffers {
 pub struct Limits {
     /// Flows, those that are still closing included.
     pub flows: usize,
-    /// Half-open flows; beyond it the oldest is forgotten.
+    /// Half-open flows recorded; beyond it SYNs are answered with cookies.
     pub half_open: usize,
     /// TIME-WAIT records; beyond it the oldest is forgotten.
     pub time_wait: usize,
@@ -212,6 +213,7 @@ struct TimeWait {
     their_next: u32,
 }
 
+#[derive(Clone, Copy)]
 struct HalfOpen {
     syn: Syn,
     listener: Listener,
@@ -239,6 +241,7 @@ pub struct Stack<P: PacketIo> {
     dirty: Vec<u32>,
     settling: Vec<u32>,
     isn: IsnSource,
+    cookies: Cookies,
     rng: Rng,
     pool: Pool,
     challenges: RateLimit,
@@ -275,6 +278,7 @@ impl<P: PacketIo> Stack<P> {
             dirty: Vec::new(),
             settling: Vec::new(),
             isn: IsnSource::new(secrets.isn),
+            cookies: Cookies::new(secrets.isn),
             rng: Rng::new(secrets.ports),
             pool: Pool::default(),
             challenges: RateLimit::varying(CHALLENGES_PER_SECOND, Rng::new(a.rotate_left(32) ^ b)),

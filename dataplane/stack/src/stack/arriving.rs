@@ -1,6 +1,6 @@
 //! Frames in: each to its flow, to a half-open or TIME-WAIT record, or to an answer of its own.
 
-use super::{BURSTS_PER_POLL, HalfOpen, Owner, Stack, TimeWait};
+use super::{BURSTS_PER_POLL, HalfOpen, Listener, Owner, Stack, TimeWait};
 use crate::fate::{FrameFate, StackEvent};
 use crate::frame::{self, Inbound, Segment, TooBig};
 use crate::half_open::Syn;
@@ -95,6 +95,11 @@ impl<P: PacketIo> Stack<P> {
         }
         if segment.has(ACK) && self.half_open.get(&key).is_some() {
             return self.handshake(port, key, segment, now);
+        }
+        if segment.has(ACK)
+            && let Some(fate) = self.cookie(port, key, segment, now)
+        {
+            return fate;
         }
         self.refuse(port, key, segment, now)
     }
@@ -193,15 +198,7 @@ impl<P: PacketIo> Stack<P> {
                 let Some(syn) = Syn::read(segment, start) else {
                     return FrameFate::BadTcp;
                 };
-                let half = HalfOpen {
-                    syn,
-                    listener,
-                    answered: Some(now),
-                };
-                if self.half_open.insert(key, half, now) {
-                    self.stats.events.count(StackEvent::HalfOpenEvicted);
-                }
-                syn
+                self.remember(key, syn, listener, now)
             }
         };
         let Some(mtu) = self.ports.get(port).map(|link| link.caps.mtu) else {
@@ -212,6 +209,43 @@ impl<P: PacketIo> Stack<P> {
         FrameFate::Syn
     }
 
+    /// Records a half-open flow, or has its client keep the record. Returns what is to be answered.
+    fn remember(&mut self, key: FlowKey, syn: Syn, listener: Listener, now: Instant) -> Syn {
+        if self.half_open.is_full() {
+            self.stats.events.count(StackEvent::SynCookie);
+            return self.cookies.make(&key, &syn, now);
+        }
+        let half = HalfOpen {
+            syn,
+            listener,
+            answered: Some(now),
+        };
+        self.half_open.insert(key, half, now);
+        syn
+    }
+
+    /// An ACK that belongs to nothing recorded may bring a cookie.
+    fn cookie(
+        &mut self,
+        port: usize,
+        key: FlowKey,
+        segment: &Segment<'_>,
+        now: Instant,
+    ) -> Option<FrameFate> {
+        let syn = self.cookies.check(&key, segment, now)?;
+        let &listener = self.listeners.get(&(key.port(), key.local()))?;
+        let half = HalfOpen {
+            syn,
+            listener,
+            answered: None,
+        };
+        let fate = self.accept(port, key, half, segment, now);
+        if fate == FrameFate::Accepted {
+            self.stats.events.count(StackEvent::SynCookieAccepted);
+        }
+        Some(fate)
+    }
+
     /// The ACK of our SYN-ACK: the record becomes a flow, and the segment its first input.
     fn handshake(
         &mut self,
@@ -220,14 +254,34 @@ impl<P: PacketIo> Stack<P> {
         segment: &Segment<'_>,
         now: Instant,
     ) -> FrameFate {
-        let Some(half) = self.half_open.get(&key) else {
+        let Some(&half) = self.half_open.get(&key) else {
             return FrameFate::BadHandshake;
         };
-        let (syn, listener, answered) = (half.syn, half.listener, half.answered);
         // Data may come before the bare ACK, out of order, so the sequence is the flow's to judge.
-        if segment.ack != syn.start.isn.wrapping_add(1) {
+        if segment.ack != half.syn.start.isn.wrapping_add(1) {
             return self.refuse(port, key, segment, now);
         }
+        let fate = self.accept(port, key, half, segment, now);
+        if fate == FrameFate::Accepted {
+            self.half_open.remove(&key);
+        }
+        fate
+    }
+
+    /// Makes a flow of a half-open one.
+    fn accept(
+        &mut self,
+        port: usize,
+        key: FlowKey,
+        half: HalfOpen,
+        segment: &Segment<'_>,
+        now: Instant,
+    ) -> FrameFate {
+        let HalfOpen {
+            syn,
+            listener,
+            answered,
+        } = half;
         if self.by_key.len() >= self.limits.flows {
             self.stats.events.count(StackEvent::FlowsFull);
             return FrameFate::Refused;
@@ -238,7 +292,6 @@ impl<P: PacketIo> Stack<P> {
         let Some(neighbour) = self.neighbour(port, &key) else {
             return FrameFate::Refused;
         };
-        self.half_open.remove(&key);
         let tcp = Tcp::accept(&syn, listener.buffers, key.is_v4(), mtu, answered, now);
         let slot = self.insert(key, Owner::Listener(listener.id), neighbour, tcp);
         self.stats.events.count(StackEvent::FlowAccepted);

@@ -20,7 +20,6 @@ impl<P: PacketIo> Stack<P> {
                 .get_mut(slot as usize)
                 .and_then(|s| s.flow.as_mut())
             {
-                Self::mark(&mut self.ready, &mut flow.ready, slot);
                 Self::mark_dirty(&mut self.dirty, &mut flow.dirty, slot);
             }
         }

@@ -188,6 +188,10 @@ impl Sender {
         self.backoff = 0;
         self.timer_from = now;
         self.progress = now;
+        // Kept near, or it would lie ahead again half the sequence space later.
+        if self.recovery.phase == Phase::Open && before(self.recovery.high, ack) {
+            self.recovery.high = ack;
+        }
     }
 
     #[inline]

@@ -185,6 +185,36 @@ fn a_peer_that_takes_everything_back_gets_it_again() {
     assert!(places(&again).contains(&1), "{:?}", places(&again));
 }
 
+#[test]
+fn while_as_many_flows_as_allowed_are_half_open_cookies_let_clients_in() {
+    let limits = Limits {
+        half_open: 4,
+        ..Limits::default()
+    };
+    let mut peer = Peer::new(limits, Default::default());
+    for n in 0..10 {
+        peer.flood(n);
+    }
+    assert_eq!(peer.stats.half_open.get(), 4);
+    let answer = peer.accept(&[WITH_SACK, &[1, 3, 3, 7]].concat());
+    assert_eq!(
+        answer.options,
+        [2, 4, 0x05, 0xb4],
+        "what a cookie has no room for is not offered"
+    );
+    assert_eq!((peer.stats.flows.get(), peer.stats.half_open.get()), (1, 4));
+    assert_eq!(peer.write(3_000)[0].len(), MSS);
+    peer.data(0, 100);
+    assert_eq!(peer.read().len(), 100);
+    assert_eq!(peer.events(), "syn_cookie 7, syn_cookie_accepted");
+    // Forgeries are refused.
+    let before = peer.stats.flows.get();
+    peer.ends_at(41_000);
+    let answer = peer.play(bare(ACK, 0, 12_345));
+    assert_eq!(answer.iter().map(|s| s.flags).collect::<Vec<_>>(), [RST]);
+    assert_eq!(peer.stats.flows.get(), before);
+}
+
 /// Anything a peer could say, near the numbers that matter.
 fn anything() -> impl Strategy<Value = (Segment, u8)> {
     let near = prop_oneof![

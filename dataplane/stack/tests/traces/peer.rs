@@ -190,6 +190,21 @@ impl Peer {
         syn_ack.clone()
     }
 
+    /// A SYN from another port, whose answer is of no interest.
+    pub(crate) fn flood(&mut self, n: u16) {
+        let ours = std::mem::replace(&mut self.ends[0], 10_000 + n);
+        self.play(Segment {
+            flags: SYN,
+            ..Segment::default()
+        });
+        self.ends[0] = ours;
+    }
+
+    /// Goes on from another port.
+    pub(crate) fn ends_at(&mut self, port: u16) {
+        self.ends[0] = port;
+    }
+
     /// Takes the flow that is there.
     pub(crate) fn own(&mut self) -> FlowId {
         let (flow, owner) = self.stack.next_ready().expect("a flow");
