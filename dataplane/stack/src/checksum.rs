@@ -49,7 +49,13 @@ pub(crate) fn is_valid(sum: u32) -> bool {
     fold(fold(sum)) == 0xffff
 }
 
-/// The sum of an address's words.
+/// The sum of an IPv4 address's words.
+#[inline]
+pub(crate) fn address_v4(bits: u32) -> u32 {
+    (bits >> 16) + (bits & 0xffff)
+}
+
+/// The sum of an IPv6 address's words.
 #[inline]
 pub(crate) fn address(bits: u128) -> u32 {
     let half = (bits >> 64) as u64;

@@ -183,6 +183,7 @@ fn ipv4<'a>(
                 port: station.port,
                 from: mapped_v4(from.to_bits()),
                 to: mapped_v4(to.to_bits()),
+                sum: checksum::address_v4(from.to_bits()) + checksum::address_v4(to.to_bits()),
             },
             traffic_class & 3 == MARKED,
             verify,
@@ -290,6 +291,7 @@ fn ipv6<'a>(
                 port: station.port,
                 from: from.to_bits(),
                 to: to.to_bits(),
+                sum: checksum::address(from.to_bits()) + checksum::address(to.to_bits()),
             },
             packet.traffic_class() & 3 == MARKED,
             verify,
@@ -343,6 +345,8 @@ struct Ends {
     port: u8,
     from: u128,
     to: u128,
+    /// Sum of the addresses' words.
+    sum: u32,
 }
 
 #[inline]
@@ -372,9 +376,7 @@ fn tcp(body: &[u8], ends: Ends, marked: bool, verify: bool) -> Result<Inbound<'_
         return Err(FrameFate::BadTcp);
     };
     if verify {
-        // The mark of a mapped address is no part of an IPv4 pseudo header, but all ones add nothing.
-        let addresses = checksum::address(ends.from) + checksum::address(ends.to);
-        let pseudo = addresses + u32::from(TCP) + body.len() as u32;
+        let pseudo = ends.sum + u32::from(TCP) + body.len() as u32;
         if !checksum::is_valid(pseudo + checksum::sum(body)) {
             return Err(FrameFate::BadChecksum);
         }

@@ -125,7 +125,10 @@ impl<P: PacketIo> Stack<P> {
                 Self::mark_dirty(&mut self.dirty, &mut flow.dirty, slot);
                 flow.linger
             }
-            at => [at, flow.linger].into_iter().flatten().min(),
+            at => match flow.linger {
+                Some(until) => Some(at.map_or(until, |at| at.min(until))),
+                None => at,
+            },
         };
         if let Some(deadline) = deadline {
             self.timers.set(slot, deadline);

@@ -134,7 +134,7 @@ fn write_v4(
 ) -> u32 {
     let total = (20 + payload) as u16;
     let (from, to) = (key.local_bits() as u32, key.remote_bits() as u32);
-    let addresses = (from >> 16) + (from & 0xffff) + (to >> 16) + (to & 0xffff);
+    let addresses = checksum::address_v4(from) + checksum::address_v4(to);
     // Don't fragment, and so no identification is needed (RFC 6864 4.1).
     let words = u32::from_be_bytes([0, 0, 0x45, traffic_class])
         + u32::from(total)
