@@ -15,11 +15,14 @@ use sluice_wire::ttheader::{
 
 /// The operations, by the names that are printed. Each is kept out of line so that callgrind can be told
 /// to count it alone.
-const OPERATIONS: [(&str, fn(&Request, &mut Vec<u8>)); 3] = [
+const OPERATIONS: [(&str, Operation); 3] = [
     ("decode_and_route", decode_and_route),
     ("decode_and_forward", decode_and_forward),
     ("decode_and_rewrite", decode_and_rewrite),
 ];
+
+/// Works on a request, with a buffer for what is sent on.
+type Operation = fn(&Request, &mut Vec<u8>);
 
 /// How often the operations are timed: short enough that some are not interrupted.
 const ROUNDS: u32 = 100;

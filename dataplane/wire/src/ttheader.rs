@@ -21,7 +21,7 @@
 //!   stand in the string map as well: there readers differ.
 //! * **Unknown keys are kept**, unknown INFO blocks are refused: their length is not known.
 //! * **The protocol id is not trusted**: peers write 0 over all kinds of payloads.
-//!   [`Head::message`] looks at the payload itself.
+//!   [`Head::payload`] looks at the payload itself.
 //!
 //! [`Edits`] and [`Head::write`] send a head on: byte for byte where nothing changes, values of equal
 //! length in place, and otherwise encoded anew. The payload is left alone but for the sequence of its
