@@ -82,18 +82,18 @@ impl<'a> AnswerTo<'a> {
             }
             Protocol::Compact => {
                 out.push(0x18);
-                varint::write(out, text.len() as u32);
+                varint::write(text.len() as u32, |byte| out.push(byte));
                 out.extend_from_slice(text.as_bytes());
                 out.push(0x15);
-                varint::write(out, varint::zigzag(kind as i32));
+                varint::write(varint::zigzag(kind as i32), |byte| out.push(byte));
                 out.push(0);
             }
             // `Error { int32 type_id = 1; string message = 2; }` of Kitex.
             Protocol::KitexProtobuf => {
                 out.push(0x08);
-                varint::write(out, kind as u32);
+                varint::write(kind as u32, |byte| out.push(byte));
                 out.push(0x12);
-                varint::write(out, text.len() as u32);
+                varint::write(text.len() as u32, |byte| out.push(byte));
                 out.extend_from_slice(text.as_bytes());
             }
         });
@@ -128,8 +128,8 @@ impl<'a> AnswerTo<'a> {
             }
             Protocol::Compact => {
                 out.extend_from_slice(&[0x82, (kind as u8) << 5 | 1]);
-                varint::write(out, self.sequence as u32);
-                varint::write(out, self.method.len() as u32);
+                varint::write(self.sequence as u32, |byte| out.push(byte));
+                varint::write(self.method.len() as u32, |byte| out.push(byte));
                 out.extend_from_slice(self.method);
             }
         }

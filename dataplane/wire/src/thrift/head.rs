@@ -1,5 +1,7 @@
 //! The head of a message: kind, method, sequence, and where they stand.
 
+use arrayvec::ArrayVec;
+
 use super::varint::{self, Varint};
 use super::{Limits, MessageError, MessageKind, Protocol};
 use crate::parsed::{Parsed, u16_at, u32_at};
@@ -78,43 +80,68 @@ impl<'a> MessageHead<'a> {
     /// # Errors
     /// A frame that would be longer than 2^31 - 1 bytes; nothing is appended then.
     pub fn write_with_sequence(&self, out: &mut Vec<u8>, sequence: i32) -> Result<(), FrameFull> {
-        let start = out.len();
-        let (before, rest) = self
-            .bytes
-            .split_at_checked(self.sequence_at)
-            .unwrap_or_default();
-        let after = rest.get(self.sequence_len..).unwrap_or_default();
-        out.extend_from_slice(before);
-        match self.protocol {
-            Protocol::Binary | Protocol::KitexProtobuf => {
-                out.extend_from_slice(&sequence.to_be_bytes());
-            }
-            Protocol::Compact => varint::write(out, sequence as u32),
-        }
-        out.extend_from_slice(after);
-        let Some(frame) = self.frame else {
-            return Ok(());
-        };
-        let grown = (out.len() - start) as u64 + u64::from(frame) - self.bytes.len() as u64;
-        match (i32::try_from(grown), out.get_mut(start..start + FRAME)) {
-            (Ok(frame), Some(length)) => {
-                length.copy_from_slice(&frame.to_be_bytes());
-                Ok(())
-            }
-            _ => {
-                out.truncate(start);
-                Err(FrameFull)
-            }
-        }
+        self.write_changed(out, &self.with_sequence(sequence)?);
+        Ok(())
     }
 
-    /// Bytes by which the head grows with another sequence, or shrinks.
-    #[must_use]
-    pub fn growth_with_sequence(&self, sequence: i32) -> isize {
-        match self.protocol {
-            Protocol::Binary | Protocol::KitexProtobuf => 0,
-            Protocol::Compact => varint::len(sequence as u32) as isize - self.sequence_len as isize,
+    /// What another sequence changes.
+    pub(crate) fn with_sequence(&self, sequence: i32) -> Result<Changed<'a>, FrameFull> {
+        let end = self.sequence_at + self.sequence_len;
+        let mut changed = Changed {
+            start: self.sequence_at,
+            old: self.bytes.get(self.sequence_at..end).unwrap_or_default(),
+            new: ArrayVec::new(),
+        };
+        if self.protocol != Protocol::Compact {
+            changed.push(&sequence.to_be_bytes());
+            return Ok(changed);
         }
+        // From the frame's length on, which may change as well.
+        changed.start = 0;
+        changed.old = self.bytes.get(..end).unwrap_or_default();
+        let growth = varint::len(sequence as u32) as i64 - self.sequence_len as i64;
+        if let Some(frame) = self.frame {
+            let frame = i32::try_from(i64::from(frame) + growth).map_err(|_| FrameFull)?;
+            changed.push(&frame.to_be_bytes());
+        }
+        let kind = changed.new.len()..self.sequence_at;
+        changed.push(self.bytes.get(kind).unwrap_or_default());
+        varint::write(sequence as u32, |byte| changed.push(&[byte]));
+        Ok(changed)
+    }
+
+    /// Appends this head with what has changed.
+    pub(crate) fn write_changed(&self, out: &mut Vec<u8>, changed: &Changed<'_>) {
+        out.extend_from_slice(self.bytes.get(..changed.start).unwrap_or_default());
+        out.extend_from_slice(&changed.new);
+        out.extend_from_slice(self.bytes.get(changed.end()..).unwrap_or_default());
+    }
+}
+
+/// The part of a head that another sequence changes.
+#[derive(Debug)]
+pub(crate) struct Changed<'a> {
+    start: usize,
+    /// As received.
+    pub(crate) old: &'a [u8],
+    /// Instead of that: at most a frame's length, the two bytes of a compact message and five of a varint.
+    pub(crate) new: ArrayVec<u8, 11>,
+}
+
+impl Changed<'_> {
+    /// Offset of the byte behind it.
+    pub(crate) fn end(&self) -> usize {
+        self.start + self.old.len()
+    }
+
+    /// Bytes by which the head grows.
+    pub(crate) fn growth(&self) -> isize {
+        self.new.len() as isize - self.old.len() as isize
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        // There is room for all that is put in.
+        let _ = self.new.try_extend_from_slice(bytes);
     }
 }
 

@@ -32,8 +32,8 @@ fn message(
         }
         Protocol::Compact => {
             head.extend_from_slice(&[0x82, (kind as u8) << 5 | 1]);
-            varint::write(&mut head, sequence as u32);
-            varint::write(&mut head, method.len() as u32);
+            varint::write(sequence as u32, |byte| head.push(byte));
+            varint::write(method.len() as u32, |byte| head.push(byte));
             head.extend_from_slice(method);
         }
     }

@@ -35,13 +35,13 @@ pub(super) fn read(bytes: &[u8], bits: u32) -> Varint {
     }
 }
 
-/// Appends the shortest form.
-pub(super) fn write(out: &mut Vec<u8>, mut value: u32) {
+/// Puts the shortest form, byte by byte.
+pub(super) fn write(mut value: u32, mut put: impl FnMut(u8)) {
     while value >= 0x80 {
-        out.push(value as u8 | 0x80);
+        put(value as u8 | 0x80);
         value >>= 7;
     }
-    out.push(value as u8);
+    put(value as u8);
 }
 
 /// Bytes of the shortest form.

@@ -30,62 +30,22 @@ impl Head<'_> {
         if self.has_validator() {
             return Err(RewriteError::Validator);
         }
-        let start = out.len();
-        let written = match self.string(string::CRC32C) {
+        let changed = message.with_sequence(sequence);
+        let changed = changed.map_err(|_| EncodeError::FrameTooLarge)?;
+        let payload_len = self.payload_len().saturating_add_signed(changed.growth());
+        match self.string(string::CRC32C) {
             // Peers take an empty one for none.
-            None | Some([]) => self.rewrite(out, edits, message, sequence),
-            Some(value) => self.rewrite_checked(out, edits, message, sequence, value),
-        };
-        if written.is_err() {
-            out.truncate(start);
+            None | Some([]) => self.write(out, edits, payload_len)?,
+            Some(value) => {
+                let received = checksum::parse(value).ok_or(RewriteError::Checksum)?;
+                let behind = self.payload_len().saturating_sub(changed.end());
+                let adjusted = checksum::adjust(received, changed.old, &changed.new, behind);
+                let digits = checksum::digits(adjusted);
+                let checksum = Edit::SetString(string::CRC32C, &digits);
+                self.write_and(out, edits, Some(checksum), payload_len)?;
+            }
         }
-        written
-    }
-
-    fn rewrite(
-        &self,
-        out: &mut Vec<u8>,
-        edits: &Edits<'_>,
-        message: &MessageHead<'_>,
-        sequence: i32,
-    ) -> Result<(), RewriteError> {
-        let growth = message.growth_with_sequence(sequence);
-        self.write(out, edits, self.payload_len().saturating_add_signed(growth))?;
-        write_message(out, message, sequence)
-    }
-
-    /// As [`Self::rewrite`], where the payload has this checksum.
-    fn rewrite_checked(
-        &self,
-        out: &mut Vec<u8>,
-        edits: &Edits<'_>,
-        message: &MessageHead<'_>,
-        sequence: i32,
-        checksum: &[u8],
-    ) -> Result<(), RewriteError> {
-        let received = checksum::parse(checksum).ok_or(RewriteError::Checksum)?;
-        // The checksum in the frame's head needs the head of the message, which comes behind it: it is
-        // written in front first.
-        let start = out.len();
-        write_message(out, message, sequence)?;
-        let old = message.bytes();
-        let new = out.get(start..).unwrap_or_default();
-        let new_len = new.len();
-        let behind = self.payload_len().saturating_sub(old.len());
-        let digits = checksum::digits(checksum::adjust(received, old, new, behind));
-        let checksum = Edit::SetString(string::CRC32C, &digits);
-        self.write_and(out, edits, Some(checksum), new_len + behind)?;
-        out.extend_from_within(start..start + new_len);
-        out.drain(start..start + new_len);
+        message.write_changed(out, &changed);
         Ok(())
     }
-}
-
-fn write_message(
-    out: &mut Vec<u8>,
-    message: &MessageHead<'_>,
-    sequence: i32,
-) -> Result<(), RewriteError> {
-    let written = message.write_with_sequence(out, sequence);
-    Ok(written.map_err(|_| EncodeError::FrameTooLarge)?)
 }

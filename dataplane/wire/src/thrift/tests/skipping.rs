@@ -101,7 +101,7 @@ impl Value {
             Self::Double(value) => out.extend(value.to_le_bytes()),
             Self::Uuid(value) => out.extend(value),
             Self::Bytes(value) => {
-                varint::write(out, value.len() as u32);
+                varint::write(value.len() as u32, |byte| out.push(byte));
                 out.extend(value);
             }
             Self::List(_, values) => {
@@ -110,12 +110,12 @@ impl Value {
                     out.push((values.len() as u8) << 4 | kind);
                 } else {
                     out.push(0xf0 | kind);
-                    varint::write(out, values.len() as u32);
+                    varint::write(values.len() as u32, |byte| out.push(byte));
                 }
                 values.iter().for_each(|value| value.compact(out));
             }
             Self::Map(pairs) => {
-                varint::write(out, pairs.len() as u32);
+                varint::write(pairs.len() as u32, |byte| out.push(byte));
                 if let Some((key, value)) = pairs.first() {
                     out.push(key.compact_type() << 4 | value.compact_type());
                 }
@@ -135,7 +135,7 @@ impl Value {
                         delta @ 1..=15 => out.push((delta as u8) << 4 | kind),
                         _ => {
                             out.push(kind);
-                            varint::write(out, varint::zigzag(i32::from(*id)));
+                            varint::write(varint::zigzag(i32::from(*id)), |byte| out.push(byte));
                         }
                     }
                     last = *id;
