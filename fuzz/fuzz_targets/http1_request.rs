@@ -56,7 +56,10 @@ fn end_to_end<'a>(request: &'a Request<'_>) -> impl Iterator<Item = (&'a [u8], &
         .headers()
         .filter(|header| !header.hop_by_hop)
         .filter(move |header| expected_goes || header.kind != HeaderKind::Expect)
-        .filter(|header| !matches!(header.kind, HeaderKind::Host | HeaderKind::ContentLength))
+        .filter(|header| {
+            let kind = header.kind;
+            !matches!(kind, HeaderKind::Host | HeaderKind::ContentLength | HeaderKind::Lookalike)
+        })
         .map(|header| (header.name, header.value))
 }
 

@@ -9,6 +9,8 @@ pub(super) const TOKEN: u8 = 1;
 /// (`[`, `]`, `^`, `` ` ``, `{`, `|`, `}`); without `?`, which ends it; never `#`, `"`, `<`, `>`, or
 /// the backslash that some servers read as a slash.
 pub(super) const PATH: u8 = 2;
+/// [`PATH`] but for what another way of writing the same path is made of: dots and percent signs.
+pub(super) const PLAIN_PATH: u8 = 16;
 /// The query part: as the path, with `?` and the backslash.
 pub(super) const QUERY: u8 = 4;
 /// A host name or IPv4 address. Narrower than RFC 3986 `reg-name`: no name that resolves has
@@ -49,6 +51,9 @@ const fn classes() -> [u8; 256] {
             class |= QUERY;
             if !matches!(b, b'?' | b'\\') {
                 class |= PATH;
+                if !matches!(b, b'.' | b'%') {
+                    class |= PLAIN_PATH;
+                }
             }
         }
         if alphanumeric || matches!(b, b'-' | b'.' | b'_' | b'~') {

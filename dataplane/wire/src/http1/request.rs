@@ -1,6 +1,6 @@
 //! Request heads (RFC 9112 section 3).
 
-use super::chars::{self, PATH, QUERY, Stop, TOKEN};
+use super::chars::{self, PATH, PLAIN_PATH, QUERY, Stop, TOKEN};
 use super::error::{HeadError, RequestError};
 use super::field::{HeadIndex, HeaderKind, Headers, span};
 use super::path;
@@ -106,6 +106,9 @@ impl<'a> Request<'a> {
     where
         'a: 's,
     {
+        if self.target.plain {
+            return self.target.path;
+        }
         path::plain(self.target.path, scratch)
     }
 
@@ -207,7 +210,7 @@ fn request_head<'a>(
         }
         line => line?,
     };
-    let target = Target::parse(line.target, line.question, line.method_kind)?;
+    let target = Target::parse(line.target, line.plain, line.question, line.method_kind)?;
 
     let mut semantics = Semantics::default();
     let head_len = index
@@ -265,6 +268,8 @@ struct RequestLine<'a> {
     method: &'a [u8],
     method_kind: MethodKind,
     target: &'a [u8],
+    /// No dot or percent sign stands before the first `?` in the target.
+    plain: bool,
     /// Offset of the first `?` in the target.
     question: Option<usize>,
     version: Version,
@@ -283,7 +288,12 @@ fn request_line(buf: &[u8], start: usize) -> Result<RequestLine<'_>, Stop<Reques
     let method = buf.get(start..method_end).unwrap_or_default();
 
     let target_start = method_end + 1;
-    let mut target_end = chars::skip(buf, target_start, PATH);
+    let plain_end = chars::skip(buf, target_start, PLAIN_PATH);
+    let mut target_end = match buf.get(plain_end) {
+        Some(b'.' | b'%') => chars::skip(buf, plain_end, PATH),
+        _ => plain_end,
+    };
+    let plain = target_end == plain_end;
     let mut question = None;
     if buf.get(target_end) == Some(&b'?') {
         question = Some(target_end - target_start);
@@ -299,6 +309,7 @@ fn request_line(buf: &[u8], start: usize) -> Result<RequestLine<'_>, Stop<Reques
         method,
         method_kind: MethodKind::of(method),
         target: buf.get(target_start..target_end).unwrap_or_default(),
+        plain,
         question,
         version,
         end,

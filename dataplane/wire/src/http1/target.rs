@@ -97,30 +97,34 @@ pub(super) struct Target<'a> {
     /// Begins with `/`, or is `*`.
     pub(super) path: &'a [u8],
     pub(super) query: Option<&'a [u8]>,
+    /// There is one way to write the path: it has no dot and no percent sign.
+    pub(super) plain: bool,
     /// The authority of an absolute-form target and the default port of its scheme.
     authority: Option<(Authority<'a>, u16)>,
 }
 
 impl<'a> Target<'a> {
     /// Takes `raw`, which consists of valid characters, apart. `question` is the offset of its
-    /// first `?`.
+    /// first `?`; `plain` says that no dot or percent sign stands before that.
     #[inline]
     pub(super) fn parse(
         raw: &'a [u8],
+        plain: bool,
         question: Option<usize>,
         method: MethodKind,
     ) -> Result<Self, RequestError> {
         if method == MethodKind::Connect {
             return Err(RequestError::ConnectUnsupported);
         }
-        let target = if raw.first() == Some(&b'/') {
+        let mut target = if raw.first() == Some(&b'/') {
             Self::origin(raw, question)
         } else if raw == b"*" && method == MethodKind::Options {
             Self::origin(raw, None)
         } else {
             Self::absolute(raw, method)?
         };
-        if path::has_dot_segment(target.path) {
+        target.plain = plain;
+        if !plain && path::has_dot_segment(target.path) {
             return Err(RequestError::DotSegment);
         }
         Ok(target)
@@ -140,6 +144,7 @@ impl<'a> Target<'a> {
             raw,
             path,
             query,
+            plain: false,
             authority: None,
         }
     }
