@@ -1,14 +1,44 @@
 //! Rules from one YAML file that is followed as it changes.
 
+use std::collections::VecDeque;
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use sluice_policy::rules::Rules;
-use sluice_policy::{Problem, Snapshot, compatible, compile, parse, yaml};
+use sluice_policy::{Problem, Snapshot, compatible, compile, parse, recompile, yaml};
 
 use crate::Update;
+
+/// Accepted versions that are kept, the one in force among them.
+pub const HISTORY: usize = 10;
+
+/// One version of the file that was accepted.
+#[derive(Debug, Clone)]
+pub struct Version {
+    /// The generation that it became.
+    pub generation: u64,
+    /// Its text.
+    text: Arc<str>,
+}
+
+/// Why rules cannot be rolled back.
+#[derive(Debug, thiserror::Error)]
+pub enum RollbackError {
+    /// Nothing was accepted before the rules in force.
+    #[error("there are no rules before these")]
+    Nothing,
+    /// The generation is not kept, or never was; those that are.
+    #[error("generation {0} is not kept; there are {1}")]
+    Unknown(u64, String),
+    /// They are in force.
+    #[error("generation {0} is in force")]
+    InForce(u64),
+    /// They cannot be taken up any more: the problems, a line each.
+    #[error("{0}")]
+    Refused(String),
+}
 
 /// Follows one YAML file. Reads the file system: for a control thread.
 ///
@@ -20,9 +50,12 @@ use crate::Update;
 #[derive(Debug)]
 pub struct FileSource {
     path: PathBuf,
-    /// Rules of the last snapshot that was accepted.
+    /// Rules of the last snapshot that was accepted, and that snapshot.
     rules: Rules,
+    snapshot: Arc<Snapshot>,
     generation: u64,
+    /// What was accepted last, the rules in force at the end: at most [`HISTORY`].
+    history: VecDeque<Version>,
     /// What was read last, good or not: the same again is no news.
     read: Result<String, Vec<Problem>>,
     /// The file as the last call saw it.
@@ -44,15 +77,22 @@ impl FileSource {
         let rules = parse(&text, &path.display().to_string())?;
         let mut snapshot = compile(&rules)?;
         snapshot.generation = 1;
+        let snapshot = Arc::new(snapshot);
+        let version = Version {
+            generation: 1,
+            text: text.as_str().into(),
+        };
         let source = FileSource {
             path,
             rules,
+            snapshot: snapshot.clone(),
             generation: 1,
+            history: VecDeque::from([version]),
             read: Ok(text),
             seen: stamp,
             taken: stamp,
         };
-        Ok((source, Arc::new(snapshot)))
+        Ok((source, snapshot))
     }
 
     /// Looks whether the file changed; to be called about once a second. `None` if there is nothing
@@ -76,8 +116,12 @@ impl FileSource {
             return None;
         }
         self.read = read;
-        Some(match self.take_up() {
-            Ok(snapshot) => Update::Accepted(Arc::new(snapshot)),
+        let taken = match self.read.clone() {
+            Ok(text) => self.take_up(&text),
+            Err(problems) => Err(problems),
+        };
+        Some(match taken {
+            Ok(snapshot) => Update::Accepted(snapshot),
             Err(problems) => Update::Rejected(problems),
         })
     }
@@ -87,16 +131,59 @@ impl FileSource {
         &self.rules
     }
 
-    /// Compiles what was read; only a whole success changes anything.
-    fn take_up(&mut self) -> Result<Snapshot, Vec<Problem>> {
-        let text = self.read.as_ref().map_err(Vec::clone)?;
+    /// The versions that can be gone back to, oldest first; the last is in force.
+    pub fn history(&self) -> impl Iterator<Item = &Version> {
+        self.history.iter()
+    }
+
+    /// Takes up an earlier version again, the one before the last without a generation. It becomes a
+    /// new generation. The file stays as it is; its next change is taken up as always.
+    ///
+    /// # Errors
+    /// See [`RollbackError`]; the rules in force stay.
+    pub fn roll_back(&mut self, generation: Option<u64>) -> Result<Arc<Snapshot>, RollbackError> {
+        let version = match generation {
+            None => self
+                .history
+                .iter()
+                .rev()
+                .nth(1)
+                .ok_or(RollbackError::Nothing)?,
+            Some(wanted) if wanted == self.generation => {
+                return Err(RollbackError::InForce(wanted));
+            }
+            Some(wanted) => {
+                let found = self.history.iter().find(|own| own.generation == wanted);
+                found.ok_or_else(|| {
+                    let kept = self.history.iter().map(|own| own.generation.to_string());
+                    RollbackError::Unknown(wanted, kept.collect::<Vec<_>>().join(", "))
+                })?
+            }
+        };
+        let text = version.text.clone();
+        self.take_up(&text).map_err(|problems| {
+            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            RollbackError::Refused(lines.join("\n"))
+        })
+    }
+
+    /// Compiles a text; only a whole success changes anything.
+    fn take_up(&mut self, text: &str) -> Result<Arc<Snapshot>, Vec<Problem>> {
         let rules = parse(text, &self.path.display().to_string())?;
-        let mut snapshot = compile(&rules)?;
+        let mut snapshot = recompile(&rules, &self.rules, &self.snapshot)?;
         compatible(&self.rules, &rules)?;
         self.generation += 1;
         snapshot.generation = self.generation;
         self.rules = rules;
-        Ok(snapshot)
+        self.snapshot = Arc::new(snapshot);
+        if self.history.len() == HISTORY {
+            self.history.pop_front();
+        }
+        self.history.push_back(Version {
+            generation: self.generation,
+            text: text.into(),
+        });
+        Ok(self.snapshot.clone())
     }
 }
 

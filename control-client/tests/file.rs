@@ -239,3 +239,40 @@ fn a_bad_file_does_not_open() {
         format!("{file}: is not UTF-8 text; save it as UTF-8")
     );
 }
+
+#[test]
+fn rules_are_rolled_back_and_the_next_change_is_taken_up() {
+    let folder = Folder::new("rollback");
+    folder.write(GOOD);
+    let (mut source, _) = FileSource::open(folder.file()).unwrap();
+    let error = source.roll_back(None).unwrap_err().to_string();
+    assert_eq!(error, "there are no rules before these");
+    for count in 2..=12 {
+        folder.write(&with_endpoints(count));
+        let [Update::Accepted(snapshot)] = &settle(&mut source)[..] else {
+            panic!("not accepted");
+        };
+        assert_eq!(snapshot.generation, u64::from(count));
+    }
+    let kept: Vec<u64> = source.history().map(|version| version.generation).collect();
+    assert_eq!(kept, (3..=12).collect::<Vec<u64>>());
+
+    let back = source.roll_back(None).unwrap();
+    assert_eq!((back.generation, endpoints(&back)), (13, 11));
+    let back = source.roll_back(Some(5)).unwrap();
+    assert_eq!((back.generation, endpoints(&back)), (14, 5));
+    assert_eq!(
+        source.roll_back(Some(2)).unwrap_err().to_string(),
+        "generation 2 is not kept; there are 5, 6, 7, 8, 9, 10, 11, 12, 13, 14"
+    );
+    let error = source.roll_back(Some(14)).unwrap_err().to_string();
+    assert_eq!(error, "generation 14 is in force");
+    // The file says what it said: no news. What it says next is.
+    assert!(settle(&mut source).is_empty());
+    assert!(source.reload().is_none());
+    folder.write(&with_endpoints(3));
+    let [Update::Accepted(snapshot)] = &settle(&mut source)[..] else {
+        panic!("not accepted");
+    };
+    assert_eq!((snapshot.generation, endpoints(snapshot)), (15, 3));
+}

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use arrayvec::ArrayVec;
 use crossbeam::queue::ArrayQueue;
 use sluice_policy::rules::Only;
-use sluice_policy::{ListenerId, Route, Snapshot};
+use sluice_policy::{ListenerId, Route, ServiceId, Snapshot};
 use sluice_stack::rng::Rng;
 use sluice_stack::time::Instant;
 use sluice_wire::http1::{HeaderKind, Request, Version};
@@ -125,7 +125,12 @@ impl Record {
     }
 
     /// Takes over what the head says, and whose it is.
-    fn head(&mut self, rules: &Snapshot, request: &Request<'_>, route: Option<&Route>) {
+    fn head(
+        &mut self,
+        rules: &Snapshot,
+        request: &Request<'_>,
+        (route, service): (Option<&Route>, Option<ServiceId>),
+    ) {
         self.version = Some(request.version);
         put(&mut self.method, request.method());
         put(&mut self.host, request.host());
@@ -139,17 +144,26 @@ impl Record {
         }
         if let Some(route) = route {
             put(&mut self.route, route.name.as_bytes());
-            let service = rules.service(route.service);
-            put(
-                &mut self.service,
-                service.map_or(b"", |s| s.name.as_bytes()),
-            );
         }
+        if let Some(service) = service.and_then(|service| rules.service(service)) {
+            self.set_service(&service.name);
+        }
+    }
+
+    /// Replaces the service: a fallback answers.
+    pub(crate) fn set_service(&mut self, name: &str) {
+        put(&mut self.service, name.as_bytes());
     }
 
     /// Whether it is to be written: all are, or it tells of an error.
     fn is_wanted(&self) -> bool {
-        let fine = matches!(self.fate, RequestFate::Answered | RequestFate::Tunnelled);
+        let fine = matches!(
+            self.fate,
+            RequestFate::Answered
+                | RequestFate::Responded
+                | RequestFate::Redirected
+                | RequestFate::Tunnelled
+        );
         !self.errors_only || !fine || self.status >= 400
     }
 }
@@ -257,9 +271,9 @@ impl Recorder {
         rules: &Snapshot,
         (listener, client, named): (Option<ListenerId>, SocketAddr, Option<&Provenance>),
         request: &Request<'_>,
-        route: Option<&Route>,
+        taken: (Option<&Route>, Option<ServiceId>),
     ) -> Option<Box<Record>> {
-        let sample = match route {
+        let sample = match taken.0 {
             Some(route) => route.sample,
             None => rules.access_log.as_ref()?.sample,
         };
@@ -268,7 +282,7 @@ impl Recorder {
         }
         let mut record = self.record(log);
         record.begin(rules, listener, client);
-        record.head(rules, request, route);
+        record.head(rules, request, taken);
         if let Some(provenance) = named {
             put(&mut record.request_id, &provenance.id());
         }

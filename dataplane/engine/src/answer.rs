@@ -1,7 +1,8 @@
 //! The answer to a request: its head, fitted to the client, its body, and its end.
 
 use arrayvec::ArrayVec;
-use sluice_policy::{Listener, Route, Service};
+use sluice_policy::action::Computed;
+use sluice_policy::{Listener, Route, Service, Values};
 use sluice_stack::io::PacketIo;
 use sluice_stack::time::Instant;
 use sluice_wire::http1::{
@@ -12,7 +13,7 @@ use sluice_wire::http1::{
 use crate::body::{BodyPump, PumpError, Pumped};
 use crate::downstream::Step;
 use crate::exchange::Exchange;
-use crate::forwarding::{allows, via};
+use crate::forwarding::{allows, computed, via};
 use crate::reply::LocalReply;
 use crate::stats::RequestFate;
 use crate::tunnel::Tunnel;
@@ -77,6 +78,7 @@ impl<P: PacketIo> Worker<P> {
             };
             let writer = HeadWriter {
                 node: &rules.snapshot.node.name,
+                lane: rules.snapshot.lane_name(exchange.lane),
                 listener: rules.listener_rules(listener),
                 route: rules.snapshot.routes.get(exchange.route.0),
                 service: rules.snapshot.service(exchange.service),
@@ -84,8 +86,9 @@ impl<P: PacketIo> Worker<P> {
                 leaving,
             };
             let head_len = response.head_len;
-            self.spare.out.clear();
-            if !writer.write(&mut self.spare.out, &response, exchange) {
+            let (out, text) = (&mut self.spare.out, &mut self.spare.made.text);
+            out.clear();
+            if !writer.write(out, text, &response, exchange) {
                 return Some(self.fail(number, LocalReply::BAD_RESPONSE, now));
             }
             if !interim {
@@ -189,6 +192,7 @@ impl<P: PacketIo> Worker<P> {
 /// What the head of an answer depends on beside the answer.
 struct HeadWriter<'a> {
     node: &'a str,
+    lane: Option<&'a str>,
     listener: Option<&'a Listener>,
     route: Option<&'a Route>,
     service: Option<&'a Service>,
@@ -199,10 +203,11 @@ struct HeadWriter<'a> {
 
 impl HeadWriter<'_> {
     /// Writes the head for the client, and notes what it commits the exchange to; false for a change
-    /// of protocol that was not asked for.
+    /// of protocol that was not asked for, and for a head that the rules would make too large.
     fn write(
         &self,
         out: &mut Vec<u8>,
+        text: &mut Vec<u8>,
         response: &http1::Response<'_>,
         exchange: &mut Exchange,
     ) -> bool {
@@ -219,9 +224,14 @@ impl HeadWriter<'_> {
                 .filter(|_| undated)
                 .map(|date| (FieldName::DATE, date)),
         );
+        let mut fields = Computed::new();
+        if !self.compute(response, exchange, text, &mut fields) {
+            return false;
+        }
         let edits = FieldEdits {
             append: &append,
             rules: response_rules(self.route),
+            computed: &fields,
             ..FieldEdits::default()
         };
         let done = exchange.request.is_done();
@@ -259,6 +269,35 @@ impl HeadWriter<'_> {
         true
     }
 
+    /// Computes the headers whose values depend on the response; false if they would be too large.
+    #[inline]
+    fn compute<'t>(
+        &'t self,
+        response: &http1::Response<'t>,
+        exchange: &Exchange,
+        text: &'t mut Vec<u8>,
+        fields: &mut Computed<'t>,
+    ) -> bool {
+        let (Some(route), Some(provenance)) = (self.route, &exchange.provenance) else {
+            return true;
+        };
+        let edits = &route.response_headers.computed;
+        if edits.is_empty() {
+            return true;
+        }
+        let id = provenance.id();
+        let values = Values {
+            client: provenance.client,
+            lane: self.lane,
+            request_id: &id,
+            route: &route.name,
+            service: self.service.map_or("", |service| &service.name),
+            status: response.status,
+            request: None,
+        };
+        computed(edits, &values, response.headers(), text, fields).is_ok()
+    }
+
     /// The protocol that the service changes to, if it is one that it may change to.
     fn agreed<'r>(&self, response: &http1::Response<'r>) -> Option<FieldValue<'r>> {
         let service = self.service.filter(|_| response.upgrade)?;
@@ -269,5 +308,5 @@ impl HeadWriter<'_> {
 
 /// What a route changes in the heads of responses.
 fn response_rules(route: Option<&Route>) -> &[HeaderEdit] {
-    route.map_or(&[][..], |route| &route.response_headers)
+    route.map_or(&[][..], |route| &route.response_headers.fixed)
 }

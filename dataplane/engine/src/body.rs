@@ -233,6 +233,15 @@ impl BodyPump {
     }
 }
 
+/// What rules make of a head; scratch space, as [`Spare`].
+#[derive(Debug, Default)]
+pub(crate) struct Made {
+    /// Values of headers.
+    pub(crate) text: Vec<u8>,
+    /// A path, or a whole URL.
+    pub(crate) target: Vec<u8>,
+}
+
 /// A worker's scratch space, kept for its capacity.
 #[derive(Debug, Default)]
 pub(crate) struct Spare {
@@ -240,4 +249,8 @@ pub(crate) struct Spare {
     pub(crate) linear: Vec<u8>,
     /// What is about to be sent.
     pub(crate) out: Vec<u8>,
+    /// A request's path as rules compare it.
+    pub(crate) path: Vec<u8>,
+    /// What rules make of a head.
+    pub(crate) made: Made,
 }

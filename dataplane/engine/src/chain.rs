@@ -1,72 +1,143 @@
 //! Governance of a request, in the order it happens. This is the one place that states the order.
+//!
+//! A filter is a function in a file of its own (`filters/`). It looks at a [`Passage`], may add to it,
+//! and says how to go on. docs/rules.md shows how one is added.
 
-use std::net::IpAddr;
+use std::ops::ControlFlow;
+use std::time::Duration;
 
-use sluice_policy::{ListenerId, RequestView, Route, Snapshot};
-use sluice_wire::http1::{BodyFraming, MethodKind, Request};
+use sluice_policy::{
+    LaneId, Listener, ListenerId, RequestView, Route, Service, ServiceId, Snapshot,
+};
+use sluice_wire::http1::Request;
 
-use crate::forwarding::max_forwards;
+use crate::filters::{body, destination, fault, hops, lanes, refusals, routing};
+use crate::forwarding::Provenance;
 use crate::reply::LocalReply;
+use crate::stats::RequestFate;
+
+/// A request on its way through the chain, and what has been found out about it.
+pub(crate) struct Passage<'a, 'r> {
+    pub(crate) rules: &'a Snapshot,
+    pub(crate) listener: &'a Listener,
+    pub(crate) request: &'r Request<'r>,
+    /// What rules see of it; its lane once it is known.
+    pub(crate) view: RequestView<'r>,
+    /// It came from a trusted proxy.
+    pub(crate) trusted: bool,
+    /// Seconds after 1970-01-01 UTC, where they are known.
+    pub(crate) wall: Option<u64>,
+    /// The route that took it.
+    pub(crate) route: Option<&'a Route>,
+    /// The service that is to answer it.
+    pub(crate) service: Option<ServiceId>,
+    /// Most bytes of its body.
+    pub(crate) most: u64,
+    /// How long it is held before whatever becomes of it.
+    pub(crate) hold: Option<Duration>,
+}
+
+/// How a request goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// To the next filter.
+    Continue,
+    /// To the next filter; whatever comes of it takes effect after this time.
+    Wait(Duration),
+    /// It is answered here.
+    Reply(LocalReply),
+    /// It is answered here as its route says.
+    RuleReply,
+    /// Its connection is closed without an answer.
+    Close(RequestFate),
+}
 
 /// What is to be done with a request.
 #[derive(Debug)]
 pub(crate) enum Verdict<'a> {
-    /// Send it to this route's service, if its body has no more bytes than that.
-    Forward(&'a Route, u64),
+    /// Send it on by the route and to the service that were found.
+    Forward,
     /// Answer it here.
     Reply(LocalReply),
+    /// Answer it as this route says.
+    RuleReply(&'a Route),
+    /// Close its connection.
+    Close(RequestFate),
 }
 
-impl<'a> Verdict<'a> {
-    /// The route that takes the request.
+/// Takes a request through the chain.
+#[inline]
+pub(crate) fn on_request<'a>(passage: &mut Passage<'a, '_>) -> Verdict<'a> {
+    match order(passage) {
+        ControlFlow::Break(verdict) => verdict,
+        ControlFlow::Continue(()) => Verdict::Forward,
+    }
+}
+
+/// The order of the filters.
+#[inline]
+fn order<'a>(passage: &mut Passage<'a, '_>) -> ControlFlow<Verdict<'a>> {
+    passage.through(refusals::filter)?;
+    passage.through(lanes::filter)?;
+    passage.through(routing::filter)?;
+    passage.through(hops::filter)?;
+    passage.through(body::filter)?;
+    passage.through(destination::filter)?;
+    passage.through(fault::delay)?;
+    passage.through(fault::abort)
+}
+
+impl<'a, 'r> Passage<'a, 'r> {
+    /// Of a request to a listener; nothing is found out yet. `scratch` is for its path.
     #[inline]
-    pub(crate) fn route(&self) -> Option<&'a Route> {
-        match self {
-            Verdict::Forward(route, _) => Some(route),
-            Verdict::Reply(_) => None,
+    pub(crate) fn of(
+        rules: &'a Snapshot,
+        (id, listener): (ListenerId, &'a Listener),
+        request: &'r Request<'r>,
+        provenance: &Provenance,
+        scratch: &'r mut Vec<u8>,
+    ) -> Self {
+        let (client, draw) = (provenance.client, provenance.draw());
+        Passage {
+            rules,
+            listener,
+            request,
+            view: RequestView::of(request, (id, listener.port), client, draw, scratch),
+            trusted: provenance.is_trusted(),
+            wall: None,
+            route: None,
+            service: None,
+            most: 0,
+            hold: None,
         }
     }
-}
 
-/// Takes a request of `peer` through the chain.
-#[inline]
-pub(crate) fn on_request<'a>(
-    rules: &'a Snapshot,
-    listener: ListenerId,
-    request: &Request<'_>,
-    peer: IpAddr,
-    scratch: &mut Vec<u8>,
-) -> Verdict<'a> {
-    let Some(own) = rules.listeners.get(listener.0) else {
-        return Verdict::Reply(LocalReply::NO_ROUTE);
-    };
-    if request.method_kind() == MethodKind::Trace {
-        return Verdict::Reply(LocalReply::TRACE);
+    /// The route and the service that were found.
+    #[inline]
+    pub(crate) fn destination(&self) -> Option<(&'a Route, &'a Service, ServiceId)> {
+        let id = self.service?;
+        Some((self.route?, self.rules.service(id)?, id))
     }
-    if request.expect_other {
-        return Verdict::Reply(LocalReply::EXPECTATION);
+
+    #[inline]
+    fn through(&mut self, filter: impl FnOnce(&mut Self) -> Answer) -> ControlFlow<Verdict<'a>> {
+        ControlFlow::Break(match filter(self) {
+            Answer::Continue => return ControlFlow::Continue(()),
+            Answer::Wait(time) => {
+                self.hold = Some(self.hold.map_or(time, |held| held + time));
+                return ControlFlow::Continue(());
+            }
+            Answer::Reply(reply) => Verdict::Reply(reply),
+            Answer::RuleReply => match self.route {
+                Some(route) => Verdict::RuleReply(route),
+                None => Verdict::Reply(LocalReply::NO_ROUTE),
+            },
+            Answer::Close(fate) => Verdict::Close(fate),
+        })
     }
-    if !own.takes(request.host_name()) {
-        return Verdict::Reply(LocalReply::MISDIRECTED);
+
+    /// The lane of the request.
+    pub(crate) fn lane(&self) -> Option<LaneId> {
+        self.view.lane
     }
-    // RFC 9110 section 7.4: only whom a trusted proxy's TLS vouches for may ask for that.
-    if request.is_for_https() && !own.trusts(peer) {
-        return Verdict::Reply(LocalReply::INSECURE);
-    }
-    let view = RequestView {
-        host: request.host_name(),
-        path: request.plain_path(scratch),
-        method: request.method(),
-    };
-    let Some(route) = rules.route(listener, &view) else {
-        return Verdict::Reply(LocalReply::NO_ROUTE);
-    };
-    if max_forwards(request) == Some(0) {
-        return Verdict::Reply(LocalReply::LAST_HOP);
-    }
-    let most = route.max_body.unwrap_or(own.max_body);
-    if matches!(request.framing, BodyFraming::Length(length) if length > most) {
-        return Verdict::Reply(LocalReply::BODY_TOO_LARGE);
-    }
-    Verdict::Forward(route, most)
 }

@@ -18,6 +18,12 @@ impl Date {
         }
     }
 
+    /// Seconds after 1970-01-01 UTC, once they are known.
+    #[inline]
+    pub(crate) fn seconds(&self) -> Option<u64> {
+        self.text.is_some().then_some(self.seconds)
+    }
+
     #[inline]
     pub(crate) fn value(&self) -> Option<FieldValue<'_>> {
         FieldValue::new(self.text.as_ref()?).ok()

@@ -128,7 +128,7 @@ impl<P: PacketIo> Worker<P> {
         if let Some((generation, route, service)) = notes.taken
             && let Some(generation) = self.generations.get(generation)
         {
-            if let Some(series) = generation.route_series(route) {
+            if let Some(series) = generation.route_series(route, service) {
                 series.record(now.since(notes.begun));
             }
             if notes.first_byte != Instant::NEVER

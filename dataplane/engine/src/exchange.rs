@@ -1,7 +1,9 @@
 //! A request and its answer. Its life is its own: it uses a client's connection and one to an
 //! endpoint, and either may go on without it.
 
-use sluice_policy::{Route, RouteId, Service, ServiceId};
+use std::time::Duration;
+
+use sluice_policy::{LaneId, Route, RouteId, Service, ServiceId};
 use sluice_stack::Phase;
 use sluice_stack::io::PacketIo;
 use sluice_stack::time::Instant;
@@ -9,6 +11,7 @@ use sluice_wire::http1::{BodyFraming, MethodKind, Request, RequestKind, Version}
 
 use crate::answer::Response;
 use crate::body::{BodyPump, FRAMING_ROOM, PumpError, Pumped};
+use crate::chain::Verdict;
 use crate::downstream::Step;
 use crate::ended::Notes;
 use crate::forwarding::{Provenance, protocol};
@@ -30,7 +33,11 @@ pub(crate) struct Exchange {
     /// The rules it began under.
     pub(crate) generation: usize,
     pub(crate) route: RouteId,
+    /// Who answers it; a fallback if the first could not be had.
     pub(crate) service: ServiceId,
+    pub(crate) lane: Option<LaneId>,
+    /// It waits for its time before it goes on.
+    pub(crate) held: Option<Held>,
     pub(crate) kind: RequestKind,
     pub(crate) version: Version,
     /// The client would keep its connection.
@@ -63,6 +70,23 @@ pub(crate) struct Exchange {
     pub(crate) notes: Notes,
 }
 
+/// A request that is held for a while.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Held {
+    pub(crate) until: Instant,
+    /// What becomes of it then, if it does not go on.
+    pub(crate) then: Option<Then>,
+}
+
+/// What becomes of a request that does not go on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Then {
+    /// It is answered here.
+    Reply(LocalReply),
+    /// Its connection is closed.
+    Close(RequestFate),
+}
+
 /// How an exchange begins.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Begun {
@@ -87,7 +111,7 @@ impl Exchange {
     /// The exchange of a request that is to be forwarded; it has no connection yet.
     pub(crate) fn new(
         down: u32,
-        route: &Route,
+        (route, service, lane): (&Route, ServiceId, Option<LaneId>),
         request: &Request<'_>,
         notes: Notes,
         now: Instant,
@@ -97,7 +121,9 @@ impl Exchange {
             up: None,
             generation: 0,
             route: route.id,
-            service: route.service,
+            service,
+            lane,
+            held: None,
             kind: match request.method_kind() {
                 MethodKind::Head => RequestKind::Head,
                 _ => RequestKind::Other,
@@ -147,6 +173,24 @@ impl Exchange {
         self.keep_alive &= !spent;
         self.upgrade = self.bodiless && protocol(request, service).is_some();
         self.provenance = Some(provenance);
+    }
+
+    /// Has it wait before whatever the chain decided takes effect.
+    pub(crate) fn hold(&mut self, verdict: Verdict<'_>, time: Option<Duration>, now: Instant) {
+        let then = match verdict {
+            Verdict::Reply(reply) => Some(Then::Reply(reply)),
+            Verdict::Close(fate) => Some(Then::Close(fate)),
+            Verdict::Forward | Verdict::RuleReply(_) => None,
+        };
+        self.held = time.map(|time| Held {
+            until: now + time,
+            then,
+        });
+    }
+
+    /// Whether it is sent to a service, now or later.
+    pub(crate) fn goes_on(&self) -> bool {
+        self.held.is_none_or(|held| held.then.is_none())
     }
 
     /// Notes what has moved through a tunnel, from the client and from the service.
@@ -199,7 +243,36 @@ impl<P: PacketIo> Worker<P> {
         if let Some(down) = self.downs.get_mut(down as usize) {
             down.exchange = Some(number);
         }
+        let held = self
+            .exchanges
+            .get(number as usize)
+            .is_some_and(|exchange| exchange.held.is_some());
+        if held {
+            self.stats.events.count(EngineEvent::Delayed);
+            return Begun::Waiting;
+        }
         self.attach(number, now)
+    }
+
+    /// Goes on with an exchange that was held.
+    pub(crate) fn let_go(&mut self, number: u32, now: Instant) {
+        let Some(exchange) = self.exchanges.get_mut(number as usize) else {
+            return;
+        };
+        let down = exchange.down;
+        match exchange.held.take().and_then(|held| held.then) {
+            None => {
+                self.attach(number, now);
+            }
+            Some(Then::Reply(reply)) => {
+                self.fail(number, reply, now);
+            }
+            Some(Then::Close(fate)) => {
+                self.drop_exchange(number, fate, now);
+                self.exchange_over(down, now);
+                self.close_downstream(down, now);
+            }
+        }
     }
 
     /// Goes on with an exchange as far as both connections allow.
@@ -300,7 +373,7 @@ impl<P: PacketIo> Worker<P> {
         let (from, to) = (down.flow, upstream.flow);
         let generation = self.generations.get(exchange.generation);
         let rules = generation.and_then(|rules| rules.snapshot.routes.get(exchange.route.0));
-        let edits = rules.map_or(&[][..], |route| &route.request_headers);
+        let edits = rules.map_or(&[][..], |route| &route.request_headers.fixed);
         let pump = &mut exchange.request;
         match pump.pump(&mut self.stack, from, to, edits, &mut self.spare) {
             Ok(pumped) => {

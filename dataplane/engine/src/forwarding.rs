@@ -5,14 +5,19 @@ use std::fmt::Write;
 use std::net::IpAddr;
 
 use arrayvec::{ArrayString, ArrayVec};
+use sluice_policy::action::{Computed, ComputedEdit, captures};
 use sluice_policy::rules::{Forwarded, ForwardedHeader, ForwardedMode};
-use sluice_policy::{Listener, Route, Service};
+use sluice_policy::{Lanes, Listener, RequestView, Route, Service, Values};
 use sluice_stack::rng::Rng;
 use sluice_wire::http1::{
-    Authority, FieldEdits, FieldName, FieldValue, ForwardedField, HeaderKind, KindSet,
-    MAX_REQUEST_ID, MethodKind, Request, RequestEdits, Version, client_address, is_request_id,
-    is_traceparent, request_id, traceparent, write_forwarded_element, write_request_head,
+    Authority, FieldEdits, FieldName, FieldValue, ForwardedField, Header, HeaderKind, KindSet,
+    MAX_HEAD, MAX_REQUEST_ID, MethodKind, NewTarget, Request, RequestEdits, Version,
+    client_address, is_request_id, is_traceparent, request_id, traceparent,
+    write_forwarded_element, write_request_head,
 };
+
+use crate::body::Made;
+use crate::reply::LocalReply;
 
 /// Bytes of the longest address as text.
 const ADDRESS: usize = 45;
@@ -59,6 +64,18 @@ impl Provenance {
             random: [rng.next_u64(), rng.next_u64()],
             parent: rng.next_u64(),
         }
+    }
+
+    /// Whether it came from a trusted proxy.
+    #[inline]
+    pub(crate) fn is_trusted(&self) -> bool {
+        self.trusted
+    }
+
+    /// A number by chance that is the same when the request is sent again.
+    #[inline]
+    pub(crate) fn draw(&self) -> u64 {
+        self.random[0]
     }
 
     /// The name that the request travels under.
@@ -124,6 +141,9 @@ pub(crate) struct Sender<'a> {
     pub(crate) listener: &'a Listener,
     pub(crate) service: &'a Service,
     pub(crate) route: &'a Route,
+    pub(crate) lanes: Option<&'a Lanes>,
+    /// What the rules see of the request.
+    pub(crate) view: &'a RequestView<'a>,
     pub(crate) peer: IpAddr,
     /// The same as text.
     pub(crate) peer_text: &'a [u8],
@@ -147,9 +167,17 @@ fn unbelieved(trusted: bool, mode: ForwardedMode) -> KindSet {
     }
 }
 
-/// Writes the head to be forwarded behind what stands in `out`.
+/// Writes the head to be forwarded behind what stands in `out`; `made` is scratch space.
+///
+/// # Errors
+/// The answer to a request that the rules would make too large.
 #[inline]
-pub(crate) fn encode(out: &mut Vec<u8>, request: &Request<'_>, sender: &Sender<'_>) {
+pub(crate) fn encode(
+    out: &mut Vec<u8>,
+    made: &mut Made,
+    request: &Request<'_>,
+    sender: &Sender<'_>,
+) -> Result<(), LocalReply> {
     let (listener, provenance) = (sender.listener, sender.provenance);
     let Forwarded { header, mode } = listener.forwarded;
     let mut dropped = unbelieved(provenance.trusted, mode);
@@ -207,16 +235,30 @@ pub(crate) fn encode(out: &mut Vec<u8>, request: &Request<'_>, sender: &Sender<'
     if let Some(trace) = &trace {
         additions.add(FieldName::TRACEPARENT, trace);
     }
+    let rewrite = &sender.route.rewrite;
+    let told_host = request.has(HeaderKind::XForwardedHost) && provenance.trusted;
+    if rewrite.host.is_some() && in_x && !told_host {
+        dropped = dropped.union(KindSet::of(&[HeaderKind::XForwardedHost]));
+        additions.add(FieldName::X_FORWARDED_HOST, request.host());
+    }
     if let Some(left) = max_forwards(request) {
         let _ = write!(hops, "{}", left.saturating_sub(1));
         dropped = dropped.union(KindSet::of(&[HeaderKind::MaxForwards]));
         additions.add(FieldName::MAX_FORWARDS, hops.as_bytes());
     }
 
+    let mut changed = Changed::default();
+    if sender.needs_values() {
+        sender.compute(id.as_deref().unwrap_or_default(), made, &mut changed)?;
+    }
     let edits = RequestEdits {
+        target: changed.target,
         // An HTTP/1.0 client need not say whom it wants; the service is told its own name.
-        host: Authority::parse(sender.service.name.as_bytes())
-            .filter(|_| request.host().is_empty()),
+        host: match &rewrite.host {
+            Some(host) => Authority::parse(host.as_bytes()),
+            None => Authority::parse(sender.service.name.as_bytes())
+                .filter(|_| request.host().is_empty()),
+        },
         forwarded_for: in_x.then(|| FieldValue::new(address).ok()).flatten(),
         forwarded: in_forwarded
             .then(|| FieldValue::new(element.as_bytes()).ok())
@@ -225,10 +267,111 @@ pub(crate) fn encode(out: &mut Vec<u8>, request: &Request<'_>, sender: &Sender<'
         fields: FieldEdits {
             drop: dropped,
             append: &additions.0,
-            rules: &sender.route.request_headers,
+            rules: &sender.route.request_headers.fixed,
+            computed: &changed.fields,
         },
     };
     write_request_head(out, request, &edits);
+    Ok(())
+}
+
+/// What the rules make of a request by what it says itself.
+#[derive(Default)]
+struct Changed<'a> {
+    target: Option<NewTarget<'a>>,
+    fields: Computed<'a>,
+}
+
+impl Sender<'_> {
+    /// Whether the rules change something by what the request says itself.
+    #[inline]
+    fn needs_values(&self) -> bool {
+        let route = self.route;
+        self.lanes.is_some()
+            || route.rewrite.path.is_some()
+            || !route.request_headers.computed.is_empty()
+    }
+
+    #[cold]
+    fn compute<'s>(
+        &'s self,
+        request_id: &[u8],
+        made: &'s mut Made,
+        changed: &mut Changed<'s>,
+    ) -> Result<(), LocalReply> {
+        let Made { text, target } = made;
+        let (route, view) = (self.route, self.view);
+        let stood_for = captures(route, view.path);
+        let lane = self.lanes.and_then(|lanes| lanes.name(view.lane?));
+        let values = Values {
+            client: self.provenance.client,
+            lane,
+            request_id,
+            route: &route.name,
+            service: &self.service.name,
+            status: 0,
+            request: Some((view, &stood_for)),
+        };
+        // There is no path in `OPTIONS *`.
+        if let Some(path) = &route.rewrite.path
+            && view.path.starts_with(b"/")
+        {
+            let target = path.target(&route.matches.path, &values, target);
+            changed.target = Some(target.ok_or(LocalReply::REWRITTEN_TOO_LARGE)?);
+        }
+        if let Some(lanes) = self.lanes {
+            // One that nothing here knows may mean something to those behind.
+            let unknown = || {
+                let received = lanes.received(view).filter(|_| self.provenance.trusted)?;
+                lanes.find(received).is_none().then_some(received)
+            };
+            let lane = lane.map(str::as_bytes).or_else(unknown);
+            let name = FieldName::new(lanes.header.as_bytes()).ok();
+            let value = lane.and_then(|lane| FieldValue::new(lane).ok());
+            changed.fields.extend(name.zip(value));
+        }
+        let edits = &route.request_headers.computed;
+        computed(
+            edits,
+            &values,
+            view.headers.clone(),
+            text,
+            &mut changed.fields,
+        )
+    }
+}
+
+/// Computes headers for a message of these fields; `text` keeps the values.
+///
+/// # Errors
+/// The answer to a request that would become too large.
+pub(crate) fn computed<'a>(
+    edits: &'a [ComputedEdit],
+    values: &Values<'_>,
+    received: impl Iterator<Item = Header<'a>> + Clone,
+    text: &'a mut Vec<u8>,
+    fields: &mut Computed<'a>,
+) -> Result<(), LocalReply> {
+    text.clear();
+    let mut ends = ArrayVec::<usize, { sluice_policy::action::MAX_EDITS }>::new();
+    for edit in edits {
+        edit.render(values, received.clone(), text);
+        if text.len() > MAX_HEAD || ends.try_push(text.len()).is_err() {
+            return Err(LocalReply::REWRITTEN_TOO_LARGE);
+        }
+    }
+    let mut start = 0;
+    for (edit, end) in edits.iter().zip(ends) {
+        let value = text.get(start..end).unwrap_or_default();
+        start = end;
+        let (Some(name), Ok(value)) = (edit.name(), FieldValue::new(value)) else {
+            // No value can end a line: what variables stand for are parts of heads.
+            return Err(LocalReply::REWRITTEN_TOO_LARGE);
+        };
+        // There is room: no route changes more.
+        let _ = fields.try_push((name, value));
+    }
+    Ok(())
 }
 
 /// `Via` of a message of this version (RFC 9110 section 7.6.3).
@@ -246,7 +389,7 @@ pub(crate) fn via(node: &str, version: Version) -> ArrayVec<u8, VIA> {
 
 /// Fields that the gateway adds to a head.
 #[derive(Default)]
-struct Additions<'a>(ArrayVec<(FieldName<'a>, FieldValue<'a>), 5>);
+struct Additions<'a>(ArrayVec<(FieldName<'a>, FieldValue<'a>), 6>);
 
 impl<'a> Additions<'a> {
     /// Adds one; there is room for every one that [`encode`] knows.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use slab::Slab;
-use sluice_policy::{Listener, ListenerId, RouteId, ServiceId, Snapshot};
+use sluice_policy::{Listener, ListenerId, Route, RouteId, ServiceId, Snapshot};
 
 use crate::handoff::Handoff;
 use crate::pool::Pools;
@@ -13,6 +13,9 @@ use crate::traffic::{Histogram, RouteKey, Traffic};
 
 /// Older rules still in use; new ones wait when there are so many.
 const MAX_LIVE: usize = 64;
+
+/// The times of a route's requests, by the service that answered.
+type RouteSeries = Box<[(ServiceId, Arc<Histogram>)]>;
 
 /// One set of rules with the worker's own numbers for what it names.
 pub(crate) struct Generation {
@@ -22,7 +25,7 @@ pub(crate) struct Generation {
     /// Pool of each endpoint, by service.
     pools: Vec<Box<[u32]>>,
     /// Times by route and by service.
-    routes: Vec<Arc<Histogram>>,
+    routes: Vec<RouteSeries>,
     services: Vec<Arc<Histogram>>,
     uses: u32,
 }
@@ -38,10 +41,12 @@ impl Generation {
         self.snapshot.listeners.get(self.listener(number)?.0)
     }
 
-    /// The times of a route's requests.
+    /// The times of a route's requests to one of its services.
     #[inline]
-    pub(crate) fn route_series(&self, route: RouteId) -> Option<&Histogram> {
-        self.routes.get(route.0).map(|series| &**series)
+    pub(crate) fn route_series(&self, route: RouteId, service: ServiceId) -> Option<&Histogram> {
+        let mut series = self.routes.get(route.0)?.iter();
+        let (_, series) = series.find(|(own, _)| *own == service)?;
+        Some(series)
     }
 
     /// The times of a service's answers.
@@ -66,6 +71,20 @@ impl Generation {
     pub(crate) fn uses_pool(&self, pool: u32) -> bool {
         self.pools.iter().any(|of| of.contains(&pool))
     }
+}
+
+/// Every service that can answer a route's requests, those that others fall back to among them.
+fn reachable(snapshot: &Snapshot, route: &Route) -> Vec<ServiceId> {
+    let mut services = route.services();
+    let mut next = 0;
+    while let Some(id) = services.get(next) {
+        let fallback = snapshot.service(*id).and_then(|service| service.fallback);
+        if let Some(fallback) = fallback.filter(|id| !services.contains(id)) {
+            services.push(fallback);
+        }
+        next += 1;
+    }
+    services
 }
 
 pub(crate) struct Generations {
@@ -118,11 +137,16 @@ impl Generations {
         }
     }
 
-    fn series(&self, snapshot: &Snapshot) -> (Vec<Arc<Histogram>>, Vec<Arc<Histogram>>) {
-        let routes = snapshot.routes.iter().filter_map(|route| {
-            let service = snapshot.service(route.service)?.name.clone();
-            let route = route.name.clone();
-            Some(self.traffic.routes.of(&RouteKey { route, service }))
+    fn series(&self, snapshot: &Snapshot) -> (Vec<RouteSeries>, Vec<Arc<Histogram>>) {
+        let routes = snapshot.routes.iter().map(|route| {
+            let services = reachable(snapshot, route).into_iter();
+            let series = services.filter_map(|id| {
+                let service = snapshot.service(id)?.name.clone();
+                let route = route.name.clone();
+                let series = self.traffic.routes.of(&RouteKey { route, service });
+                Some((id, series))
+            });
+            series.collect()
         });
         let services = snapshot.services.iter();
         let services = services.map(|service| self.traffic.services.of(&service.name));

@@ -1,7 +1,7 @@
 //! A client's next request: its head is read where it lies, judged, and either begun or answered.
 
-use sluice_policy::Listener;
 use sluice_policy::rules::ProxyProtocol;
+use sluice_policy::{Listener, ServiceId};
 use sluice_stack::io::PacketIo;
 use sluice_stack::time::Instant;
 use sluice_wire::http1::{
@@ -9,12 +9,13 @@ use sluice_wire::http1::{
 };
 use sluice_wire::proxy_protocol;
 
-use crate::chain::{self, Verdict};
+use crate::chain::{self, Passage, Verdict};
 use crate::downstream::{Downstream, Step};
 use crate::ended::Notes;
 use crate::exchange::{Begun, Exchange};
 use crate::forwarding::{Provenance, Sender, encode};
 use crate::reply::{LocalReply, ReplyForm};
+use crate::rule_reply::Asked;
 use crate::stats::{EngineEvent, RequestFate};
 use crate::worker::Worker;
 
@@ -60,55 +61,91 @@ impl<P: PacketIo> Worker<P> {
         if spent {
             self.stats.events.count(EngineEvent::DownstreamSpent);
         }
-        let verdict = match rules.listener(listener) {
-            Some(listener) => {
-                let (peer, scratch) = (down.peer.ip(), &mut self.spare.out);
-                chain::on_request(&rules.snapshot, listener, &request, peer, scratch)
-            }
+        let form = ReplyForm::to(&request, leaving || spent);
+        let (flow, head_len, peer) = (down.flow, request.head_len, down.peer);
+        let mut notes = Notes::of_head(begun, head_len, now);
+        let log = self.handoff.access_log();
+        let Some((own, id)) = own.zip(rules.listener(listener)) else {
             // The rules no longer have this listener, nor routes for it.
-            None => Verdict::Reply(LocalReply::NO_ROUTE),
+            let whose = (None, peer, None);
+            let none = (None, None);
+            notes.record = self
+                .recorder
+                .of_head(log, &rules.snapshot, whose, &request, none);
+            self.stack.consume(flow, head_len);
+            return self.reply(number, LocalReply::NO_ROUTE, form, notes, now);
         };
-        let provenance =
-            own.map(|own| Provenance::of(&request, down.peer.ip(), own, &mut self.rng));
-        let mut notes = Notes::of_head(begun, request.head_len, now);
-        let named = provenance
-            .as_ref()
-            .filter(|_| own.is_some_and(|own| own.request_id));
-        notes.record = self.recorder.of_head(
-            self.handoff.access_log(),
-            &rules.snapshot,
-            (rules.listener(listener), down.peer, named),
-            &request,
-            verdict.route(),
-        );
-        match verdict {
-            Verdict::Reply(reply) => {
-                let form = ReplyForm::to(&request, leaving || spent);
-                let (flow, head_len) = (down.flow, request.head_len);
+        let provenance = Provenance::of(&request, peer.ip(), own, &mut self.rng);
+        let (whose, path) = ((id, own), &mut self.spare.path);
+        let mut passage = Passage::of(&rules.snapshot, whose, &request, &provenance, path);
+        passage.wall = self.date.seconds();
+        let verdict = chain::on_request(&mut passage);
+        let whose = (Some(id), peer, own.request_id.then_some(&provenance));
+        let taken = (passage.route, passage.service);
+        notes.record = self
+            .recorder
+            .of_head(log, &rules.snapshot, whose, &request, taken);
+        match (verdict, passage.hold) {
+            (Verdict::Reply(reply), None) => {
                 self.stack.consume(flow, head_len);
                 self.reply(number, reply, form, notes, now)
             }
-            Verdict::Forward(route, most) => {
-                let (Some(listener), Some(service), Some(provenance)) =
-                    (own, rules.snapshot.service(route.service), provenance)
-                else {
-                    // Rules that route a request have both.
+            (Verdict::Close(fate), None) => {
+                self.stack.consume(flow, head_len);
+                self.request_ended(notes, fate, 0, now);
+                self.close_downstream(number, now);
+                Step::Over
+            }
+            (Verdict::RuleReply(route), _) => {
+                let asked = Asked {
+                    passage: &passage,
+                    route,
+                    provenance: &provenance,
+                    form,
+                    date: self.date.value(),
+                };
+                let written = asked.write(&mut self.spare.out, &mut self.spare.made);
+                self.stack.consume(flow, head_len);
+                match written {
+                    Ok(said) => self.send_rule_reply(number, said, form.keep, notes, now),
+                    Err(reply) => self.reply(number, reply, form, notes, now),
+                }
+            }
+            // What does not go on, but only after a while, is an exchange meanwhile.
+            (verdict @ (Verdict::Forward | Verdict::Reply(_) | Verdict::Close(_)), hold) => {
+                let Some((route, service, id)) = passage.destination() else {
+                    // What is sent on or held has one.
                     self.close_downstream(number, now);
                     return Step::Over;
                 };
                 let sender = Sender {
                     node: &rules.snapshot.node.name,
-                    listener,
+                    listener: own,
                     service,
                     route,
-                    peer: down.peer.ip(),
+                    lanes: rules.snapshot.lanes.as_ref(),
+                    view: &passage.view,
+                    peer: peer.ip(),
                     peer_text: &down.client,
                     provenance: &provenance,
                 };
                 self.spare.out.clear();
-                encode(&mut self.spare.out, &request, &sender);
-                let mut exchange = Exchange::new(number, route, &request, notes, now);
-                exchange.promise(&request, service, most, spent, provenance);
+                let (out, made) = (&mut self.spare.out, &mut self.spare.made);
+                if let Err(reply) = encode(out, made, &request, &sender) {
+                    self.stack.consume(flow, head_len);
+                    return self.reply(number, reply, form, notes, now);
+                }
+                let way = (route, id, passage.lane());
+                let mut exchange = Exchange::new(number, way, &request, notes, now);
+                exchange.hold(verdict, hold, now);
+                let draw = provenance.draw();
+                exchange.promise(&request, service, passage.most, spent, provenance);
+                if let Some(mirror) = route.mirror
+                    && exchange.goes_on()
+                    && mirror.takes(draw)
+                {
+                    self.mirror(&exchange, mirror.service, now);
+                }
                 self.start(exchange, now)
             }
         }
@@ -144,10 +181,16 @@ impl<P: PacketIo> Worker<P> {
     /// sent at once.
     #[inline]
     fn start(&mut self, exchange: Exchange, now: Instant) -> Step {
-        let number = exchange.down;
+        let (number, service) = (exchange.down, exchange.service);
         let begun = self.begin(exchange, now);
-        if let (Begun::Ready(exchange), Some(down)) = (begun, self.downs.get_mut(number as usize)) {
-            down.exchange = Some(exchange);
+        if let Begun::Ready(exchange) = begun {
+            // A fallback has another name, and may not change protocols.
+            let other = self.exchanges.get(exchange as usize);
+            if other.is_some_and(|other| other.service != service)
+                && !self.encode_again(number, exchange)
+            {
+                return self.fail(exchange, LocalReply::REWRITTEN_TOO_LARGE, now);
+            }
             return self.send_encoded(exchange, now);
         }
         begun.step()
@@ -192,11 +235,19 @@ impl<P: PacketIo> Worker<P> {
         let Ok(Some(request)) = parse_request(buffer, &down.limits, &mut self.index) else {
             return false;
         };
+        let Some(id) = rules.listener(down.listener) else {
+            return false;
+        };
+        let (whose, path) = ((id, listener), &mut self.spare.path);
+        let mut passage = Passage::of(&rules.snapshot, whose, &request, provenance, path);
+        passage.view.lane = exchange.lane;
         let sender = Sender {
             node: &rules.snapshot.node.name,
             listener,
             service,
             route,
+            lanes: rules.snapshot.lanes.as_ref(),
+            view: &passage.view,
             peer: down.peer.ip(),
             peer_text: &down.client,
             provenance,
@@ -209,8 +260,21 @@ impl<P: PacketIo> Worker<P> {
             };
             proxy_protocol::write(&mut self.spare.out, version, down.peer, down.local);
         }
-        encode(&mut self.spare.out, &request, &sender);
-        true
+        encode(&mut self.spare.out, &mut self.spare.made, &request, &sender).is_ok()
+    }
+
+    /// Sends a copy of the request whose head stands in the scratch buffer.
+    #[cold]
+    fn mirror(&mut self, exchange: &Exchange, service: ServiceId, now: Instant) {
+        if !exchange.bodiless || exchange.upgrade {
+            self.stats.events.count(EngineEvent::MirrorSkipped);
+            return;
+        }
+        let rules = self.generations.current().snapshot.clone();
+        let down = self.downs.get(exchange.down as usize);
+        let limits = down.map(|down| down.limits).unwrap_or_default();
+        let to = (service, exchange.lane);
+        self.copy_request(&rules, to, exchange.kind, limits, now);
     }
 }
 

@@ -10,6 +10,7 @@ use sluice_policy::Service;
 use sluice_stack::FlowId;
 use sluice_stack::time::Instant;
 
+use crate::mirror::Copied;
 use crate::traffic::{EndpointKey, EndpointStats, Traffic};
 
 /// A connection to an endpoint.
@@ -18,6 +19,8 @@ pub(crate) struct Upstream {
     pub(crate) pool: u32,
     /// The exchange it serves; `None` while it waits in its pool.
     pub(crate) exchange: Option<u32>,
+    /// The copy of a request that it carries.
+    pub(crate) copy: Option<Box<Copied>>,
     /// It has served an exchange before: its peer may have closed it meanwhile.
     pub(crate) reused: bool,
     /// The client's connection that it waits for, where it belongs to one.

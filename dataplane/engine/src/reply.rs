@@ -28,6 +28,20 @@ impl LocalReply {
         RequestFate::NoRoute,
         "no route takes this host and path",
     );
+    pub(crate) const NO_SERVICE: Self = Self::new(
+        404,
+        RequestFate::NoService,
+        "the request names no service that is allowed here",
+    );
+    pub(crate) const REWRITTEN_TOO_LARGE: Self = Self::new(
+        431,
+        RequestFate::HeadTooLarge,
+        "the head would be too large as the rules change it",
+    );
+    /// What a drill answers with this status.
+    pub(crate) fn fault(status: u16) -> Self {
+        Self::new(status, RequestFate::Fault, "a fault injected for a drill")
+    }
     pub(crate) const HEAD_TIMEOUT: Self = Self::new(
         408,
         RequestFate::HeadTimeout,
@@ -189,6 +203,11 @@ impl<P: PacketIo> Worker<P> {
         notes.bytes_out += self.spare.out.len() as u64;
         self.request_ended(notes, reply.fate, reply.status, now);
         self.send_to_client(number);
+        self.replied(number, keep, now)
+    }
+
+    /// Goes on behind an answer of the gateway's own.
+    pub(crate) fn replied(&mut self, number: u32, keep: bool, now: Instant) -> Step {
         if !keep {
             self.close_downstream(number, now);
             return Step::Over;

@@ -35,6 +35,14 @@ sluice_stack::counters! {
         HeadTimeout => "head_timeout",
         /// Refused with 404: no route takes it.
         NoRoute => "no_route",
+        /// Answered here as a route's `respond` says.
+        Responded => "responded",
+        /// Answered here with a redirect.
+        Redirected => "redirected",
+        /// Refused with 404: it has to name a service, and names none that is allowed.
+        NoService => "no_service",
+        /// A fault for a drill: answered here, or its connection closed.
+        Fault => "fault_injected",
         /// Refused with 503: the service has no endpoint, or no connection to one was allowed.
         Unavailable => "unavailable",
         /// Refused with 502: no endpoint accepted a connection.
@@ -104,6 +112,19 @@ sluice_stack::counters! {
         EndpointSuspected => "endpoint_suspected",
         /// A request was sent again because its pooled connection had died unnoticed.
         RetriedStale => "retried_stale_connection",
+        /// A request went to the fallback of its service.
+        Fallback => "fallback_taken",
+        /// A request was held for a drill.
+        Delayed => "fault_delayed",
+        /// A copy of a request was begun.
+        Mirrored => "mirror_begun",
+        /// A copy was answered, whatever the answer.
+        MirrorAnswered => "mirror_answered",
+        /// A copy was not answered in time, or not well.
+        MirrorFailed => "mirror_failed",
+        /// No copy was made: the request has a body or changes protocols, there was no connection to be
+        /// had, or too many copies are under way.
+        MirrorSkipped => "mirror_skipped",
         /// New rules were adopted.
         RulesAdopted => "rules_adopted",
         /// New rules have to wait: too many older generations still serve requests.

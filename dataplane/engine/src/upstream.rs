@@ -2,17 +2,32 @@
 
 use std::time::Duration;
 
+use sluice_policy::{Service, ServiceId};
 use sluice_stack::io::PacketIo;
 use sluice_stack::time::Instant;
 use sluice_stack::{Buffers, ConnectError, Phase};
 
 use crate::downstream::Step;
-use crate::exchange::{Begun, MAX_CONNECTS};
+use crate::exchange::{Begun, Exchange, MAX_CONNECTS};
 use crate::pool::Upstream;
 use crate::reply::LocalReply;
 use crate::stats::{EngineEvent, RequestFate};
 use crate::traffic::EndpointFailure;
 use crate::worker::{Role, Worker};
+
+impl Exchange {
+    /// Another service answers it. Nothing of it has been sent.
+    #[cold]
+    fn fall_back(&mut self, id: ServiceId, service: &Service) {
+        self.service = id;
+        if let Some((_, _, taken)) = &mut self.notes.taken {
+            *taken = id;
+        }
+        if let Some(record) = &mut self.notes.record {
+            record.set_service(&service.name);
+        }
+    }
+}
 
 impl<P: PacketIo> Worker<P> {
     /// Finds a connection for an exchange: the next endpoint in turn, a waiting connection to it if
@@ -24,24 +39,36 @@ impl<P: PacketIo> Worker<P> {
         };
         let generation = self.generations.get(exchange.generation);
         let (balancer, pools) = (&mut self.balancer, &mut self.pools);
+        let lane = exchange.lane;
         let found = generation.and_then(|generation| {
-            let service = generation.snapshot.service(exchange.service)?;
-            let mut turn = || {
-                let endpoint = balancer.pick(exchange.service, service)?;
-                generation.pool(exchange.service, endpoint)
+            let snapshot = &generation.snapshot;
+            let mut turn = |id: ServiceId, service: &Service| {
+                let endpoint = balancer.pick(id, service, service.group(lane)?)?;
+                generation.pool(id, endpoint)
             };
-            // Suspects are passed over while there are others.
-            for _ in 0..service.endpoints.len() {
-                let pool = turn()?;
-                if pools.get_mut(pool)?.is_eligible(now) {
-                    return Some((service, pool));
+            // Suspects are passed over while there are others, be it those of a fallback.
+            let mut next = Some(exchange.service);
+            while let Some(id) = next {
+                let service = snapshot.service(id)?;
+                let group = service.group(lane).and_then(|g| service.groups.get(g));
+                for _ in 0..group.map_or(0, |group| group.endpoints.len()) {
+                    let pool = turn(id, service)?;
+                    if pools.get_mut(pool)?.is_eligible(now) {
+                        return Some((id, service, pool));
+                    }
                 }
+                next = service.fallback;
             }
-            Some((service, turn()?))
+            let service = snapshot.service(exchange.service)?;
+            Some((exchange.service, service, turn(exchange.service, service)?))
         });
-        let Some((service, pool_number)) = found else {
+        let Some((id, service, pool_number)) = found else {
             return Begun::Replied(self.fail(number, LocalReply::NO_ENDPOINT, now));
         };
+        if id != exchange.service {
+            self.stats.events.count(EngineEvent::Fallback);
+            exchange.fall_back(id, service);
+        }
         let max_connections = service.max_connections;
         let belongs = service.proxy_protocol.is_some();
         exchange.progress = now;
@@ -99,7 +126,7 @@ impl<P: PacketIo> Worker<P> {
     /// Takes a connection out of a pool, the one used last. One that ends unseen is not told from a
     /// good one; its request is repeated.
     #[inline]
-    fn take_waiting(&mut self, pool: u32, now: Instant) -> Option<u32> {
+    pub(crate) fn take_waiting(&mut self, pool: u32, now: Instant) -> Option<u32> {
         while let Some(up) = self.pools.get_mut(pool)?.take() {
             if self.waits_well(up, now) {
                 self.upstream_idle = self.upstream_idle.saturating_sub(1);
@@ -164,6 +191,7 @@ impl<P: PacketIo> Worker<P> {
             flow,
             pool: pool_number,
             exchange: Some(exchange),
+            copy: None,
             reused: false,
             kept_by: None,
             idle_since: now,
@@ -202,10 +230,10 @@ impl<P: PacketIo> Worker<P> {
         let Some(exchange) = self.exchanges.get(number as usize) else {
             return Step::Over;
         };
-        let endpoints = exchange
-            .service(&self.generations)
-            .map_or(0, |s| s.endpoints.len() as u32);
-        if exchange.connects >= endpoints.min(MAX_CONNECTS) {
+        let service = exchange.service(&self.generations);
+        let group = service.and_then(|s| s.groups.get(s.group(exchange.lane)?));
+        let endpoints = group.map_or(0, |group| group.endpoints.len() as u32);
+        if exchange.connects >= endpoints.min(MAX_CONNECTS) && !self.take_fallback(number) {
             return self.fail(number, reply, now);
         }
         self.stats.events.count(EngineEvent::RetriedConnect);
@@ -215,11 +243,33 @@ impl<P: PacketIo> Worker<P> {
         }
     }
 
+    /// Has the fallback of an exchange's service answer it; false if there is none.
+    fn take_fallback(&mut self, number: u32) -> bool {
+        let Some(exchange) = self.exchanges.get_mut(number as usize) else {
+            return false;
+        };
+        let generation = self.generations.get(exchange.generation);
+        let fallback = generation.and_then(|generation| {
+            let id = generation.snapshot.service(exchange.service)?.fallback?;
+            Some((id, generation.snapshot.service(id)?))
+        });
+        let Some((id, service)) = fallback else {
+            return false;
+        };
+        exchange.connects = 0;
+        exchange.fall_back(id, service);
+        self.stats.events.count(EngineEvent::Fallback);
+        true
+    }
+
     /// Something happened to a connection to an endpoint.
     pub(crate) fn drive_upstream(&mut self, number: u32, now: Instant) {
         let Some(upstream) = self.ups.get(number as usize) else {
             return;
         };
+        if upstream.copy.is_some() {
+            return self.drive_copy(number, now);
+        }
         if let Some(exchange) = upstream.exchange {
             if let Some(exchange) = self.exchanges.get(exchange as usize) {
                 self.drive_downstream(exchange.down, now);
@@ -246,6 +296,9 @@ impl<P: PacketIo> Worker<P> {
                 pool.publish_idle();
                 self.upstream_idle += 1;
                 upstream.exchange = None;
+                if upstream.copy.take().is_some() {
+                    self.copies = self.copies.saturating_sub(1);
+                }
                 upstream.reused = true;
                 upstream.idle_since = now;
                 self.up_timers.set(number, now + pool.idle_timeout);
@@ -264,7 +317,12 @@ impl<P: PacketIo> Worker<P> {
         {
             down.kept = None;
         }
-        if upstream.exchange.is_none() {
+        if let Some(copy) = &upstream.copy {
+            self.copies = self.copies.saturating_sub(1);
+            if !copy.is_answered() {
+                self.stats.events.count(EngineEvent::MirrorFailed);
+            }
+        } else if upstream.exchange.is_none() {
             self.upstream_idle = self.upstream_idle.saturating_sub(1);
         }
         self.up_timers.cancel(number);
@@ -284,6 +342,9 @@ impl<P: PacketIo> Worker<P> {
         };
         if upstream.exchange.is_some() {
             return;
+        }
+        if upstream.copy.is_some() {
+            return self.copy_due(number, now);
         }
         let timeout = self
             .pools

@@ -37,6 +37,11 @@ impl<P: PacketIo> Worker<P> {
         if exchange.tunnel.is_some() {
             return exchange.progress + service.tunnel_timeout;
         }
+        let whole = route.request_timeout.unwrap_or(service.request_timeout);
+        let end = exchange.notes.begun + whole;
+        if let Some(held) = &exchange.held {
+            return held.until.min(end);
+        }
         let listener = self.downs.get(exchange.down as usize).map(|d| d.listener);
         let own = self
             .generations
@@ -49,11 +54,12 @@ impl<P: PacketIo> Worker<P> {
             let window = own.map_or(Duration::ZERO, |own| own.body_timeout);
             exchange.upload.since + window
         } else if exchange.request.is_done() && exchange.response.is_none() {
-            exchange.progress + route.response_timeout
+            let own = route.response_timeout;
+            exchange.progress + own.unwrap_or(service.response_timeout)
         } else {
             exchange.progress + idle
         };
-        step.min(exchange.notes.begun + route.request_timeout)
+        step.min(end)
     }
 
     /// An exchange has waited too long.
@@ -65,13 +71,18 @@ impl<P: PacketIo> Worker<P> {
             self.end_tunnel(number, RequestFate::TunnelIdle, now);
             return;
         }
-        let whole = exchange
+        let own = exchange
             .route(&self.generations)
-            .map_or(Duration::ZERO, |route| route.request_timeout);
+            .and_then(|route| route.request_timeout);
+        let whole = own
+            .or_else(|| Some(exchange.service(&self.generations)?.request_timeout))
+            .unwrap_or(Duration::ZERO);
         let down = self.downs.get(exchange.down as usize);
         if now >= exchange.notes.begun + whole {
             let reply = LocalReply::REQUEST_TIMEOUT;
             self.refuse_body(number, reply, RequestFate::RequestTimeout, now);
+        } else if exchange.held.is_some() {
+            self.let_go(number, now);
         } else if !exchange.sent {
             self.connect_failed(number, LocalReply::CONNECT_TIMEOUT, now);
         } else if exchange.awaits_client() {

@@ -73,6 +73,8 @@ pub struct Worker<P: PacketIo> {
     /// Connections by the worker's number of their listener.
     pub(crate) connections: Vec<u32>,
     pub(crate) upstream_idle: u64,
+    /// Copies of requests under way.
+    pub(crate) copies: u32,
     pub(crate) index: HeadIndex,
     pub(crate) spare: Spare,
     /// For the names of requests.
@@ -133,6 +135,7 @@ impl<P: PacketIo> Worker<P> {
             deferred: snapshot.generation,
             connections: Vec::new(),
             upstream_idle: 0,
+            copies: 0,
             index: HeadIndex::new(),
             spare: Spare::default(),
             rng: Rng::new(setup.secrets.tables.0 ^ setup.secrets.ports.rotate_left(32)),

@@ -2,6 +2,7 @@
 
 mod capture;
 mod flows;
+mod history;
 mod metrics;
 mod query;
 mod ready;
@@ -40,6 +41,8 @@ const PATHS: &str = "\
 GET  /ready     200 while requests are served, otherwise 503 and why
 GET  /metrics   counters, Prometheus text format
 GET  /config    the rules in force and their generation, JSON
+GET  /history   the generations of rules that can be gone back to, JSON
+POST /rollback  go back to the rules before, or to those of a generation: ?to=N
 GET  /services  services and their endpoints: connections, requests, failures, JSON
 GET  /flows     TCP flows with state, owner, bytes, queues and round-trip time, JSON
 GET  /capture   chosen frames as pcapng, until a bound is reached
@@ -178,6 +181,8 @@ fn router(view: View) -> Router {
         .route("/ready", get(ready))
         .route("/metrics", get(metrics))
         .route("/config", get(config))
+        .route("/history", get(history::list))
+        .route("/rollback", post(history::roll_back))
         .route("/services", get(services))
         .route("/flows", get(flows::list))
         .route("/capture", get(capture::begin).delete(capture::end))

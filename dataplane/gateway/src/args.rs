@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 use crate::capture::CaptureArgs;
+use crate::explain::ExplainArgs;
 use crate::flows::FlowsArgs;
+use crate::rollback::RollbackArgs;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -14,6 +16,9 @@ Examples:
   kill -HUP PID                                     take up a changed file now
   curl http://127.0.0.1:9901/ready                  is it serving?
   curl http://127.0.0.1:9901/metrics                what is it doing?
+  sluice diff old.yaml new.yaml                     what would change?
+  sluice explain --config F 'GET http://host/path'  which route takes this, and why?
+  sluice rollback                                   back to the rules before
   sluice flows                                      which connections are there?
   sluice capture --tcp-port 80 --write a.pcapng     what goes over the wire?
 
@@ -29,6 +34,11 @@ Signals:
 Examples:
   sudo sluice run --config configs/quickstart.yaml
   sudo sluice run --config configs/ingress.yaml --verbose";
+
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  sluice explain --config gateway.yaml 'GET http://shop.example.com/cart'
+  sluice explain --config gateway.yaml 'GET http://shop.example.com/cart' -H 'x-user: alice' --json";
 
 const FLOWS_EXAMPLES: &str = "\
 Examples:
@@ -78,6 +88,22 @@ pub(crate) enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Say in words what a new file would change, and what of it a running gateway would refuse.
+    Diff {
+        /// The rules as they are.
+        #[arg(value_name = "OLD")]
+        old: PathBuf,
+        /// The rules as they would be.
+        #[arg(value_name = "NEW")]
+        new: PathBuf,
+    },
+    /// Say what the rules of a file make of one request, and why: listener, lane, route, what is done,
+    /// endpoints, and why routes that come near do not take it.
+    #[command(after_help = EXPLAIN_EXAMPLES)]
+    Explain(ExplainArgs),
+    /// Have a running gateway go back to rules that it had before. The file stays as it is; its next
+    /// change is taken up as always.
+    Rollback(RollbackArgs),
     /// Print the JSON Schema of the rules, which editors complete them by.
     Schema,
     /// List the TCP flows of a running gateway.

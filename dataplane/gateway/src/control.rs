@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use serde_json::json;
 use sluice_control_client::Update;
 use sluice_control_client::file::FileSource;
 use sluice_engine::Handoff;
+use sluice_policy::Snapshot;
 use sluice_policy::rules::Rules;
+use tokio::sync::oneshot;
 
 use crate::check::{Counts, show};
 use crate::links::Links;
@@ -35,6 +38,13 @@ pub(crate) enum Event {
     Stop(&'static str),
     /// SIGHUP.
     Reload,
+    /// Somebody wants rules that were in force before: which, and who waits for the new generation.
+    RollBack {
+        /// Their generation; without it, that before the present one.
+        to: Option<u64>,
+        /// Is told what came of it.
+        answer: oneshot::Sender<Result<u64, String>>,
+    },
 }
 
 /// What the control thread works with.
@@ -73,6 +83,10 @@ impl Control {
                 }
                 Ok(Event::Stop(_)) => {}
                 Ok(Event::Reload) => self.reload(),
+                Ok(Event::RollBack { to, answer }) => {
+                    // Whoever asked may have left.
+                    let _ = answer.send(self.roll_back(to));
+                }
                 Err(RecvTimeoutError::Timeout) => {
                     look_at = Instant::now() + LOOK_EVERY;
                     self.look();
@@ -117,18 +131,35 @@ impl Control {
         }
     }
 
+    fn roll_back(&mut self, to: Option<u64>) -> Result<u64, String> {
+        if self.status.is_draining() {
+            return Err("stopping, so the rules stay as they are".into());
+        }
+        let snapshot = self
+            .source
+            .roll_back(to)
+            .map_err(|error| error.to_string())?;
+        let generation = snapshot.generation;
+        log::info("rules: rolled back; the file stays as it is");
+        self.adopt(snapshot);
+        Ok(generation)
+    }
+
+    fn adopt(&mut self, snapshot: Arc<Snapshot>) {
+        log::info(format_args!(
+            "rules: generation {} adopted ({})",
+            snapshot.generation,
+            Counts(&snapshot)
+        ));
+        self.status.show_rules(effective(self.source.rules()));
+        self.status.show_history(history(&self.source));
+        self.handoff.offer(snapshot);
+    }
+
     /// Puts new rules in force, or says why not.
     fn take(&mut self, update: Update) {
         match update {
-            Update::Accepted(snapshot) => {
-                let generation = snapshot.generation;
-                log::info(format_args!(
-                    "rules: generation {generation} adopted ({})",
-                    Counts(&snapshot)
-                ));
-                self.status.show_rules(effective(self.source.rules()));
-                self.handoff.offer(snapshot);
-            }
+            Update::Accepted(snapshot) => self.adopt(snapshot),
             Update::Rejected(problems) => {
                 self.status.count_rejected();
                 show(&problems);
@@ -139,6 +170,12 @@ impl Control {
             }
         }
     }
+}
+
+/// The generations that can be gone back to, as the admin interface shows them.
+pub(crate) fn history(source: &FileSource) -> serde_json::Value {
+    let kept: Vec<u64> = source.history().map(|version| version.generation).collect();
+    json!({ "in_force": kept.last(), "kept": kept })
 }
 
 /// Rules as the admin interface shows them.

@@ -10,6 +10,8 @@ mod client;
 mod clock;
 mod control;
 mod cores;
+mod diff;
+mod explain;
 mod flows;
 mod links;
 mod log;
@@ -18,6 +20,7 @@ mod notify;
 mod permission;
 mod ports;
 mod rates;
+mod rollback;
 mod run;
 mod signals;
 mod status;
@@ -34,6 +37,9 @@ fn main() -> ExitCode {
     match Args::parse().command {
         Command::Run { config, verbose } => run::command(&config, verbose),
         Command::Check { config } => check::command(&config),
+        Command::Diff { old, new } => diff::command(&old, &new),
+        Command::Explain(args) => explain::command(args),
+        Command::Rollback(args) => rollback::command(&args),
         Command::Schema => check::schema(),
         Command::Flows(args) => flows::command(&args),
         Command::Capture(args) => capture::command(&args),

@@ -19,7 +19,7 @@ use sluice_port::{DeviceError, DpdkIo, Eal, EalError, EalHandle, OpenError, cycl
 use crate::access_log::{AccessLogThread, Totals};
 use crate::admin::{self, Admin, BindError, PortView, View};
 use crate::check::{Counts, show};
-use crate::control::{Control, effective};
+use crate::control::{Control, effective, history};
 use crate::cores::{self, CoreError, Cores};
 use crate::links::{Link, Links};
 use crate::loop_stats::LoopStats;
@@ -116,6 +116,7 @@ fn run(config: &Path, verbose: bool) -> Result<(), RunError> {
     let inspection = Arc::new(Inspection::default());
     let (loop_stats, status) = (Arc::new(LoopStats::default()), Arc::new(Status::default()));
     status.show_rules(effective(source.rules()));
+    status.show_history(history(&source));
     let rates = Arc::new(Rates::new(stats.traffic.clone()));
     let clock_start = cycles();
     let wall = Wall::new(clock_start, eal.handle().tsc_hz());

@@ -9,6 +9,7 @@ pub(crate) struct Status {
     draining: AtomicBool,
     rejected: AtomicU64,
     rules: Mutex<serde_json::Value>,
+    history: Mutex<serde_json::Value>,
 }
 
 impl Status {
@@ -36,6 +37,19 @@ impl Status {
     /// Replaces the rules that are shown.
     pub(crate) fn show_rules(&self, rules: serde_json::Value) {
         *self.rules.lock().unwrap_or_else(PoisonError::into_inner) = rules;
+    }
+
+    /// Replaces the history that is shown.
+    pub(crate) fn show_history(&self, history: serde_json::Value) {
+        *self.history.lock().unwrap_or_else(PoisonError::into_inner) = history;
+    }
+
+    /// The generations that can be gone back to.
+    pub(crate) fn history(&self) -> serde_json::Value {
+        self.history
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// The rules in force, defaults filled in.

@@ -84,3 +84,83 @@ fn wrong_usage_is_exit_code_2_and_help_is_0() {
         assert!(!output.stdout.is_empty());
     }
 }
+
+#[test]
+fn explain_says_which_way_a_request_goes_and_why() {
+    let file = format!("{CONFIGS}/examples/lanes.yaml");
+    let ask = |more: &[&str]| {
+        let request = "GET http://test/cart";
+        sluice(&[&["explain", "--config", &file, request], more].concat())
+    };
+    let output = ask(&["-H", "x-user: alice"]);
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        "listener  entry, client 192.0.2.1\n\
+         lane      alice: lanes.tags[0], header x-user equal to \"alice\"\n\
+         route     */cart: path /cart fits\n\
+         then      service cart, its endpoints in lane alice\n          \
+         the response has to begin within 30s, all has to be over within 3600s\n\
+         endpoint  10.77.2.3:8080\n\
+         later     */\n"
+    );
+    let output = ask(&[
+        "--json",
+        "--listener",
+        "mesh",
+        "--from",
+        "10.77.1.9",
+        "-H",
+        "x-lane: alice",
+    ]);
+    let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(said["listener"], "mesh");
+    assert_eq!(
+        said["lane"]["because"][0],
+        "it came with x-lane, and the peer is trusted"
+    );
+    assert_eq!(said["endpoints"][0], "10.77.2.3:8080");
+    let output = ask(&["--listener", "nobody"]);
+    assert_eq!(output.status.code(), Some(1), "{}", printed(&output));
+    assert!(printed(&output).contains("--listener: entry, mesh"));
+}
+
+#[test]
+fn diff_says_in_words_what_would_change() {
+    let (old, new) = (
+        Config::new(RULES),
+        Config::new(
+            &RULES
+                .replace("10.99.1.2:8080]", "10.99.1.2:8080, 10.99.1.3:8080]")
+                .replace("memory: 64MiB", "memory: 128MiB"),
+        ),
+    );
+    // Both with the same admin address.
+    let text = std::fs::read_to_string(&new.path).unwrap();
+    let text = text.replace(&new.admin.to_string(), &old.admin.to_string());
+    std::fs::write(&new.path, text).unwrap();
+    let output = sluice(&["diff", old.path(), new.path()]);
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
+    let said = String::from_utf8(output.stdout).unwrap();
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(
+        lines[..2],
+        [
+            "service hello: endpoints: 10.99.1.3:8080 added",
+            "workers: memory: from 64MiB to 128MiB"
+        ]
+    );
+    assert!(
+        lines[2].starts_with("a running gateway would refuse this: ")
+            && lines[2].contains("workers cannot change"),
+        "{said}"
+    );
+    let output = sluice(&["diff", old.path(), old.path()]);
+    assert_eq!(
+        String::from_utf8(output.stdout).unwrap(),
+        "nothing changes\n"
+    );
+    let broken = Config::new("routes: 1");
+    let output = sluice(&["diff", old.path(), broken.path()]);
+    assert_eq!(output.status.code(), Some(1), "{}", printed(&output));
+}

@@ -6,7 +6,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use common::{Config, Gateway, RULES, printed, until};
+use common::{Config, Gateway, RULES, printed, sluice, until};
 use rustix::process::Signal;
 
 #[test]
@@ -247,4 +247,38 @@ fn too_few_hugepages_are_said_with_the_command_that_reserves_them() {
         said.contains("hugepages") && said.contains("echo "),
         "{said}"
     );
+}
+
+#[test]
+fn rules_are_rolled_back_on_request() {
+    let config = Config::new(RULES);
+    let gateway = Gateway::start(&config);
+    let admin = config.admin.to_string();
+    let rollback =
+        |arguments: &[&str]| sluice(&[&["rollback", "--admin", &admin], arguments].concat());
+    let output = rollback(&[]);
+    assert_eq!(output.status.code(), Some(1), "{}", printed(&output));
+    assert!(printed(&output).contains("there are no rules before these"));
+
+    config.write(&RULES.replace("10.99.1.2:8080", "10.99.1.3:8080"));
+    gateway.signal(Signal::HUP);
+    let generation = || gateway.metric("sluice_worker_rules_generation{worker=\"0\"}");
+    until("the worker has the new rules", || generation() == 2);
+    let output = rollback(&[]);
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(said, "rolled back, as generation 3\n");
+    until("the worker has the old rules", || generation() == 3);
+    let rules = gateway.get("/config").unwrap().body;
+    assert!(rules.contains("10.99.1.2:8080"), "{rules}");
+
+    let output = rollback(&["--list"]);
+    let said = String::from_utf8(output.stdout).unwrap();
+    let said: String = said.split_whitespace().collect();
+    assert_eq!(said, "{\"in_force\":3,\"kept\":[1,2,3]}");
+    let output = rollback(&["--to", "2"]);
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
+    until("the worker has the second rules", || generation() == 4);
+    assert_eq!(gateway.ask("POST", "/rollback?to=x").unwrap().status, 400);
+    assert_eq!(gateway.ask("POST", "/rollback?to=99").unwrap().status, 409);
 }

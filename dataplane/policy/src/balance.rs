@@ -2,43 +2,55 @@
 
 use crate::snapshot::{Service, ServiceId, Snapshot};
 
-/// Round robin over the endpoints of each service. State of one worker.
+/// Round robin over the endpoints of each service that serve one lane. State of one worker.
 #[derive(Debug, Default)]
 pub struct Balancer {
-    /// By service: index of the endpoint whose turn it is, modulo their number.
-    next: Vec<usize>,
+    /// By service and group: index in the group of the endpoint whose turn it is, modulo their number.
+    next: Vec<Box<[usize]>>,
 }
 
 impl Balancer {
     /// Begins with the first endpoint of each service.
     pub fn new(snapshot: &Snapshot) -> Balancer {
+        let services = snapshot.services.iter();
         Balancer {
-            next: vec![0; snapshot.services.len()],
+            next: services
+                .map(|service| vec![0; service.groups.len()].into())
+                .collect(),
         }
     }
 
-    /// The index of the endpoint whose turn it is; `None` if the service has none or is not of the
-    /// snapshot that this balancer was made for. Does not allocate.
-    pub fn pick(&mut self, id: ServiceId, service: &Service) -> Option<usize> {
-        let next = self.next.get_mut(id.0)?;
-        let index = next.checked_rem(service.endpoints.len())?;
+    /// The index of the endpoint whose turn it is among those of a group; `None` if there is none or
+    /// the service is not of the snapshot that this balancer was made for. Does not allocate.
+    #[inline]
+    pub fn pick(&mut self, id: ServiceId, service: &Service, group: usize) -> Option<usize> {
+        let next = self.next.get_mut(id.0)?.get_mut(group)?;
+        let endpoints = &service.groups.get(group)?.endpoints;
+        let index = next.checked_rem(endpoints.len())?;
         *next = index + 1;
-        Some(index)
+        Some(endpoints.start + index)
     }
 
-    /// Goes over from one snapshot to another: a service of the same name goes on where it was.
+    /// Goes over from one snapshot to another: a service of the same name goes on where it was, lane by
+    /// lane.
     pub fn adopt(&mut self, old: &Snapshot, new: &Snapshot) {
-        let turn = |service: &Service| {
+        let next = new.services.iter().map(|service| {
             let was = old
                 .services
                 .binary_search_by(|old| old.name.cmp(&service.name))
-                .ok()?;
-            self.next.get(was).copied()
-        };
-        self.next = new
-            .services
-            .iter()
-            .map(|service| turn(service).unwrap_or(0))
-            .collect();
+                .ok();
+            let turns = was.and_then(|was| Some((old.services.get(was)?, self.next.get(was)?)));
+            let turn = |lane| {
+                let (before, turns) = turns?;
+                let groups = before.groups.iter();
+                let group = groups
+                    .map(|group| old.lane_name(group.lane))
+                    .position(|name| name == new.lane_name(lane))?;
+                turns.get(group).copied()
+            };
+            let groups = service.groups.iter();
+            groups.map(|group| turn(group.lane).unwrap_or(0)).collect()
+        });
+        self.next = next.collect();
     }
 }

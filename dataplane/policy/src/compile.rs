@@ -1,14 +1,21 @@
 //! Checks a whole set of rules and resolves it into a snapshot, or says everything that is wrong.
 
 mod access_log;
+mod actions;
 mod headers;
+mod known;
+mod lanes;
 mod listeners;
+mod matching;
 mod ports;
 mod report;
 mod routes;
 mod services;
 
+use std::sync::Arc;
+
 use crate::Problem;
+use crate::matching::Regexes;
 use crate::rules::Rules;
 use crate::snapshot::{Node, Snapshot, Workers};
 use crate::yaml::Path;
@@ -23,15 +30,71 @@ const MEMORY: std::ops::RangeInclusive<u64> = 64 << 20..=64 << 30;
 ///
 /// Every problem of the set, in the order of their places.
 pub fn compile(rules: &Rules) -> Result<Snapshot, Vec<Problem>> {
+    compile_after(rules, None)
+}
+
+/// As [`compile()`], for rules that follow on others: what did not change is not compiled again, but
+/// shared with the snapshot of those: each service, the routes as a whole, each regular expression.
+///
+/// # Errors
+///
+/// Every problem of the set, in the order of their places.
+pub fn recompile(
+    rules: &Rules,
+    before: &Rules,
+    snapshot: &Snapshot,
+) -> Result<Snapshot, Vec<Problem>> {
+    compile_after(rules, Some((before, snapshot)))
+}
+
+fn compile_after(
+    rules: &Rules,
+    before: Option<(&Rules, &Snapshot)>,
+) -> Result<Snapshot, Vec<Problem>> {
     let mut report = Report::new(&rules.places);
     let node = node(rules, &mut report);
     let workers = workers(rules, &mut report);
     let ports = ports::compile(&rules.ports, &mut report);
     let access_log = access_log::compile(rules, &mut report);
     let listeners = listeners::compile(&rules.listeners, &ports, &mut report);
-    let services = services::compile(&rules.services, &ports, &mut report);
-    let (routes, router) = routes::compile(rules, &mut report);
+    let mut regexes = before.map_or_else(Regexes::default, |(_, old)| Regexes::after(&old.regexes));
+    let lanes = lanes::compile(rules, &mut regexes, &mut report);
+    // Ids are places in the order of names, so the same names are the same ids.
+    let same = before.filter(|(old, snapshot)| {
+        old.ports == rules.ports
+            && old.listeners.keys().eq(rules.listeners.keys())
+            && old.services.keys().eq(rules.services.keys())
+            && snapshot.lanes == lanes
+    });
+    let services = services::compile(
+        &rules.services,
+        &services::Around {
+            ports: &ports,
+            lanes: lanes.as_ref(),
+        },
+        |name, service| {
+            let (old, snapshot) =
+                same.filter(|(old, _)| old.services.get(name) == Some(service))?;
+            let at = old.services.keys().position(|own| own == name)?;
+            snapshot.services.get(at).cloned()
+        },
+        &mut report,
+    );
+    let unchanged =
+        same.filter(|(old, _)| old.routes == rules.routes && old.access_log == rules.access_log);
+    let (routes, router) = match unchanged {
+        Some((_, snapshot)) => {
+            regexes = Regexes::clone(&snapshot.regexes);
+            (snapshot.routes.clone(), snapshot.router.clone())
+        }
+        None => {
+            let lanes = lanes.as_ref();
+            let (routes, router) = routes::compile(rules, lanes, &mut regexes, &mut report);
+            (routes, Arc::new(router))
+        }
+    };
     report.finish()?;
+    regexes.settle();
     Ok(Snapshot {
         generation: 0,
         node,
@@ -41,8 +104,10 @@ pub fn compile(rules: &Rules) -> Result<Snapshot, Vec<Problem>> {
         access_log,
         listeners,
         services,
+        lanes,
         routes,
         router,
+        regexes: Arc::new(regexes),
     })
 }
 

@@ -9,23 +9,35 @@
 //! 4. workers execute the snapshot: [`Snapshot::route`] and [`Balancer`].
 #![forbid(unsafe_code)]
 
+pub mod action;
 mod balance;
 mod compatible;
 mod compile;
+mod diff;
+mod explain;
+mod lanes;
+pub mod matching;
 mod problem;
+mod request;
 mod router;
 pub mod rules;
 mod schema;
 mod snapshot;
+mod template;
 pub mod yaml;
 
 pub use balance::Balancer;
 pub use compatible::compatible;
-pub use compile::compile;
+pub use compile::{compile, recompile};
+pub use diff::diff;
+pub use explain::{Because, ExplainError, Explanation, Question, explain};
+pub use lanes::{Lanes, Tag, TagFrom};
 pub use problem::Problem;
+pub use request::RequestView;
 pub use schema::schema;
 pub use snapshot::{
-    AccessLog, Attachment, Endpoint, HostMatch, Listener, ListenerId, LogTarget, Node, Port,
-    RequestView, Route, RouteId, RouteMatch, Service, ServiceId, Snapshot, StaticRoute, Workers,
+    AccessLog, Attachment, Endpoint, Group, HostMatch, LaneId, Listener, ListenerId, LogTarget,
+    Node, Port, Route, RouteId, RouteMatch, Service, ServiceId, Snapshot, StaticRoute, Workers,
 };
+pub use template::{Template, Values};
 pub use yaml::{load, parse};

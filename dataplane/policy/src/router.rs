@@ -1,147 +1,230 @@
 //! Finds the first route that takes a request without walking the routes.
 //!
-//! Routes are indexed by host, then by path prefix. Both are looked up from the most to the least
-//! specific, which is the order in which the routes are sorted, so the first hit is the first match.
+//! Routes are indexed by host, then by path: whole paths, and whole segments that a path begins with.
+//! What a place of the index holds is a list of routes in their order. Every place that could hold a
+//! route for the request is looked at, from the most to the least specific; each knows the first
+//! route that it and those less specific hold, so that the search ends as soon as none of them could
+//! come before the one that is found. Sorted by specificity, that is at once.
 
 use std::collections::HashMap;
 
 use rustc_hash::FxBuildHasher;
 
-use crate::snapshot::{HostMatch, ListenerId, RequestView, Route, RouteId};
+use crate::matching::PathMatch;
+use crate::request::RequestView;
+use crate::snapshot::{HostMatch, Route, RouteId};
 
 /// The longest host that is compared, in bytes (RFC 1035, 2.3.4).
 pub(crate) const MAX_HOST: usize = 255;
+
+/// A route's place in the order, when there is no route.
+const NONE: u32 = u32::MAX;
 
 // The keys come from the rules, and a request only asks for them: nobody outside can make them
 // collide, so a fast hash without a random seed will do.
 type Map<V> = HashMap<Box<[u8]>, V, FxBuildHasher>;
 
 /// The index over the routes of one snapshot.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Router {
     exact: Map<PathTable>,
     /// By what follows `*.`.
     below: Map<PathTable>,
     /// Labels of the longest key of `below`: bounds the look-ups that a long host can cause.
     below_labels: usize,
+    /// The first route of all of `below`.
+    below_first: u32,
     any: PathTable,
 }
 
 /// The routes of one host.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct PathTable {
-    /// By prefix; `/` is the empty one.
-    prefixes: Map<Choice>,
-    /// Segments of the longest prefix: bounds the look-ups that a long path can cause.
-    segments: usize,
+    /// By whole path.
+    exact: Map<Vec<Entry>>,
+    /// By segments that the path begins with; `/` is the empty one.
+    prefixes: Map<Vec<Entry>>,
+    /// The first route of prefixes of at most so many segments. Its length bounds the look-ups that a
+    /// long path can cause.
+    first_within: Vec<u32>,
+    /// The first route of all.
+    first: u32,
 }
 
-/// The routes of one host and prefix.
-#[derive(Debug, Default)]
-struct Choice {
-    /// Routes for one listener each, in order of the listeners.
-    by_listener: Vec<(ListenerId, RouteId)>,
-    /// The route for all other listeners.
-    any: Option<RouteId>,
+/// A route, and whether there is more to ask than its place in the index.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    route: u32,
+    conditional: bool,
 }
 
 impl Router {
-    /// Indexes routes, no two of which have the same match.
+    /// Indexes routes in their order.
     pub(crate) fn new(routes: &[Route]) -> Router {
-        let mut router = Router::default();
+        let mut router = Router {
+            exact: Map::default(),
+            below: Map::default(),
+            below_labels: 0,
+            below_first: NONE,
+            any: PathTable::default(),
+        };
         for route in routes {
+            let place = u32::try_from(route.id.0).unwrap_or(NONE);
             let table = match &route.matches.host {
                 HostMatch::Exact(host) => router.exact.entry(host.as_bytes().into()).or_default(),
                 HostMatch::Below(host) => {
                     router.below_labels = router.below_labels.max(labels(host.as_bytes()));
+                    router.below_first = router.below_first.min(place);
                     router.below.entry(host.as_bytes().into()).or_default()
                 }
                 HostMatch::Any => &mut router.any,
             };
-            table.insert(route);
+            table.insert(route, place);
         }
         router
     }
 
     /// The first route that takes the request.
-    pub(crate) fn find(&self, listener: ListenerId, request: &RequestView<'_>) -> Option<RouteId> {
+    pub(crate) fn find(&self, routes: &[Route], request: &RequestView<'_>) -> Option<RouteId> {
         let host = request.host.strip_suffix(b".").unwrap_or(request.host);
         let mut lower = [0; MAX_HOST];
         let lower = lower.get_mut(..host.len())?;
         lower.copy_from_slice(host);
         lower.make_ascii_lowercase();
 
-        self.exact
-            .get(&*lower)
-            .and_then(|table| table.find(listener, request.path))
-            .or_else(|| self.find_below(lower, listener, request.path))
-            .or_else(|| self.any.find(listener, request.path))
+        let mut best = NONE;
+        if let Some(table) = self.exact.get(&*lower) {
+            table.improve(&mut best, routes, request);
+        }
+        if self.below_first < best {
+            self.improve_below(&mut best, lower, routes, request);
+        }
+        if self.any.first < best {
+            self.any.improve(&mut best, routes, request);
+        }
+        (best != NONE).then_some(RouteId(best as usize))
     }
 
     /// Tries what follows each dot, the longest first.
-    fn find_below(&self, host: &[u8], listener: ListenerId, path: &[u8]) -> Option<RouteId> {
-        if self.below.is_empty() {
-            return None;
-        }
+    fn improve_below(
+        &self,
+        best: &mut u32,
+        host: &[u8],
+        routes: &[Route],
+        request: &RequestView<'_>,
+    ) {
         let too_long = labels(host).saturating_sub(self.below_labels + 1);
-        memchr::memchr_iter(b'.', host)
-            .skip(too_long)
-            .filter(|dot| *dot > 0)
-            .filter_map(|dot| self.below.get(host.get(dot + 1..)?))
-            .find_map(|table| table.find(listener, path))
+        let dots = memchr::memchr_iter(b'.', host).skip(too_long);
+        for dot in dots.filter(|dot| *dot > 0) {
+            let table = host
+                .get(dot + 1..)
+                .and_then(|parent| self.below.get(parent));
+            if let Some(table) = table.filter(|table| table.first < *best) {
+                table.improve(best, routes, request);
+            }
+        }
+    }
+}
+
+impl Default for PathTable {
+    fn default() -> Self {
+        PathTable {
+            exact: Map::default(),
+            prefixes: Map::default(),
+            first_within: Vec::new(),
+            first: NONE,
+        }
     }
 }
 
 impl PathTable {
-    fn insert(&mut self, route: &Route) {
-        let path = route.matches.path.as_bytes();
-        let prefix = path.strip_suffix(b"/").unwrap_or(path);
-        self.segments = self.segments.max(segments(prefix));
-        let choice = self.prefixes.entry(prefix.into()).or_default();
-        match route.matches.listener {
-            None => choice.any = Some(route.id),
-            Some(listener) => {
-                let at = choice
-                    .by_listener
-                    .partition_point(|(other, _)| *other < listener);
-                choice.by_listener.insert(at, (listener, route.id));
-            }
+    /// Adds a route behind all that come before it in the order.
+    fn insert(&mut self, route: &Route, place: u32) {
+        let matches = &route.matches;
+        let whole = matches!(matches.path, PathMatch::Pattern(_) | PathMatch::Regex(_));
+        let entry = Entry {
+            route: place,
+            conditional: whole || !matches.conditions.is_empty(),
+        };
+        self.first = self.first.min(place);
+        if let PathMatch::Exact(path) = &matches.path {
+            let list = self.exact.entry(path.as_bytes().into()).or_default();
+            return list.push(entry);
         }
+        let prefix = matches.path.literal_prefix();
+        let segments = segments(&prefix);
+        let last = self.first_within.last().copied().unwrap_or(NONE);
+        if self.first_within.len() <= segments {
+            self.first_within.resize(segments + 1, last);
+        }
+        for first in self.first_within.iter_mut().skip(segments) {
+            *first = place.min(*first);
+        }
+        self.prefixes.entry(prefix.into()).or_default().push(entry);
     }
 
-    /// Tries the path cut at each slash, the longest prefix first.
-    fn find(&self, listener: ListenerId, path: &[u8]) -> Option<RouteId> {
-        if self.prefixes.is_empty() {
-            return None;
-        }
-        let mut end = memchr::memchr_iter(b'/', path)
-            .nth(self.segments)
-            .unwrap_or(path.len());
-        while let Some(prefix) = path.get(..end) {
-            if let Some(id) = self.choose(listener, prefix) {
-                return Some(id);
-            }
-            match memchr::memrchr(b'/', prefix) {
-                Some(slash) => end = slash,
-                None => break,
-            }
-        }
-        // What begins without a slash, such as `*`, is still below `/`.
-        if end == 0 {
-            None
-        } else {
-            self.choose(listener, b"")
-        }
-    }
-
-    fn choose(&self, listener: ListenerId, prefix: &[u8]) -> Option<RouteId> {
-        let choice = self.prefixes.get(prefix)?;
-        match choice
-            .by_listener
-            .binary_search_by_key(&listener, |(listener, _)| *listener)
+    /// Finds a route that comes before `best`, if there is one.
+    fn improve(&self, best: &mut u32, routes: &[Route], request: &RequestView<'_>) {
+        let path = request.path;
+        if !self.exact.is_empty()
+            && let Some(list) = self.exact.get(path)
         {
-            Ok(at) => choice.by_listener.get(at).map(|(_, id)| *id),
-            Err(_) => choice.any,
+            choose(list, best, routes, request);
+        }
+        // The path cut at each slash, the longest prefix first.
+        let Some(longest) = self.first_within.len().checked_sub(1) else {
+            return;
+        };
+        let mut slashes = memchr::memchr_iter(b'/', path);
+        let mut depth = 0;
+        let mut end = path.len();
+        for slash in slashes.by_ref() {
+            if depth == longest {
+                end = slash;
+                break;
+            }
+            depth += 1;
+        }
+        loop {
+            if self
+                .first_within
+                .get(depth)
+                .is_none_or(|first| first >= best)
+            {
+                return;
+            }
+            let prefix = if depth == 0 {
+                Some(&b""[..])
+            } else {
+                path.get(..end)
+            };
+            if let Some(list) = prefix.and_then(|prefix| self.prefixes.get(prefix)) {
+                choose(list, best, routes, request);
+            }
+            let Some(less) = depth.checked_sub(1) else {
+                return;
+            };
+            depth = less;
+            let cut = path.get(..end).and_then(|path| memchr::memrchr(b'/', path));
+            end = cut.unwrap_or(0);
+        }
+    }
+}
+
+/// The first route of a list that takes the request and comes before `best`.
+#[inline]
+fn choose(list: &[Entry], best: &mut u32, routes: &[Route], request: &RequestView<'_>) {
+    for entry in list {
+        if entry.route >= *best {
+            return;
+        }
+        let takes = !entry.conditional
+            || routes
+                .get(entry.route as usize)
+                .is_some_and(|route| route.matches.fits(request));
+        if takes {
+            *best = entry.route;
+            return;
         }
     }
 }

@@ -2,18 +2,27 @@
 //!
 //! Every default stands here, and only here. Bounds are checked by [`crate::compile()`].
 
+mod lanes;
+mod matching;
+mod routes;
+mod short;
 mod units;
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::marker::PhantomData;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::{Deserialize, Serialize};
 
-use crate::yaml::{Path, Places};
+use crate::yaml::Places;
+pub use lanes::{Lanes, Tag, TagFrom};
+pub use matching::{Key, PathForm, PathMatch, Range, Sample, SampleForm, ValueForm, ValueMatch};
+pub use routes::{
+    Abort, Delay, Fault, HeaderEdits, Mirror, Redirect, Respond, Rewrite, Route, RouteAccessLog,
+    ServiceBy, Share,
+};
+pub use short::{OneOrMany, Short};
 pub use units::{Address, Cidr, Percent, Period, Size, SocketAddress, UnitError};
 
 /// Configuration of the Sluice gateway.
@@ -41,8 +50,11 @@ pub struct Rules {
     /// Where requests go, by name.
     #[serde(default)]
     pub services: BTreeMap<String, Service>,
-    /// Which request goes to which service. An exact host comes before a wildcard, a longer path
-    /// before a shorter one, whatever the order here.
+    /// Lanes: tags that requests travel under, so that services can be tried out side by side.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lanes: Option<Lanes>,
+    /// Which request goes to which service. The most specific route that takes a request has it,
+    /// whatever the order here.
     #[serde(default)]
     pub routes: Vec<Route>,
     /// Where in the document each value stands.
@@ -185,14 +197,6 @@ pub enum Only {
     Errors,
 }
 
-/// What a route says about the access log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RouteAccessLog {
-    /// How many of the route's requests are noted.
-    pub sample: Percent,
-}
-
 /// Where requests are accepted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -326,10 +330,14 @@ pub enum ProxyProtocol {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Service {
-    /// Addresses that serve it, taken in turn.
+    /// Addresses that serve it, taken in turn. One that belongs to a lane gets the requests of that
+    /// lane alone.
     #[serde(default)]
     #[schemars(length(min = 1))]
-    pub endpoints: Vec<SocketAddress>,
+    pub endpoints: Vec<Endpoint>,
+    /// The service that gets the requests while no endpoint of this one can be connected to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<String>,
     /// How long connecting to an endpoint may take.
     #[serde(default = "connect_timeout")]
     pub connect_timeout: Period,
@@ -361,121 +369,18 @@ pub struct Service {
     pub tunnel_timeout: Period,
 }
 
-/// Which requests go to a service, and what is changed on the way.
+/// An address that serves a service: the address alone, or with more to say about it.
+pub type Endpoint = Short<SocketAddress, EndpointForm>;
+
+/// An address that serves a service, and what sets it apart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Route {
-    /// Name in logs and metrics; without it, made of host and path.
+pub struct EndpointForm {
+    /// Where it listens.
+    pub address: SocketAddress,
+    /// The lane it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// Only requests that this listener accepted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub listener: Option<String>,
-    /// Host of the request: exact, *.example.com for any host below it, or * for any. A port in the
-    /// request's host is ignored.
-    #[serde(default = "any_host")]
-    pub host: String,
-    /// Prefix of the request's path, by whole segments: /api is /api and /api/x, not /apix.
-    #[serde(default = "any_path")]
-    pub path: String,
-    /// The service that answers.
-    pub service: String,
-    /// How long an endpoint may take to begin its response; without it, as the service says.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub response_timeout: Option<Period>,
-    /// How long a request may take as a whole; without it, as the service says.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub request_timeout: Option<Period>,
-    /// Largest body of a request; without it, as the listener says.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_body: Option<Size>,
-    /// What the access log notes of these requests; without it, as `access_log` says.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub access_log: Option<RouteAccessLog>,
-    /// Changes to the request's headers.
-    #[serde(default)]
-    pub request_headers: HeaderEdits,
-    /// Changes to the response's headers.
-    #[serde(default)]
-    pub response_headers: HeaderEdits,
-}
-
-/// Changes to headers.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct HeaderEdits {
-    /// Headers that get this value in place of any they had.
-    pub set: BTreeMap<String, String>,
-    /// Headers that get this value beside any they had.
-    pub add: BTreeMap<String, String>,
-    /// Headers that are taken out.
-    pub remove: Vec<String>,
-}
-
-/// One value, or a list of them.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
-#[serde(untagged)]
-pub enum OneOrMany<T> {
-    /// Written as the value itself.
-    One(T),
-    /// Written as a list.
-    Many(Vec<T>),
-}
-
-impl<T> OneOrMany<T> {
-    /// Each value with its path below `path`, the place of the whole.
-    pub(crate) fn entries<'a>(&'a self, path: &'a Path) -> impl Iterator<Item = (Path, &'a T)> {
-        let (values, listed) = match self {
-            OneOrMany::One(value) => (std::slice::from_ref(value), false),
-            OneOrMany::Many(values) => (values.as_slice(), true),
-        };
-        values.iter().enumerate().map(move |(index, value)| {
-            (
-                if listed {
-                    path.index(index)
-                } else {
-                    path.clone()
-                },
-                value,
-            )
-        })
-    }
-}
-
-// Not derived: serde's untagged enums lose the place and the reason of an error.
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor<T>(PhantomData<T>);
-
-        impl<'de, T: Deserialize<'de>> de::Visitor<'de> for Visitor<T> {
-            type Value = OneOrMany<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("one value or a list of them")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-                T::deserialize(de::value::StrDeserializer::new(text)).map(OneOrMany::One)
-            }
-
-            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Self::Value, E> {
-                self.visit_str(&number.to_string())
-            }
-
-            fn visit_seq<A: de::SeqAccess<'de>>(
-                self,
-                mut list: A,
-            ) -> Result<Self::Value, A::Error> {
-                let mut values = Vec::new();
-                while let Some(value) = list.next_element()? {
-                    values.push(value);
-                }
-                Ok(OneOrMany::Many(values))
-            }
-        }
-
-        deserializer.deserialize_any(Visitor(PhantomData))
-    }
+    pub lane: Option<String>,
 }
 
 fn seconds(seconds: u64) -> Period {
@@ -544,12 +449,4 @@ fn all() -> Percent {
 
 fn access_log_buffer() -> u32 {
     ACCESS_LOG_BUFFER
-}
-
-fn any_host() -> String {
-    "*".into()
-}
-
-fn any_path() -> String {
-    "/".into()
 }

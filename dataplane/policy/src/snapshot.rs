@@ -4,8 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_wire::http1::{HeaderEdit, Limits};
+use sluice_wire::http1::Limits;
 
+use crate::action::{Action, Fault, HeaderEdits, Mirror, Rewrite};
+use crate::lanes::Lanes;
+use crate::matching::{Condition, PathMatch, Regexes};
+use crate::request::RequestView;
 use crate::router::Router;
 use crate::rules::{Cidr, Forwarded, Idle, Only, ProxyProtocol};
 
@@ -30,10 +34,13 @@ pub struct Snapshot {
     /// Listeners, in order of their names; [`ListenerId`] is the index.
     pub listeners: Vec<Listener>,
     /// Services, in order of their names; [`ServiceId`] is the index.
-    pub services: Vec<Service>,
+    pub services: Vec<Arc<Service>>,
+    /// Lanes, if there are any.
+    pub lanes: Option<Lanes>,
     /// Routes, in the order in which they are tried; [`RouteId`] is the index.
-    pub routes: Vec<Route>,
-    pub(crate) router: Router,
+    pub routes: Arc<[Route]>,
+    pub(crate) router: Arc<Router>,
+    pub(crate) regexes: Arc<Regexes>,
 }
 
 /// Index of a listener in [`Snapshot::listeners`].
@@ -47,6 +54,10 @@ pub struct ServiceId(pub usize);
 /// Index of a route in [`Snapshot::routes`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RouteId(pub usize);
+
+/// Index of a lane in [`Lanes::names`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LaneId(pub usize);
 
 /// This gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -185,13 +196,17 @@ impl Listener {
 pub struct Service {
     /// Name in the rules.
     pub name: Arc<str>,
-    /// Addresses that serve it, at least one.
+    /// Addresses that serve it, at least one: those of no lane, then those of each lane in order.
     pub endpoints: Vec<Endpoint>,
+    /// Which of them serve which lane, none first.
+    pub groups: Vec<Group>,
+    /// Who gets the requests while none of them can be connected to. Leads to no circle.
+    pub fallback: Option<ServiceId>,
     /// How long connecting to an endpoint may take.
     pub connect_timeout: Duration,
-    /// How long an endpoint may take to the head of its response; a route resolves its own.
+    /// How long an endpoint may take to the head of its response, unless a route says otherwise.
     pub response_timeout: Duration,
-    /// How long a request may take as a whole; a route resolves its own.
+    /// How long a request may take as a whole, unless a route says otherwise.
     pub request_timeout: Duration,
     /// How long an unused connection is kept.
     pub idle_timeout: Duration,
@@ -217,7 +232,29 @@ pub struct Endpoint {
     pub port: usize,
 }
 
-/// Which requests go to a service, and what is changed on the way.
+/// The endpoints of a service that serve one lane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// The lane; `None` for requests of no lane, and of lanes that the service has nothing for.
+    pub lane: Option<LaneId>,
+    /// Indices in [`Service::endpoints`], at least one.
+    pub endpoints: std::ops::Range<usize>,
+}
+
+impl Service {
+    /// The endpoints that serve a lane: an index in [`Service::groups`]. `None` if none do, nor any of
+    /// no lane.
+    #[inline]
+    pub fn group(&self, lane: Option<LaneId>) -> Option<usize> {
+        let of = |lane: Option<LaneId>| self.groups.iter().position(|group| group.lane == lane);
+        match lane {
+            Some(_) => of(lane).or_else(|| of(None)),
+            None => of(None),
+        }
+    }
+}
+
+/// Which requests go where, and what is changed on the way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
     /// Index in [`Snapshot::routes`].
@@ -226,32 +263,60 @@ pub struct Route {
     pub name: Arc<str>,
     /// Which requests.
     pub matches: RouteMatch,
-    /// Who answers them.
-    pub service: ServiceId,
-    /// How long an endpoint may take to the head of its response, the service's unless given.
-    pub response_timeout: Duration,
-    /// How long a request may take as a whole, the service's unless given.
-    pub request_timeout: Duration,
+    /// What becomes of them.
+    pub action: Action,
+    /// What the service gets to see instead of path and host.
+    pub rewrite: Rewrite,
+    /// Who gets a copy.
+    pub mirror: Option<Mirror>,
+    /// Faults for a drill.
+    pub fault: Option<Fault>,
+    /// How long an endpoint may take to the head of its response; as the service says without it.
+    pub response_timeout: Option<Duration>,
+    /// How long a request may take as a whole; as the service says without it.
+    pub request_timeout: Option<Duration>,
     /// Largest body of a request in bytes; the listener's without one.
     pub max_body: Option<u64>,
     /// How many of its requests the access log notes, in parts per million; 0 without an access log.
     pub sample: u32,
     /// Changes to the request's headers.
-    pub request_headers: Vec<HeaderEdit>,
+    pub request_headers: HeaderEdits,
     /// Changes to the response's headers.
-    pub response_headers: Vec<HeaderEdit>,
+    pub response_headers: HeaderEdits,
+    /// Something depends on what parts of the path stood for.
+    pub(crate) uses_captures: bool,
+}
+
+impl Route {
+    /// Every service that it can send requests to, without fallbacks and copies.
+    pub fn services(&self) -> Vec<ServiceId> {
+        match &self.action {
+            Action::Forward(destination) => destination.services(),
+            Action::Respond(_) | Action::Redirect(_) => Vec::new(),
+        }
+    }
 }
 
 /// Which requests a route takes.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteMatch {
-    /// Only those that this listener accepted.
-    pub listener: Option<ListenerId>,
     /// Only those for this host.
     pub host: HostMatch,
-    /// Only those whose path begins with these whole segments: `/`, or segments without a slash at
-    /// the end.
-    pub path: Box<str>,
+    /// Only those for such a path.
+    pub path: PathMatch,
+    /// Only those for which all of this holds.
+    pub conditions: Box<[Condition]>,
+}
+
+impl RouteMatch {
+    /// Whether path and conditions fit a request.
+    pub(crate) fn fits(&self, request: &RequestView<'_>) -> bool {
+        self.path.takes(request.path)
+            && self
+                .conditions
+                .iter()
+                .all(|condition| condition.holds(request))
+    }
 }
 
 /// Which hosts a route takes. All names in lower case.
@@ -283,35 +348,26 @@ impl HostMatch {
     }
 }
 
-/// What matching sees of a request.
-///
-/// Host and path are matched as they were sent: `.` and `..` segments, empty segments and
-/// percent-encoded bytes have no meaning here. `/api/../admin` is below `/api`, and `/%61pi` is not
-/// `/api`. A backend that resolves them differently must not rely on a route to keep a path away
-/// from it.
-#[derive(Debug, Clone, Copy)]
-pub struct RequestView<'a> {
-    /// Host without the port, in any case; empty if the request has none.
-    pub host: &'a [u8],
-    /// Path without the query.
-    pub path: &'a [u8],
-    /// Method.
-    pub method: &'a [u8],
-}
-
 impl Snapshot {
-    /// The first route that takes a request, in time that does not grow with the number of routes.
-    /// Does not allocate.
+    /// The first route that takes a request, in time that grows with the number of alternatives for
+    /// one host and path, not with that of routes. Does not allocate.
     ///
     /// Hosts are compared without regard to case or one dot at the end; a host of more than 255
     /// bytes (RFC 1035, 2.3.4) is taken by no route.
-    pub fn route(&self, listener: ListenerId, request: &RequestView<'_>) -> Option<&Route> {
-        let id = self.router.find(listener, request)?;
+    #[inline]
+    pub fn route(&self, request: &RequestView<'_>) -> Option<&Route> {
+        let id = self.router.find(&self.routes, request)?;
         self.routes.get(id.0)
     }
 
     /// The service of that id.
     pub fn service(&self, id: ServiceId) -> Option<&Service> {
-        self.services.get(id.0)
+        self.services.get(id.0).map(|service| &**service)
+    }
+
+    /// The name of a lane; `None` for no lane.
+    #[inline]
+    pub fn lane_name(&self, lane: Option<LaneId>) -> Option<&str> {
+        self.lanes.as_ref()?.name(lane?)
     }
 }

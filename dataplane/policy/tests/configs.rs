@@ -12,7 +12,11 @@ fn configs() -> PathBuf {
 #[test]
 fn every_config_compiles_and_names_its_schema() {
     let mut seen = 0;
-    for entry in fs::read_dir(configs()).unwrap() {
+    let folders = [configs(), configs().join("examples")];
+    let files = folders
+        .iter()
+        .flat_map(|folder| fs::read_dir(folder).unwrap());
+    for entry in files {
         let path = entry.unwrap().path();
         if path.extension().is_none_or(|extension| extension != "yaml") {
             continue;
@@ -25,12 +29,16 @@ fn every_config_compiles_and_names_its_schema() {
         }
         let text = fs::read_to_string(&path).unwrap();
         assert!(
-            text.starts_with("# yaml-language-server: $schema=schema.json\n"),
+            text.starts_with("# yaml-language-server: $schema=schema.json\n")
+                || text.starts_with("# yaml-language-server: $schema=../schema.json\n"),
             "{} does not name its schema in the first line",
             path.display()
         );
     }
-    assert!(seen >= 2, "quickstart.yaml and ingress.yaml are there");
+    assert!(
+        seen >= 17,
+        "quickstart.yaml, ingress.yaml and the examples are there"
+    );
 }
 
 /// `SLUICE_WRITE_SCHEMA=1 cargo test -p sluice-policy --test configs` writes the file anew.

@@ -4,9 +4,14 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use sluice_policy::{compile, parse};
 
-const FILES: [&str; 2] = [
+const FILES: [&str; 7] = [
     include_str!("../../../configs/quickstart.yaml"),
     include_str!("../../../configs/ingress.yaml"),
+    include_str!("../../../configs/examples/conditions.yaml"),
+    include_str!("../../../configs/examples/headers.yaml"),
+    include_str!("../../../configs/examples/lanes.yaml"),
+    include_str!("../../../configs/examples/rewrite.yaml"),
+    include_str!("../../../configs/examples/split.yaml"),
 ];
 
 /// Text that means something in YAML or in the rules.

@@ -1,108 +1,341 @@
-//! The route index gives what walking the sorted routes gives.
+//! The route index gives what walking the sorted routes gives, with every kind of condition.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use sluice_policy::{
-    HostMatch, ListenerId, RequestView, Route, RouteMatch, Snapshot, compile, parse,
-};
+use sluice_policy::{ListenerId, RequestView, Snapshot, compile, parse};
+use sluice_wire::http1::{HeadIndex, Limits, parse_request};
 
 const LISTENERS: [&str; 3] = ["one", "three", "two"];
 
-/// The oracle: walks the routes in their order.
-fn first_match<'a>(
-    snapshot: &'a Snapshot,
-    listener: ListenerId,
-    request: &RequestView<'_>,
-) -> Option<&'a Route> {
-    let host = std::str::from_utf8(request.host)
-        .unwrap()
-        .to_ascii_lowercase();
-    let path = std::str::from_utf8(request.path).unwrap();
-    snapshot
-        .routes
-        .iter()
-        .find(|route| takes(&route.matches, listener, &host, path))
+/// A rule as the reference understands it.
+#[derive(Debug, Clone)]
+struct Rule {
+    order: i32,
+    listener: Option<&'static str>,
+    host: String,
+    path: Path,
+    methods: Vec<&'static str>,
+    header: Option<Value>,
+    query: Option<Value>,
+    cookie: Option<Value>,
+    source: Option<(&'static str, &'static str)>,
 }
 
-fn takes(matches: &RouteMatch, listener: ListenerId, host: &str, path: &str) -> bool {
-    let host = host.strip_suffix('.').unwrap_or(host);
-    let on_listener = matches.listener.is_none_or(|only| only == listener);
-    let for_host = match &matches.host {
-        HostMatch::Any => true,
-        HostMatch::Exact(exact) => host == &**exact,
-        HostMatch::Below(parent) => host
-            .strip_suffix(&**parent)
-            .is_some_and(|rest| rest.len() > 1 && rest.ends_with('.')),
-    };
-    let below = |rest: &str| rest.is_empty() || rest.starts_with('/');
-    let for_path = &*matches.path == "/" || path.strip_prefix(&*matches.path).is_some_and(below);
-    on_listener && for_host && for_path
+#[derive(Debug, Clone)]
+enum Path {
+    Prefix(String),
+    Exact(String),
+    /// Segments; `None` is a name.
+    Pattern(Vec<Option<&'static str>>),
+    /// Anything below a literal, and then digits.
+    Digits(String),
 }
+
+#[derive(Debug, Clone)]
+enum Value {
+    Exact(&'static str),
+    Prefix(&'static str),
+    Suffix(&'static str),
+    Ends(char),
+    Range(i64, i64),
+    Present(bool),
+    NotExact(&'static str),
+}
+
+#[derive(Debug, Clone)]
+struct Asked {
+    listener: usize,
+    source: &'static str,
+    method: &'static str,
+    host: String,
+    path: String,
+    header: Vec<&'static str>,
+    query: Option<&'static str>,
+    cookie: Option<&'static str>,
+}
+
+impl Rule {
+    fn takes(&self, asked: &Asked) -> bool {
+        let host = asked.host.to_ascii_lowercase();
+        let host = host.strip_suffix('.').unwrap_or(&host);
+        let for_host = match self.host.strip_prefix('*') {
+            Some("") => true,
+            Some(parent) => host.ends_with(parent) && host.len() > parent.len(),
+            None => host == self.host,
+        };
+        let source = match self.source {
+            None => true,
+            Some((_, start)) => asked.source.starts_with(start),
+        };
+        let value = |wanted: &Option<Value>, has: &[&str]| {
+            wanted.as_ref().is_none_or(|wanted| wanted.fits(has))
+        };
+        for_host
+            && self.path.takes(&asked.path)
+            && self
+                .listener
+                .is_none_or(|own| own == LISTENERS[asked.listener])
+            && (self.methods.is_empty() || self.methods.contains(&asked.method))
+            && value(&self.header, &asked.header)
+            && value(&self.query, asked.query.as_slice())
+            && value(&self.cookie, asked.cookie.as_slice())
+            && source
+    }
+
+    fn yaml(&self, name: usize) -> String {
+        let mut rule = format!(
+            "  - {{ service: s, name: r{name}, order: {}, host: \"{}\", path: {}",
+            self.order,
+            self.host,
+            self.path.yaml()
+        );
+        if let Some(listener) = self.listener {
+            rule.push_str(&format!(", listener: {listener}"));
+        }
+        if !self.methods.is_empty() {
+            rule.push_str(&format!(", method: [{}]", self.methods.join(", ")));
+        }
+        let values = [
+            ("headers", "x-v", &self.header),
+            ("query", "v", &self.query),
+            ("cookies", "v", &self.cookie),
+        ];
+        for (kind, key, value) in values {
+            if let Some(value) = value {
+                rule.push_str(&format!(", {kind}: {{ {key}: {} }}", value.yaml()));
+            }
+        }
+        if let Some((network, _)) = self.source {
+            rule.push_str(&format!(", source: {network}"));
+        }
+        rule + " }\n"
+    }
+}
+
+impl Path {
+    fn takes(&self, path: &str) -> bool {
+        match self {
+            Path::Prefix(prefix) => {
+                let below = |rest: &str| rest.is_empty() || rest.starts_with('/');
+                prefix == "/" || path.strip_prefix(prefix.as_str()).is_some_and(below)
+            }
+            Path::Exact(own) => path == own,
+            Path::Pattern(segments) => {
+                let own: Vec<&str> = path.split('/').collect();
+                own.len() == segments.len() + 1
+                    && own[0].is_empty()
+                    && own[1..]
+                        .iter()
+                        .zip(segments)
+                        .all(|(own, wanted)| match wanted {
+                            Some(wanted) => own == wanted,
+                            None => !own.is_empty(),
+                        })
+            }
+            Path::Digits(start) => path
+                .strip_prefix(start.as_str())
+                .is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit())),
+        }
+    }
+
+    fn yaml(&self) -> String {
+        match self {
+            Path::Prefix(prefix) => prefix.clone(),
+            Path::Exact(own) => format!("{{ exact: {own} }}"),
+            Path::Pattern(segments) => {
+                let names = segments
+                    .iter()
+                    .enumerate()
+                    .map(|(index, segment)| match segment {
+                        Some(text) => format!("/{text}"),
+                        None => format!("/{{n{index}}}"),
+                    });
+                format!("{{ pattern: \"{}\" }}", names.collect::<String>())
+            }
+            Path::Digits(start) => format!("{{ regex: \"{start}[0-9]+\" }}"),
+        }
+    }
+}
+
+impl Value {
+    fn fits(&self, has: &[&str]) -> bool {
+        let any = |test: &dyn Fn(&str) -> bool| has.iter().any(|value| test(value));
+        match self {
+            Value::Exact(own) => any(&|value| value == *own),
+            Value::Prefix(own) => any(&|value| value.starts_with(own)),
+            Value::Suffix(own) => any(&|value| value.ends_with(own)),
+            Value::Ends(own) => any(&|value| value.ends_with(*own)),
+            Value::Range(from, to) => {
+                any(&|value| value.parse::<i64>().is_ok_and(|n| n >= *from && n < *to))
+            }
+            Value::Present(present) => has.is_empty() != *present,
+            Value::NotExact(own) => !any(&|value| value == *own),
+        }
+    }
+
+    fn yaml(&self) -> String {
+        match self {
+            Value::Exact(own) => format!("\"{own}\""),
+            Value::Prefix(own) => format!("{{ prefix: \"{own}\" }}"),
+            Value::Suffix(own) => format!("{{ suffix: \"{own}\" }}"),
+            Value::Ends(own) => format!("{{ regex: \".*{own}\" }}"),
+            Value::Range(from, to) => format!("{{ range: {{ from: {from}, to: {to} }} }}"),
+            Value::Present(present) => format!("{{ present: {present} }}"),
+            Value::NotExact(own) => format!("{{ not: \"{own}\" }}"),
+        }
+    }
+}
+
+const VALUES: [&str; 6] = ["a", "ab", "b", "7", "12", "-3"];
 
 /// Few different words, so that rules and requests meet often.
 fn host() -> impl Strategy<Value = String> {
-    vec(
-        prop::sample::select(vec!["a", "b", "shop", "example"]),
-        1..4,
-    )
-    .prop_map(|labels| labels.join("."))
+    vec(prop::sample::select(vec!["a", "b", "shop"]), 1..4).prop_map(|labels| labels.join("."))
 }
 
 fn host_rule() -> impl Strategy<Value = String> {
     prop_oneof![
         3 => host(),
         2 => host().prop_map(|host| format!("*.{host}")),
-        1 => Just("*".to_owned()),
+        2 => Just("*".to_owned()),
     ]
 }
 
 fn path() -> impl Strategy<Value = String> {
-    vec(prop::sample::select(vec!["a", "b", "api", "apix"]), 0..4)
+    vec(prop::sample::select(vec!["a", "b", "api", "7"]), 0..4)
         .prop_map(|segments| format!("/{}", segments.join("/")))
 }
 
-/// Also what no rule can say.
-fn request_host() -> impl Strategy<Value = String> {
+fn path_rule() -> impl Strategy<Value = Path> {
+    let segment = prop::option::of(prop::sample::select(vec!["a", "b", "api"]));
     prop_oneof![
-        4 => host(),
-        1 => host().prop_map(|host| host.to_ascii_uppercase()),
-        1 => host().prop_map(|host| format!("{host}.")),
-        1 => "[.ab]{0,8}",
+        4 => path().prop_map(Path::Prefix),
+        2 => path().prop_map(Path::Exact),
+        2 => vec(segment, 1..4).prop_map(Path::Pattern),
+        1 => path().prop_map(Path::Digits),
     ]
 }
 
-fn request_path() -> impl Strategy<Value = String> {
+fn value() -> impl Strategy<Value = Value> {
+    let text = || prop::sample::select(VALUES.to_vec());
     prop_oneof![
-        4 => path(),
-        1 => path().prop_map(|path| format!("{path}/")),
-        1 => "[/ab*.]{0,12}",
+        text().prop_map(Value::Exact),
+        text().prop_map(Value::Prefix),
+        text().prop_map(Value::Suffix),
+        prop::sample::select(vec!['a', 'b', '2']).prop_map(Value::Ends),
+        (-5..10_i64, 1..20_i64).prop_map(|(from, more)| Value::Range(from, from + more)),
+        any::<bool>().prop_map(Value::Present),
+        text().prop_map(Value::NotExact),
     ]
 }
 
-fn listener_rule() -> impl Strategy<Value = Option<&'static str>> {
-    prop::option::of(prop::sample::select(LISTENERS.to_vec()))
+fn rule() -> impl Strategy<Value = Rule> {
+    let rare = |strategy| prop::option::weighted(0.3, strategy);
+    (
+        prop_oneof![4 => Just(0), 1 => -2..3_i32],
+        prop::option::weighted(0.2, prop::sample::select(LISTENERS.to_vec())),
+        host_rule(),
+        path_rule(),
+        prop_oneof![
+            3 => Just(vec![]),
+            1 => prop::sample::subsequence(vec!["GET", "POST", "PUT"], 1..3),
+        ],
+        (rare(value()), rare(value()), rare(value())),
+        prop::option::weighted(
+            0.2,
+            prop::sample::select(vec![("10.1.0.0/16", "10.1."), ("10.1.2.0/24", "10.1.2.")]),
+        ),
+    )
+        .prop_map(
+            |(order, listener, host, path, methods, (header, query, cookie), source)| Rule {
+                order,
+                listener,
+                host,
+                path,
+                methods,
+                header,
+                query,
+                cookie,
+                source,
+            },
+        )
 }
 
-fn snapshot(routes: &[(String, String, Option<&str>)]) -> Snapshot {
+fn asked() -> impl Strategy<Value = Asked> {
+    let text = || prop::sample::select(VALUES.to_vec());
+    (
+        0..LISTENERS.len(),
+        prop::sample::select(vec!["10.1.2.3", "10.1.9.9", "10.2.2.2"]),
+        prop::sample::select(vec!["GET", "POST", "PUT", "DELETE"]),
+        prop_oneof![
+            4 => host(),
+            1 => host().prop_map(|host| host.to_ascii_uppercase()),
+            1 => host().prop_map(|host| format!("{host}.")),
+        ],
+        prop_oneof![4 => path(), 1 => path().prop_map(|path| format!("{path}/"))],
+        (
+            vec(text(), 0..3),
+            prop::option::of(text()),
+            prop::option::of(text()),
+        ),
+    )
+        .prop_map(
+            |(listener, source, method, host, path, (header, query, cookie))| Asked {
+                listener,
+                source,
+                method,
+                host,
+                path,
+                header,
+                query,
+                cookie,
+            },
+        )
+}
+
+impl Asked {
+    fn head(&self) -> String {
+        let query = self
+            .query
+            .map(|value| format!("?x=1&v={value}"))
+            .unwrap_or_default();
+        let mut head = format!(
+            "{} {}{query} HTTP/1.1\r\nHost: {}\r\n",
+            self.method, self.path, self.host
+        );
+        for value in &self.header {
+            head.push_str(&format!("X-V: {value}\r\n"));
+        }
+        if let Some(value) = self.cookie {
+            head.push_str(&format!("Cookie: x=1; v={value}\r\n"));
+        }
+        head + "\r\n"
+    }
+}
+
+fn snapshot(rules: &[Rule]) -> Snapshot {
     let mut text = String::from(
         "ports: { p: { interface: eth1, addresses: [10.0.0.1/24] } }\n\
          listeners:\n  one: { address: 10.0.0.1:1 }\n  two: { address: 10.0.0.1:2 }\n  \
          three: { address: 10.0.0.1:3 }\n\
          services: { s: { endpoints: [10.0.0.2:80] } }\nroutes:\n",
     );
-    let mut seen = std::collections::BTreeSet::new();
-    for (host, path, listener) in routes {
-        if !seen.insert((host, path, listener)) {
-            continue;
+    // Rules that take the same requests are refused.
+    let mut seen = BTreeMap::new();
+    for (name, rule) in rules.iter().enumerate() {
+        let same = Rule {
+            order: 0,
+            ..rule.clone()
+        };
+        if seen.insert(format!("{same:?}"), name).is_none() {
+            text.push_str(&rule.yaml(name));
         }
-        let only = listener
-            .map(|name| format!(", listener: {name}"))
-            .unwrap_or_default();
-        text.push_str(&format!(
-            "  - {{ service: s, host: \"{host}\", path: {path}{only} }}\n"
-        ));
     }
-    compile(&parse(&text, "random.yaml").unwrap()).unwrap()
+    let rules = parse(&text, "random.yaml").unwrap_or_else(|p| panic!("{}\n{text}", p[0]));
+    compile(&rules).unwrap_or_else(|problems| panic!("{}\n{text}", problems[0]))
 }
 
 proptest! {
@@ -110,17 +343,22 @@ proptest! {
 
     #[test]
     fn the_index_finds_what_a_walk_finds(
-        routes in vec((host_rule(), path(), listener_rule()), 1..40),
-        requests in vec((request_host(), request_path(), 0..LISTENERS.len()), 1..40),
+        rules in vec(rule(), 1..40),
+        requests in vec(asked(), 1..40),
     ) {
-        let snapshot = snapshot(&routes);
-        for (host, path, listener) in &requests {
-            let request =
-                RequestView { host: host.as_bytes(), path: path.as_bytes(), method: b"GET" };
-            let listener = ListenerId(*listener);
-            let found = snapshot.route(listener, &request).map(|route| &route.name);
-            let expected = first_match(&snapshot, listener, &request).map(|route| &route.name);
-            prop_assert_eq!(found, expected, "{:?} {:?} {:?}", listener, host, path);
+        let snapshot = snapshot(&rules);
+        for asked in &requests {
+            let head = asked.head();
+            let mut index = HeadIndex::new();
+            let request = parse_request(head.as_bytes(), &Limits::default(), &mut index);
+            let request = request.unwrap().unwrap();
+            let source: IpAddr = asked.source.parse().unwrap();
+            let (whose, mut scratch) = ((ListenerId(asked.listener), 0), Vec::new());
+            let view = RequestView::of(&request, whose, source, 0, &mut scratch);
+            let found = snapshot.route(&view).map(|route| &*route.name);
+            let mut walk = snapshot.routes.iter().map(|route| &*route.name);
+            let expected = walk.find(|name| rules[name[1..].parse::<usize>().unwrap()].takes(asked));
+            prop_assert_eq!(found, expected, "{:?}", asked);
         }
     }
 
@@ -129,10 +367,111 @@ proptest! {
         host in vec(any::<u8>(), 0..300),
         path in vec(any::<u8>(), 0..300),
     ) {
-        let rule = |host: &str, path: &str| (host.to_owned(), path.to_owned(), None);
+        let rule = |host: &str, path: &str| Rule {
+            order: 0,
+            listener: None,
+            host: host.to_owned(),
+            path: Path::Prefix(path.to_owned()),
+            methods: vec![],
+            header: None,
+            query: None,
+            cookie: None,
+            source: None,
+        };
         let snapshot = snapshot(&[rule("*.a", "/a/b"), rule("a", "/"), rule("*", "/")]);
-        let request = RequestView { host: &host, path: &path, method: b"GET" };
+        let request = RequestView {
+            listener: ListenerId(0),
+            port: 0,
+            source: IpAddr::from([10, 0, 0, 2]),
+            host: &host,
+            path: &path,
+            query: Some(&path),
+            method: b"GET",
+            headers: Default::default(),
+            lane: None,
+            draw: 0,
+        };
         let length = host.strip_suffix(b".").unwrap_or(&host).len();
-        prop_assert_eq!(snapshot.route(ListenerId(0), &request).is_some(), length <= 255);
+        prop_assert_eq!(snapshot.route(&request).is_some(), length <= 255);
+    }
+}
+
+/// docs/rules.md states the order; this is what it says, one step after the other.
+#[test]
+fn what_is_more_specific_is_tried_first() {
+    let rules = [
+        "order: -1, path: /z",
+        "host: a.example, path: { exact: /x }",
+        "host: a.example, path: /a/b/c",
+        "host: a.example, path: { pattern: \"/a/{x}/{y}\" }, name: long",
+        "host: a.example, path: { pattern: \"/a/{x}\" }",
+        "host: a.example, path: { regex: \"/a/.+\" }",
+        "host: a.example, path: /a, method: GET, headers: { v: \"1\" }",
+        "host: a.example, path: /a, listener: one",
+        "host: a.example, path: /a",
+        "host: a.example",
+        "host: \"*.a.example\"",
+        "host: \"*.example\"",
+        "path: /b",
+        "{}",
+        "order: 1, host: a.example, path: /b",
+    ];
+    let expected: Vec<String> = (0..rules.len()).map(|n| format!("r{n}")).collect();
+    for turn in 0..rules.len() {
+        let mut text = String::from(
+            "ports: { p: { interface: eth1, addresses: [10.0.0.1/24] } }\n\
+             listeners: { one: { address: 10.0.0.1:1 } }\n\
+             services: { s: { endpoints: [10.0.0.2:80] } }\nroutes:\n",
+        );
+        for step in 0..rules.len() {
+            let number = (turn + step * 7) % rules.len();
+            let rule = rules[number]
+                .replace(", name: long", "")
+                .replace("{}", "order: 0");
+            text.push_str(&format!("  - {{ service: s, name: r{number}, {rule} }}\n"));
+        }
+        let rules = parse(&text, "o.yaml").unwrap_or_else(|p| panic!("{}", p[0]));
+        let snapshot = compile(&rules).unwrap_or_else(|p| panic!("{}", p[0]));
+        let names: Vec<&str> = snapshot.routes.iter().map(|route| &*route.name).collect();
+        assert_eq!(names, expected);
+    }
+}
+
+#[test]
+fn a_share_is_of_about_its_size_and_by_key_always_the_same() {
+    let text = "ports: { p: { interface: eth1, addresses: [10.0.0.1/24] } }\n\
+         listeners: { one: { address: 10.0.0.1:1 } }\n\
+         services: { s: { endpoints: [10.0.0.2:80] }, t: { endpoints: [10.0.0.3:80] } }\nroutes:\n  \
+         - { name: chance, host: a, sample: 10%, service: s }\n  \
+         - { name: user, host: b, sample: { share: 30%, by: { query: u } }, service: s }\n  \
+         - { name: others, service: t }\n";
+    let snapshot = compile(&parse(text, "s.yaml").unwrap()).unwrap();
+    let taken = |host: &str, query: &str, draw: u64| {
+        let request = RequestView {
+            listener: ListenerId(0),
+            port: 0,
+            source: IpAddr::from([10, 0, 0, 2]),
+            host: host.as_bytes(),
+            path: b"/",
+            query: Some(query.as_bytes()),
+            method: b"GET",
+            headers: Default::default(),
+            lane: None,
+            draw,
+        };
+        &*snapshot.route(&request).unwrap().name != "others"
+    };
+    let shares = [
+        (0..100_000).filter(|n| taken("a", "", *n)).count(),
+        (0..100_000)
+            .filter(|n| taken("b", &format!("u=user-{n}"), 1))
+            .count(),
+    ];
+    assert!(shares[0].abs_diff(10_000) < 500, "{shares:?}");
+    assert!(shares[1].abs_diff(30_000) < 750, "{shares:?}");
+    for user in 0..100 {
+        let query = format!("u={user}");
+        let first = taken("b", &query, 0);
+        assert!((1..100).all(|draw| taken("b", &query, draw) == first));
     }
 }

@@ -52,13 +52,18 @@ fn route<'a>(snapshot: &'a Snapshot, listener: &str, host: &str, path: &str) -> 
         .position(|l| &*l.name == listener)
         .unwrap();
     let request = RequestView {
+        listener: ListenerId(listener),
+        port: snapshot.listeners[listener].port,
+        source: "10.0.1.2".parse().unwrap(),
         host: host.as_bytes(),
         path: path.as_bytes(),
+        query: None,
         method: b"GET",
+        headers: Default::default(),
+        lane: None,
+        draw: 0,
     };
-    snapshot
-        .route(ListenerId(listener), &request)
-        .map(|route| &*route.name)
+    snapshot.route(&request).map(|route| &*route.name)
 }
 
 #[test]
@@ -145,12 +150,9 @@ fn routes_are_sorted_by_specificity() {
             .enumerate()
             .all(|(index, route)| route.id.0 == index)
     );
-    let timeouts: Vec<u64> = snapshot
-        .routes
-        .iter()
-        .map(|route| route.response_timeout.as_secs())
-        .collect();
-    assert_eq!(timeouts, [7, 7, 30, 3, 30]);
+    let timeouts = snapshot.routes.iter().map(|route| route.response_timeout);
+    let own = Some(Duration::from_secs(3));
+    assert!(timeouts.eq([None, None, None, own, None]));
 }
 
 #[test]
@@ -162,8 +164,9 @@ fn header_edits_are_set_then_added_then_removed() {
         HeaderEdit::add(b"x-also", b"two"),
         HeaderEdit::remove(b"X-Secret"),
     ];
-    assert_eq!(*edits, expected.map(Result::unwrap));
-    assert!(snapshot.routes[0].response_headers.is_empty());
+    assert_eq!(edits.fixed, expected.map(Result::unwrap));
+    assert!(edits.computed.is_empty());
+    assert!(snapshot.routes[0].response_headers.fixed.is_empty());
 }
 
 #[test]
@@ -236,7 +239,7 @@ fn the_balancer_takes_endpoints_in_turn_and_keeps_its_place() {
             .position(|service| &*service.name == name)
             .unwrap();
         balancer
-            .pick(ServiceId(id), &snapshot.services[id])
+            .pick(ServiceId(id), &snapshot.services[id], 0)
             .unwrap()
     };
     let picks: Vec<usize> = (0..4).map(|_| pick(&mut balancer, &old, "api")).collect();
@@ -252,7 +255,72 @@ fn the_balancer_takes_endpoints_in_turn_and_keeps_its_place() {
     assert_eq!(pick(&mut balancer, &new, "api"), 1);
     assert_eq!(pick(&mut balancer, &new, "hello"), 1);
     assert_eq!(pick(&mut balancer, &new, "a"), 0);
-    assert_eq!(balancer.pick(ServiceId(9), &new.services[0]), None);
+    assert_eq!(balancer.pick(ServiceId(9), &new.services[0], 0), None);
+}
+
+#[test]
+fn endpoints_of_a_lane_have_turns_of_their_own() {
+    let text = RULES.replace(
+        "[10.0.2.2:8080, 10.0.2.3:8080]",
+        "[{ address: 10.0.2.4:8080, lane: two }, 10.0.2.2:8080, { address: 10.0.2.5:8080, lane: one }, 10.0.2.3:8080]",
+    );
+    let snapshot = snapshot(&format!("{text}lanes: {{}}\n"));
+    let hello = &snapshot.services[1];
+    let addresses: Vec<String> = hello
+        .endpoints
+        .iter()
+        .map(|endpoint| endpoint.address.ip().to_string())
+        .collect();
+    assert_eq!(addresses, ["10.0.2.2", "10.0.2.3", "10.0.2.5", "10.0.2.4"]);
+    let lanes = snapshot.lanes.as_ref().unwrap();
+    let mut balancer = Balancer::new(&snapshot);
+    let mut pick = |lane: &str| {
+        let group = hello.group(lanes.find(lane.as_bytes())).unwrap();
+        balancer.pick(ServiceId(1), hello, group).unwrap()
+    };
+    let picks: Vec<usize> = ["", "one", "", "two", "", "one", "none"]
+        .map(&mut pick)
+        .into();
+    assert_eq!(picks, [0, 2, 1, 3, 0, 2, 1]);
+}
+
+#[test]
+fn what_did_not_change_is_shared() {
+    use std::sync::Arc;
+    let text = RULES.replace(
+        "routes:\n  - { service: hello }",
+        "routes:\n  - { service: hello, path: { regex: \"/x[0-9]+\" } }",
+    );
+    let old_rules = parse(&text, "old.yaml").unwrap();
+    let old = compile(&old_rules).unwrap();
+    let next = |text: &str| {
+        let rules = parse(text, "new.yaml").unwrap();
+        sluice_policy::recompile(&rules, &old_rules, &old).unwrap()
+    };
+    let same = next(&text);
+    assert!(Arc::ptr_eq(&same.routes, &old.routes));
+    assert!(Arc::ptr_eq(&same.services[0], &old.services[0]));
+
+    let slower = next(&text.replace("response_timeout: 7s", "response_timeout: 8s"));
+    assert!(Arc::ptr_eq(&slower.routes, &old.routes));
+    assert!(!Arc::ptr_eq(&slower.services[0], &old.services[0]));
+    assert!(Arc::ptr_eq(&slower.services[1], &old.services[1]));
+    assert_eq!(slower.services[0].response_timeout, Duration::from_secs(8));
+
+    let moved = next(&text.replace("path: /api,", "path: /apis,"));
+    assert!(!Arc::ptr_eq(&moved.routes, &old.routes));
+    assert!(Arc::ptr_eq(&moved.services[0], &old.services[0]));
+
+    // Another service moves the ids: nothing that has ids is kept.
+    let more = next(&text.replace(
+        "services:\n",
+        "services:\n  a: { endpoints: [10.0.2.7:1] }\n",
+    ));
+    assert!(!Arc::ptr_eq(&more.routes, &old.routes));
+    assert_eq!(
+        route(&more, "web", "shop.example.com", "/api/x"),
+        Some("shop.example.com/api")
+    );
 }
 
 #[test]

@@ -53,9 +53,9 @@ pub use response::{RequestKind, Response, parse_response};
 pub use target::Authority;
 pub use trailers::write_trailers;
 pub use write::{
-    ClientSide, FieldEdits, FieldName, FieldValue, HeaderEdit, RequestEdits, SentHead,
-    reason_phrase, write_chunk_header, write_last_chunk, write_local_reply, write_request_head,
-    write_response_head, write_switching_head,
+    ClientSide, FieldEdits, FieldName, FieldValue, HeaderEdit, NewTarget, RequestEdits, RuleReply,
+    SentHead, reason_phrase, write_chunk_header, write_last_chunk, write_local_reply,
+    write_request_head, write_response_head, write_rule_reply, write_switching_head,
 };
 
 /// Most header fields a [`HeadIndex`] can hold; [`Limits::headers`] above it has no effect.

@@ -14,6 +14,7 @@ mod lifecycle;
 mod linux;
 mod operation;
 mod refusals;
+mod rules;
 mod semantics;
 mod service;
 

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use sluice_wire::http1::{EditError, FieldName, HeaderEdit};
+use sluice_wire::http1::{EditError, FieldName, HeaderEdit, HeaderKind};
 
 use super::report::Report;
+use crate::action::{ComputedEdit, HeaderEdits};
 use crate::rules;
+use crate::template::{Place, Template, TemplateError};
 use crate::yaml::Path;
 
 /// Headers that one route may change in one direction.
@@ -15,32 +17,51 @@ const MAX_NAME: usize = 128;
 /// Longest value, in bytes.
 const MAX_VALUE: usize = 2048;
 
+/// Which head is changed.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Direction<'a> {
+    Request {
+        /// Names of the route's captures.
+        captures: &'a [Box<str>],
+        /// The header that the gateway itself states.
+        lane_header: Option<&'a str>,
+    },
+    Response,
+}
+
 pub(super) fn compile(
     path: &Path,
     edits: &rules::HeaderEdits,
+    direction: Direction<'_>,
     report: &mut Report<'_>,
-) -> Vec<HeaderEdit> {
+) -> HeaderEdits {
     let mut seen: BTreeMap<String, &'static str> = BTreeMap::new();
-    let mut compiled = Vec::new();
-    let count = edits.set.len() + edits.add.len() + edits.remove.len();
+    let mut compiled = HeaderEdits::default();
+    let count = edits.set.len() + edits.add.len() + edits.append.len() + edits.remove.len();
     if count > MAX_EDITS {
         report.wrong(
             path,
             format!("changes {count} headers; at most {MAX_EDITS} can be changed"),
         );
     }
-    for (name, value) in &edits.set {
-        let path = path.key("set").key(name);
-        key(&path, name, "set", &mut seen, report);
-        check_value(&path, value, report);
-        // What can't be made has been reported.
-        compiled.extend(HeaderEdit::set(name.as_bytes(), value.as_bytes()));
-    }
-    for (name, value) in &edits.add {
-        let path = path.key("add").key(name);
-        key(&path, name, "add", &mut seen, report);
-        check_value(&path, value, report);
-        compiled.extend(HeaderEdit::add(name.as_bytes(), value.as_bytes()));
+    let lists = [
+        ("set", &edits.set),
+        ("add", &edits.add),
+        ("append", &edits.append),
+    ];
+    for (list, values) in lists {
+        for (name, value) in values {
+            let path = path.key(list).key(name);
+            let lower = key(&path, name, list, &mut seen, report);
+            check_lane(&path, &lower, direction, report);
+            check_value(&path, value, report);
+            if list == "append" {
+                check_append(&path, &lower, report);
+            }
+            if let Some(value) = template(&path, value, direction, report) {
+                add(&mut compiled, list, name, value);
+            }
+        }
     }
     for (index, name) in edits.remove.iter().enumerate() {
         let path = path.key("remove").index(index);
@@ -55,9 +76,96 @@ pub(super) fn compile(
                 "keep one",
             );
         }
-        compiled.extend(HeaderEdit::remove(name.as_bytes()));
+        check_lane(&path, &lower, direction, report);
+        compiled.fixed.extend(HeaderEdit::remove(name.as_bytes()));
+    }
+    if let Direction::Request {
+        lane_header: Some(header),
+        ..
+    } = direction
+    {
+        // The gateway states it anew.
+        compiled.fixed.extend(HeaderEdit::remove(header.as_bytes()));
     }
     compiled
+}
+
+/// Adds one change; what can't be made has been reported.
+fn add(edits: &mut HeaderEdits, list: &str, name: &str, value: Result<String, Template>) {
+    let fixed = &mut edits.fixed;
+    let (name, value) = match (list, value) {
+        ("set", Ok(value)) => {
+            return fixed.extend(HeaderEdit::set(name.as_bytes(), value.as_bytes()));
+        }
+        ("add", Ok(value)) => {
+            return fixed.extend(HeaderEdit::add(name.as_bytes(), value.as_bytes()));
+        }
+        (_, Ok(value)) => (name, Template::constant(&value)),
+        (_, Err(template)) => (name, template),
+    };
+    if list != "add" {
+        fixed.extend(HeaderEdit::remove(name.as_bytes()));
+    }
+    edits.computed.push(ComputedEdit {
+        name: name.as_bytes().into(),
+        value,
+        appends: list == "append",
+    });
+}
+
+/// The value as it is, or what it is made from.
+fn template(
+    path: &Path,
+    value: &str,
+    direction: Direction<'_>,
+    report: &mut Report<'_>,
+) -> Option<Result<String, Template>> {
+    let place = match direction {
+        Direction::Request { captures, .. } => Place::RequestHeader(captures),
+        Direction::Response => Place::ResponseHeader,
+    };
+    match Template::parse(value, place) {
+        Ok(template) if template.is_constant() => Some(Ok(value.to_owned())),
+        Ok(template) => Some(Err(template)),
+        Err(error) => {
+            let (message, mend) = explain_template(error);
+            report.suggest(path, message, mend);
+            None
+        }
+    }
+}
+
+/// What a reader is told about a value with variables.
+pub(super) fn explain_template(error: TemplateError) -> (String, Option<String>) {
+    match error {
+        TemplateError::Unclosed => ("${ is not closed by }".into(), None),
+        TemplateError::Unknown(name, known) => (
+            format!("${{{name}}} is not known here"),
+            Some(format!("known are {known}")),
+        ),
+        TemplateError::TooMany => ("has more than 16 variables".into(), None),
+    }
+}
+
+fn check_lane(path: &Path, lower: &str, direction: Direction<'_>, report: &mut Report<'_>) {
+    if let Direction::Request {
+        lane_header: Some(header),
+        ..
+    } = direction
+        && header == lower
+    {
+        let mend = "take it out, or give `lanes` another header".to_owned();
+        report.wrong_key(path, format!("`{lower}` carries the lane"), Some(mend));
+    }
+}
+
+/// What the gateway itself puts behind the values of a header would be lost.
+fn check_append(path: &Path, lower: &str, report: &mut Report<'_>) {
+    let kind = HeaderKind::of(lower.as_bytes());
+    if !matches!(kind, HeaderKind::Other | HeaderKind::Server) {
+        let message = format!("`{lower}` cannot be appended to");
+        report.wrong_key(path, message, Some("use `set`".into()));
+    }
 }
 
 /// Checks a header that is a key, and gives its name in lower case.

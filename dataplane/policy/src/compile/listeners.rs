@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use sluice_wire::http1::Limits;
 
+use super::matching::host;
 use super::report::Report;
-use super::routes::host;
 use crate::problem::did_you_mean;
 use crate::rules::{self, RequestLimits, Size};
 use crate::snapshot::{HostMatch, Listener, Port};

@@ -1,49 +1,70 @@
 //! Routes: sorted by specificity, each match once.
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
+use super::known::Known;
+use super::matching::{self, Wanted};
 use super::report::Report;
-use super::{access_log, headers};
-use crate::problem::did_you_mean;
+use super::{access_log, actions, headers};
+use crate::lanes::Lanes;
+use crate::matching::{Condition, PathMatch, Regexes, hash};
 use crate::router::Router;
-use crate::rules::{self, Period, Rules};
-use crate::snapshot::{HostMatch, ListenerId, Route, RouteId, RouteMatch, ServiceId};
+use crate::rules::{self, Rules};
+use crate::snapshot::{HostMatch, LaneId, ListenerId, Route, RouteId, RouteMatch};
 use crate::yaml::Path;
 
-/// Longest host in a rule: a name in text (RFC 1035, 2.3.4, without the length bytes).
-const MAX_HOST: usize = 253;
-/// Longest path prefix, in bytes.
-const MAX_PATH: usize = 1024;
-/// Most segments of a path prefix: each can cost a request one look-up.
-const MAX_SEGMENTS: usize = 32;
+/// What routes refer to.
+pub(super) struct Names<'a> {
+    pub(super) services: Known<'a, rules::Service>,
+    listeners: Known<'a, rules::Listener>,
+    ports: Known<'a, rules::Port>,
+    lanes: Option<&'a Lanes>,
+    log: Option<&'a rules::AccessLog>,
+}
 
-pub(super) fn compile(rules: &Rules, report: &mut Report<'_>) -> (Vec<Route>, Router) {
+pub(super) fn compile(
+    rules: &Rules,
+    lanes: Option<&Lanes>,
+    regexes: &mut Regexes,
+    report: &mut Report<'_>,
+) -> (Arc<[Route]>, Router) {
     let section = Path::section("routes");
     let mut routes = Vec::with_capacity(rules.routes.len());
-    let mut matches: BTreeMap<RouteMatch, usize> = BTreeMap::new();
+    let mut matches: HashMap<String, usize> = HashMap::new();
     let mut names = BTreeMap::new();
-    let services = Known::new("service", &rules.services);
-    let listeners = Known::new("listener", &rules.listeners);
+    let known = Names {
+        services: Known::new("service", &rules.services),
+        listeners: Known::new("listener", &rules.listeners),
+        ports: Known::new("port", &rules.ports),
+        lanes,
+        log: rules.access_log.as_ref(),
+    };
+    let mut taken: HashMap<String, u32> = HashMap::new();
     for (index, route) in rules.routes.iter().enumerate() {
         let path = section.index(index);
-        let Some(compiled) = compile_route(
-            &path,
-            route,
-            &services,
-            &listeners,
-            rules.access_log.as_ref(),
-            report,
-        ) else {
+        let Some(mut compiled) = compile_route(&path, route, &known, regexes, report) else {
             continue;
         };
-        if let Some(first) = matches.get(&compiled.matches) {
-            let line = report.line(&section.index(*first));
-            let message = format!("takes the same requests as routes[{first}]{line}");
-            report.mend(&path, message, "keep one, or give it another host or path");
-            continue;
+        // A share of requests can be taken of what another share left.
+        if route.sample.is_none() {
+            let same = format!("{:?}", compiled.matches);
+            if let Some(first) = matches.get(&same) {
+                let line = report.line(&section.index(*first));
+                let message = format!("takes the same requests as routes[{first}]{line}");
+                report.mend(&path, message, "keep one, or give it another host or path");
+                continue;
+            }
+            matches.insert(same, index);
         }
-        matches.insert(compiled.matches.clone(), index);
+        if route.name.is_none() {
+            let number = taken.entry(compiled.name.to_string()).or_default();
+            *number += 1;
+            if *number > 1 {
+                compiled.name = format!("{}#{number}", compiled.name).into();
+            }
+        }
         if let Some(first) = names.insert(compiled.name.clone(), index) {
             let line = report.line(&section.index(first));
             let message = format!(
@@ -52,222 +73,193 @@ pub(super) fn compile(rules: &Rules, report: &mut Report<'_>) -> (Vec<Route>, Ro
             );
             report.mend(&path.key("name"), message, "give it another name");
         }
-        routes.push(compiled);
+        routes.push((route.order, compiled));
     }
     // Stable: what is equally specific stays as written.
-    routes.sort_by(|a, b| specificity(&a.matches, &b.matches));
-    for (index, route) in routes.iter_mut().enumerate() {
-        route.id = RouteId(index);
-    }
+    routes.sort_by(|(a_order, a), (b_order, b)| {
+        a_order
+            .cmp(b_order)
+            .then_with(|| specificity(&a.matches, &b.matches))
+    });
+    let routes = routes
+        .into_iter()
+        .enumerate()
+        .map(|(index, (_, route))| Route {
+            id: RouteId(index),
+            ..route
+        });
+    let routes: Arc<[Route]> = routes.collect();
     let router = Router::new(&routes);
     (routes, router)
 }
 
-/// An exact host before a wildcard, the longer one first, before any; then the longer path; then
-/// one listener before all.
+/// What is more specific comes first; docs/rules.md states the rule.
 fn specificity(a: &RouteMatch, b: &RouteMatch) -> Ordering {
-    let key = |matches: &RouteMatch| {
-        let host = match &matches.host {
-            HostMatch::Exact(_) => (0, Reverse(0)),
-            HostMatch::Below(host) => (1, Reverse(host.len())),
-            HostMatch::Any => (2, Reverse(0)),
-        };
-        (
-            host,
-            Reverse(matches.path.len()),
-            matches.listener.is_none(),
-        )
+    let host = |matches: &RouteMatch| match &matches.host {
+        HostMatch::Exact(_) => (0, Reverse(0)),
+        HostMatch::Below(host) => (1, Reverse(host.len())),
+        HostMatch::Any => (2, Reverse(0)),
     };
-    key(a).cmp(&key(b))
+    let path = |matches: &RouteMatch| {
+        let kind = match &matches.path {
+            PathMatch::Exact(_) => return (0, Reverse(0), 0, Reverse(0)),
+            PathMatch::Pattern(pattern) => (0, Reverse(pattern.segments.len())),
+            PathMatch::Regex(_) => (1, Reverse(0)),
+            PathMatch::Prefix(_) => (2, Reverse(0)),
+        };
+        let literal = matches.path.literal_prefix().len();
+        (1, Reverse(literal), kind.0, kind.1)
+    };
+    let conditions = |matches: &RouteMatch| Reverse(matches.conditions.len());
+    host(a)
+        .cmp(&host(b))
+        .then_with(|| path(a).cmp(&path(b)))
+        .then_with(|| conditions(a).cmp(&conditions(b)))
 }
 
 /// The route, unless it cannot be told what it matches or where it leads; the report says why.
 fn compile_route(
     path: &Path,
     route: &rules::Route,
-    services: &Known<'_, rules::Service>,
-    listeners: &Known<'_, rules::Listener>,
-    log: Option<&rules::AccessLog>,
+    known: &Names<'_>,
+    regexes: &mut Regexes,
     report: &mut Report<'_>,
 ) -> Option<Route> {
     if let Some(name) = &route.name {
         report.name(&path.key("name"), name);
     }
-    let service = services.find(&path.key("service"), &route.service, report);
-    let listener = match &route.listener {
-        None => Some(None),
-        Some(name) => listeners
-            .find(&path.key("listener"), name, report)
-            .map(Some),
+    let host = matching::host(&path.key("host"), &route.host, report);
+    let taken = matching::path(&path.key("path"), &route.path, regexes, report);
+    let named = match (&host, &taken) {
+        (Some(_), Some(taken)) => name(route, taken),
+        _ => String::new(),
     };
-    let host = host(&path.key("host"), &route.host, report);
-    let prefix = prefix(&path.key("path"), &route.path, report);
+    let conditions = conditions(path, route, known, &named, regexes, report);
+    let captures = taken.as_ref().map_or(&[][..], PathMatch::names);
+    let prefix = matches!(taken, Some(PathMatch::Prefix(_)) | None);
+    let at = actions::Part {
+        path,
+        route,
+        captures,
+        prefix,
+        services: &known.services,
+    };
+    let action = at.action(report);
+    let rewrite = at.rewrite(report);
+    let mirror = at.mirror(report);
+    let fault = at.fault(report);
     let response_timeout = route
         .response_timeout
-        .map(|own| Period(report.period(&path.key("response_timeout"), own)));
-    let sample = access_log::sample(path, route, log, report);
+        .map(|own| report.period(&path.key("response_timeout"), own));
+    let sample = access_log::sample(path, route, known.log, report);
     let request_timeout = route
         .request_timeout
-        .map(|own| Period(report.period(&path.key("request_timeout"), own)));
-    let request_headers =
-        headers::compile(&path.key("request_headers"), &route.request_headers, report);
+        .map(|own| report.period(&path.key("request_timeout"), own));
+    let lane_header = known.lanes.map(|lanes| &*lanes.header);
+    let request_headers = headers::compile(
+        &path.key("request_headers"),
+        &route.request_headers,
+        headers::Direction::Request {
+            captures,
+            lane_header,
+        },
+        report,
+    );
     let response_headers = headers::compile(
         &path.key("response_headers"),
         &route.response_headers,
+        headers::Direction::Response,
         report,
     );
-
-    let (service, served_by) = service?;
-    let (listener, host, prefix) = (listener?, host?, prefix?);
-    let name = route.name.clone().unwrap_or_else(|| {
-        let listener = route
-            .listener
-            .as_ref()
-            .map(|name| format!("{name}:"))
-            .unwrap_or_default();
-        format!("{listener}{}{prefix}", route.host.to_ascii_lowercase())
-    });
     Some(Route {
         id: RouteId(0),
-        name: name.into(),
+        name: named.into(),
+        uses_captures: !captures.is_empty(),
         matches: RouteMatch {
-            listener: listener.map(|(at, _)| ListenerId(at)),
-            host,
-            path: prefix,
+            host: host?,
+            path: taken?,
+            conditions: conditions?.into(),
         },
-        service: ServiceId(service),
+        action: action?,
+        rewrite: rewrite.unwrap_or_default(),
+        mirror,
+        fault,
         sample,
-        response_timeout: response_timeout.unwrap_or(served_by.response_timeout).0,
-        request_timeout: request_timeout.unwrap_or(served_by.request_timeout).0,
+        response_timeout,
+        request_timeout,
         max_body: route.max_body.map(|size| size.0),
         request_headers,
         response_headers,
     })
 }
 
-/// What is known by name, each with its index in the order of names.
-struct Known<'a, T> {
-    kind: &'static str,
-    by_name: BTreeMap<&'a str, (usize, &'a T)>,
-}
-
-impl<'a, T> Known<'a, T> {
-    fn new(kind: &'static str, map: &'a BTreeMap<String, T>) -> Known<'a, T> {
-        let indexed = map.iter().enumerate();
-        let by_name = indexed.map(|(index, (name, value))| (name.as_str(), (index, value)));
-        Known {
-            kind,
-            by_name: by_name.collect(),
-        }
-    }
-
-    /// What is called `name`; otherwise the report says that there is no such thing.
-    fn find(&self, path: &Path, name: &str, report: &mut Report<'_>) -> Option<(usize, &'a T)> {
-        let found = self.by_name.get(name).copied();
-        if found.is_none() {
-            let mend = did_you_mean(name, self.by_name.keys().copied());
-            report.suggest(path, format!("no {} is called \"{name}\"", self.kind), mend);
-        }
-        found
-    }
-}
-
-pub(super) fn host(path: &Path, text: &str, report: &mut Report<'_>) -> Option<HostMatch> {
-    if text == "*" {
-        return Some(HostMatch::Any);
-    }
-    let lower = text.to_ascii_lowercase();
-    let (below, host) = match lower.strip_prefix("*.") {
-        Some(host) => (true, host),
-        None => (false, lower.as_str()),
-    };
-    if let Err((message, mend)) = check_host(text, host, below) {
-        report.suggest(path, message, mend);
-        return None;
-    }
-    Some(if below {
-        HostMatch::Below(host.into())
-    } else {
-        HostMatch::Exact(host.into())
+/// The name as given, or made of listener, host and path.
+fn name(route: &rules::Route, path: &PathMatch) -> String {
+    route.name.clone().unwrap_or_else(|| {
+        let listener = route
+            .listener
+            .as_ref()
+            .map(|name| format!("{name}:"))
+            .unwrap_or_default();
+        format!("{listener}{}{path}", route.host.to_ascii_lowercase())
     })
 }
 
-fn check_host(text: &str, host: &str, below: bool) -> Result<(), (String, Option<String>)> {
-    let in_brackets = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'));
-    if let Some(address) = in_brackets.filter(|_| !below) {
-        return match address.parse::<std::net::Ipv6Addr>() {
-            Ok(_) => Ok(()),
-            Err(_) => Err((format!("{text:?} is no IPv6 address"), None)),
-        };
+/// What a request must be like beside its host and path; `None` if something is not known.
+fn conditions(
+    path: &Path,
+    route: &rules::Route,
+    known: &Names<'_>,
+    name: &str,
+    regexes: &mut Regexes,
+    report: &mut Report<'_>,
+) -> Option<Vec<Condition>> {
+    let mut conditions = Vec::new();
+    let mut complete = true;
+    if let Some(name) = &route.listener {
+        let found = known.listeners.find(&path.key("listener"), name, report);
+        complete &= found.is_some();
+        conditions.extend(found.map(|(at, _)| Condition::Listener(ListenerId(at))));
     }
-    if host.parse::<std::net::Ipv6Addr>().is_ok() {
-        return Err((
-            format!("{text:?} lacks brackets"),
-            Some(format!("write \"[{text}]\"")),
-        ));
+    if let Some(name) = &route.port {
+        let found = known.ports.find(&path.key("port"), name, report);
+        complete &= found.is_some();
+        conditions.extend(found.map(|(at, _)| Condition::Port(at)));
     }
-    if let Some((name, port)) = host.rsplit_once(':')
-        && !name.is_empty()
-        && port.bytes().all(|b| b.is_ascii_digit())
-    {
-        let mend = text
-            .rsplit_once(':')
-            .map(|(name, _)| format!("write \"{name}\""));
-        return Err((
-            format!("{text:?} has a port, which is ignored in requests"),
-            mend,
-        ));
+    if let Some(lanes) = &route.lane {
+        conditions.push(Condition::Lane(lane_ids(
+            &path.key("lane"),
+            lanes.values(),
+            known,
+            report,
+        )));
     }
-    let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-    let label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(legal);
-    if host.len() > MAX_HOST || !host.split('.').all(label) {
-        let mend = "write a name, *.example.com for all names below one, or * for any".to_owned();
-        return Err((format!("{text:?} is no host"), Some(mend)));
-    }
-    Ok(())
+    let wanted = Wanted {
+        method: route.method.as_ref(),
+        headers: &route.headers,
+        query: &route.query,
+        cookies: &route.cookies,
+        source: route.source.as_ref(),
+        sample: route.sample.as_ref(),
+        salt: hash(name.as_bytes()),
+    };
+    conditions.extend(matching::conditions(path, &wanted, regexes, report));
+    complete.then_some(conditions)
 }
 
-fn prefix(path: &Path, text: &str, report: &mut Report<'_>) -> Option<Box<str>> {
-    if text == "/" {
-        return Some(text.into());
-    }
-    let wrong = if !text.starts_with('/') {
-        Some((
-            format!("{text:?} does not begin with /"),
-            Some(format!("write \"/{text}\"")),
-        ))
-    } else if text.len() > MAX_PATH || text.matches('/').count() > MAX_SEGMENTS {
-        let message = format!("is longer than {MAX_PATH} bytes or {MAX_SEGMENTS} segments");
-        Some((message, None))
-    } else if text
-        .bytes()
-        .any(|b| !b.is_ascii_graphic() || b == b'?' || b == b'#')
-    {
-        let mend = "write it as it stands in a request: no query, other characters as %20";
-        Some((format!("{text:?} is no path"), Some(mend.to_owned())))
-    } else if let Some(start) = text.strip_suffix('/') {
-        let start = start.trim_end_matches('/');
-        let mend = format!("write \"{}\"", if start.is_empty() { "/" } else { start });
-        Some((
-            "ends with /, but matches whole segments anyway".into(),
-            Some(mend),
-        ))
-    } else if text
-        .split('/')
-        .skip(1)
-        .any(|segment| matches!(segment, "" | "." | ".."))
-    {
-        Some((format!("{text:?} has an empty, `.` or `..` segment"), None))
-    } else {
-        None
+fn lane_ids(
+    path: &Path,
+    names: &[String],
+    known: &Names<'_>,
+    report: &mut Report<'_>,
+) -> Box<[LaneId]> {
+    let Some(lanes) = known.lanes else {
+        report.mend(path, "there are no lanes", "add a section `lanes`");
+        return Box::default();
     };
-    match wrong {
-        Some((message, mend)) => {
-            report.suggest(path, message, mend);
-            None
-        }
-        None => Some(text.into()),
+    if names.is_empty() {
+        report.mend(path, "lists no lane", "add one, or take it out");
     }
+    let found = names.iter().filter_map(|name| lanes.find(name.as_bytes()));
+    found.collect()
 }

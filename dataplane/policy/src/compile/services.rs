@@ -2,49 +2,127 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use super::known::Known;
 use super::ports::{NoWay, is_unicast, way_out};
 use super::report::Report;
-use crate::rules::{self, SocketAddress};
-use crate::snapshot::{Endpoint, Port, Service};
+use crate::lanes::Lanes;
+use crate::rules::{self, Short, SocketAddress};
+use crate::snapshot::{Endpoint, Group, LaneId, Port, Service, ServiceId};
 use crate::yaml::Path;
 
 /// Longest name of a protocol in `Upgrade`.
 const MAX_PROTOCOL: usize = 32;
+/// Services that fall back one on another.
+const MAX_FALLBACKS: usize = 8;
 /// Connections to one service from one worker.
 const CONNECTIONS: std::ops::RangeInclusive<u32> = 1..=1_000_000;
 
+/// What stands beside the services.
+pub(super) struct Around<'a> {
+    pub(super) ports: &'a [Port],
+    pub(super) lanes: Option<&'a Lanes>,
+}
+
+/// Compiles all services; `known` gives those that need not be compiled again.
 pub(super) fn compile(
     services: &BTreeMap<String, rules::Service>,
-    ports: &[Port],
+    around: &Around<'_>,
+    known: impl Fn(&str, &rules::Service) -> Option<Arc<Service>>,
     report: &mut Report<'_>,
-) -> Vec<Service> {
+) -> Vec<Arc<Service>> {
     let section = Path::section("services");
+    let by_name = Known::new("service", services);
     let mut compiled = Vec::with_capacity(services.len());
     for (name, service) in services {
+        if let Some(service) = known(name, service) {
+            compiled.push(service);
+            continue;
+        }
         let path = section.key(name);
         report.key_name(&path, name);
-        let connections = path.key("max_connections");
-        compiled.push(Service {
-            name: name.as_str().into(),
-            endpoints: endpoints(&path.key("endpoints"), &service.endpoints, ports, report),
-            connect_timeout: report.period(&path.key("connect_timeout"), service.connect_timeout),
-            response_timeout: report
-                .period(&path.key("response_timeout"), service.response_timeout),
-            request_timeout: report.period(&path.key("request_timeout"), service.request_timeout),
-            idle_timeout: report.period(&path.key("idle_timeout"), service.idle_timeout),
-            proxy_protocol: service.proxy_protocol,
-            upgrade: protocols(&path.key("upgrade"), &service.upgrade, report),
-            tunnel_timeout: report.period(&path.key("tunnel_timeout"), service.tunnel_timeout),
-            max_connections: report.number(&connections, service.max_connections, CONNECTIONS),
-            max_idle: report.number(
-                &path.key("max_idle"),
-                service.max_idle,
-                0..=*CONNECTIONS.end(),
-            ),
+        let fallback = service.fallback.as_ref().and_then(|name| {
+            let (at, _) = by_name.find(&path.key("fallback"), name, report)?;
+            Some(ServiceId(at))
         });
+        compiled.push(Arc::new(one(
+            &path, name, service, around, fallback, report,
+        )));
     }
+    check_circles(services, report);
     compiled
+}
+
+fn one(
+    path: &Path,
+    name: &str,
+    service: &rules::Service,
+    around: &Around<'_>,
+    fallback: Option<ServiceId>,
+    report: &mut Report<'_>,
+) -> Service {
+    let connections = path.key("max_connections");
+    let mut own = endpoints(&path.key("endpoints"), &service.endpoints, around, report);
+    // Stable: endpoints of one lane stay as written.
+    own.sort_by_key(|(lane, _)| *lane);
+    let mut groups: Vec<Group> = Vec::new();
+    for (index, (lane, _)) in own.iter().enumerate() {
+        match groups.last_mut() {
+            Some(group) if group.lane == *lane => group.endpoints.end = index + 1,
+            _ => groups.push(Group {
+                lane: *lane,
+                endpoints: index..index + 1,
+            }),
+        }
+    }
+    Service {
+        name: name.into(),
+        endpoints: own.into_iter().map(|(_, endpoint)| endpoint).collect(),
+        groups,
+        fallback,
+        connect_timeout: report.period(&path.key("connect_timeout"), service.connect_timeout),
+        response_timeout: report.period(&path.key("response_timeout"), service.response_timeout),
+        request_timeout: report.period(&path.key("request_timeout"), service.request_timeout),
+        idle_timeout: report.period(&path.key("idle_timeout"), service.idle_timeout),
+        proxy_protocol: service.proxy_protocol,
+        upgrade: protocols(&path.key("upgrade"), &service.upgrade, report),
+        tunnel_timeout: report.period(&path.key("tunnel_timeout"), service.tunnel_timeout),
+        max_connections: report.number(&connections, service.max_connections, CONNECTIONS),
+        max_idle: report.number(
+            &path.key("max_idle"),
+            service.max_idle,
+            0..=*CONNECTIONS.end(),
+        ),
+    }
+}
+
+/// Services that lead back to where a request came from.
+fn check_circles(services: &BTreeMap<String, rules::Service>, report: &mut Report<'_>) {
+    let next = |name: &str| services.get(name)?.fallback.as_deref();
+    for name in services.keys() {
+        let mut way = vec![name.as_str()];
+        let mut at = next(name);
+        while let Some(name) = at
+            && !way.contains(&name)
+        {
+            way.push(name);
+            at = next(name);
+        }
+        if way.len() > MAX_FALLBACKS && at.is_none_or(|at| at != name) {
+            let path = Path::section("services").key(name).key("fallback");
+            let message = format!("more than {MAX_FALLBACKS} services fall back one on another");
+            report.mend(&path, message, "fall back sooner on the last of them");
+        }
+        // Told once, at the first of those in the circle.
+        let first = way.iter().min() == Some(&name.as_str());
+        if at == Some(name) && first {
+            way.push(name);
+            let path = Path::section("services").key(name).key("fallback");
+            let message = format!("leads in a circle: {}", way.join(" to "));
+            report.mend(&path, message, "take one of these fallbacks out");
+        }
+    }
 }
 
 /// The protocols that may be changed to. Not a version of HTTP, which the gateway would have to
@@ -72,17 +150,23 @@ fn protocols(path: &Path, protocols: &[String], report: &mut Report<'_>) -> Vec<
 
 fn endpoints(
     path: &Path,
-    endpoints: &[SocketAddress],
-    ports: &[Port],
+    endpoints: &[rules::Endpoint],
+    around: &Around<'_>,
     report: &mut Report<'_>,
-) -> Vec<Endpoint> {
+) -> Vec<(Option<LaneId>, Endpoint)> {
+    let ports = around.ports;
     if endpoints.is_empty() {
         report.mend(path, "has no endpoint", "add one, such as [10.0.0.2:8080]");
     }
     let mut seen: BTreeMap<SocketAddr, Path> = BTreeMap::new();
     let mut compiled = Vec::with_capacity(endpoints.len());
-    for (index, SocketAddress(address)) in endpoints.iter().enumerate() {
-        let (path, address) = (path.index(index), *address);
+    for (index, endpoint) in endpoints.iter().enumerate() {
+        let path = path.index(index);
+        let (path, SocketAddress(address), lane) = match endpoint {
+            Short::Short(address) => (path, *address, None),
+            Short::Full(form) => (path.key("address"), form.address, form.lane.as_ref()),
+        };
+        let lane = lane.and_then(|lane| around.lanes?.find(lane.as_bytes()));
         match seen.get(&address) {
             Some(first) => {
                 let message = format!("{address} is listed twice{}", report.line(first));
@@ -107,7 +191,7 @@ fn endpoints(
             continue;
         }
         match way_out(ports, address.ip()) {
-            Ok(port) => compiled.push(Endpoint { address, port }),
+            Ok(port) => compiled.push((lane, Endpoint { address, port })),
             // Without ports nothing is reachable; that they are missing is said once, elsewhere.
             Err(_) if ports.is_empty() => {}
             Err(no_way) => {

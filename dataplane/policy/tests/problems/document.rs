@@ -36,7 +36,7 @@ fn what_is_no_yaml_or_of_the_wrong_type() {
             (
                 "nonsense: {}\n",
                 &[
-                    "g.yaml:1:1: nonsense: `nonsense` is not known here; known are node, ports, workers, admin, access_log, listeners, services, routes",
+                    "g.yaml:1:1: nonsense: `nonsense` is not known here; known are node, ports, workers, admin, access_log, listeners, services, lanes, routes",
                 ],
             ),
             (
@@ -48,12 +48,12 @@ fn what_is_no_yaml_or_of_the_wrong_type() {
                 &["g.yaml:1:9: routes: should be a list (`[a, b]`)"],
             ),
             (
-                "routes: [{ host: a }]\n",
-                &["g.yaml:1:10: routes[0]: `service` is missing; add `service`"],
+                "routes: [{ redirect: { host: a }, respond: { body: a } }]\n",
+                &["g.yaml:1:35: routes[0].respond: `status` is missing; add `status`"],
             ),
             (
-                "routes: [{ service: }]\n",
-                &["g.yaml:1:19: routes[0].service: has no value"],
+                "routes: [{ mirror: { service: } }]\n",
+                &["g.yaml:1:29: routes[0].mirror.service: has no value"],
             ),
             (
                 "routes: [{ service: [a] }]\n",
@@ -124,8 +124,8 @@ fn what_is_no_yaml_or_of_the_wrong_type() {
                 ],
             ),
             (
-                "routes:\n  - path: /\n    host: a\n",
-                &["g.yaml:2:5: routes[0]: `service` is missing; add `service`"],
+                "routes:\n  - split:\n      - weight: 1\n",
+                &["g.yaml:3:9: routes[0].split[0]: `service` is missing; add `service`"],
             ),
             (
                 "listeners:\n  web:\n    buffer: 64KiB\n",
@@ -164,9 +164,9 @@ fn what_is_no_yaml_or_of_the_wrong_type() {
                 &["g.yaml:1:4: unexpected character: `\\u{fffe}'"],
             ),
             (
-                "routes: [{ two\n\n lines: a }]\n",
+                "workers: { two\n\n lines: a }\n",
                 &[
-                    "g.yaml:1:12: routes[0][\"two\\nlines\"]: `two\\nlines` is not known here; known are name, listener, host, path, service, response_timeout, request_timeout, max_body, access_log, request_headers, response_headers",
+                    "g.yaml:1:12: workers[\"two\\nlines\"]: `two\\nlines` is not known here; known are cores, idle, memory",
                 ],
             ),
             (

@@ -1,6 +1,7 @@
 //! What a user reads for each kind of mistake, word for word.
 
 mod document;
+mod governance;
 mod network;
 mod routes;
 

@@ -363,8 +363,8 @@ pub(super) fn span(buf: &[u8], start: u16, end: u16) -> &[u8] {
     buf.get(start as usize..end as usize).unwrap_or_default()
 }
 
-/// The fields of a head in the order received.
-#[derive(Debug, Clone)]
+/// The fields of a head in the order received; the default has none.
+#[derive(Debug, Clone, Default)]
 pub struct Headers<'a> {
     pub(super) buf: &'a [u8],
     pub(super) entries: std::slice::Iter<'a, Entry>,

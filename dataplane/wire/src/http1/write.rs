@@ -72,6 +72,32 @@ impl<'a> FieldValue<'a> {
     }
 }
 
+/// A checked path with a query or without one, to be sent in place of a client's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewTarget<'a>(&'a [u8]);
+
+impl<'a> NewTarget<'a> {
+    /// Checks it: `None` unless it begins with `/` and has only bytes that a target may have, at most
+    /// [`MAX_HEAD`](super::MAX_HEAD) of them.
+    #[must_use]
+    pub fn new(target: &'a [u8]) -> Option<Self> {
+        let path = chars::skip(target, 0, chars::PATH);
+        let legal = match target.get(path) {
+            None => true,
+            Some(b'?') => chars::skip(target, path + 1, chars::QUERY) == target.len(),
+            Some(_) => false,
+        };
+        (legal && target.first() == Some(&b'/') && target.len() <= super::MAX_HEAD)
+            .then_some(Self(target))
+    }
+
+    /// As given.
+    #[must_use]
+    pub fn as_bytes(&self) -> &'a [u8] {
+        self.0
+    }
+}
+
 /// One header edit of a route: made once, when the rules are compiled.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeaderEdit {
@@ -134,13 +160,17 @@ pub struct FieldEdits<'a> {
     pub drop: KindSet,
     /// What the gateway itself adds.
     pub append: &'a [(FieldName<'a>, FieldValue<'a>)],
-    /// What the operator wants, in this order, applied last: it also sees what `append` added.
+    /// What the operator wants, in this order: it also sees what `append` added.
     pub rules: &'a [HeaderEdit],
+    /// What the operator wants with values that depend on the message, added last.
+    pub computed: &'a [(FieldName<'a>, FieldValue<'a>)],
 }
 
 /// Changes to a request on its way to a service.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RequestEdits<'a> {
+    /// Sent as path and query in place of the client's.
+    pub target: Option<NewTarget<'a>>,
     /// Sent as Host in place of the client's. An HTTP/1.0 request may have none; the service gets
     /// an empty Host then (RFC 9112 section 3.2), unless this names one.
     pub host: Option<Authority<'a>>,
@@ -182,10 +212,10 @@ pub fn write_request_head(out: &mut Vec<u8>, request: &Request<'_>, edits: &Requ
     out.reserve(request.head_len + 128);
     out.extend_from_slice(request.method());
     out.push(b' ');
-    if request.target().first() == Some(&b'?') {
+    if request.target().first() == Some(&b'?') && edits.target.is_none() {
         out.push(b'/');
     }
-    out.extend_from_slice(request.target());
+    out.extend_from_slice(edits.target.map_or(request.target(), |target| target.0));
     out.extend_from_slice(b" HTTP/1.1\r\nHost: ");
     out.extend_from_slice(edits.host.map_or(request.host(), |host| host.as_bytes()));
     out.extend_from_slice(b"\r\n");
@@ -314,6 +344,57 @@ pub fn write_local_reply(
     }
 }
 
+/// An answer that the rules give in the service's place.
+#[derive(Debug, Clone, Copy)]
+pub struct RuleReply<'a> {
+    /// 200 to 599.
+    pub status: u16,
+    /// What kind of body it is, and the body; without it, there is none.
+    pub body: Option<(FieldValue<'a>, &'a [u8])>,
+    /// Where a redirect leads.
+    pub location: Option<FieldValue<'a>>,
+    /// The operator's changes to the head.
+    pub fields: FieldEdits<'a>,
+}
+
+/// Appends a whole answer of the rules, the body left out for HEAD. `version` is the client's; `date`
+/// is left out where the time is not known.
+pub fn write_rule_reply(
+    out: &mut Vec<u8>,
+    reply: &RuleReply<'_>,
+    head_only: bool,
+    close: bool,
+    version: Version,
+    date: Option<FieldValue<'_>>,
+) {
+    write_status_line(out, reply.status, reason_phrase(reply.status).as_bytes());
+    if let Some(FieldValue(date)) = date {
+        write_field(out, b"Date", date);
+    }
+    write_field(out, b"Server", b"sluice");
+    if let Some(FieldValue(location)) = reply.location {
+        write_field(out, b"Location", location);
+    }
+    let body = match reply.body {
+        Some((FieldValue(kind), body)) => {
+            write_field(out, b"Content-Type", kind);
+            body
+        }
+        None => b"",
+    };
+    // RFC 9110 sections 8.6 and 15.3.5, 15.4.5: these never have a body, nor say how long it is.
+    let bodiless = matches!(reply.status, 204 | 304);
+    if !bodiless {
+        write_framing(out, BodyFraming::Length(body.len() as u64));
+    }
+    write_connection(out, version, !close);
+    write_additions(out, &reply.fields);
+    out.extend_from_slice(b"\r\n");
+    if !head_only && !bodiless {
+        out.extend_from_slice(body);
+    }
+}
+
 /// Appends the size line of a chunk. `size` 0 would end the body: see [`write_last_chunk`].
 pub fn write_chunk_header(out: &mut Vec<u8>, size: u64) {
     let digits = (16 - size.leading_zeros() / 4).max(1);
@@ -390,6 +471,9 @@ fn write_additions(out: &mut Vec<u8>, edits: &FieldEdits<'_>) {
             write_field(out, &rule.name, value);
         }
         rules = later;
+    }
+    for (FieldName(name), FieldValue(value)) in edits.computed {
+        write_field(out, name, value);
     }
 }
 

@@ -130,7 +130,7 @@ fn edits_of_the_gateway() {
         fields: FieldEdits {
             drop: KindSet::of(&[HeaderKind::XForwardedProto]),
             append: &append,
-            rules: &[],
+            ..FieldEdits::default()
         },
         ..RequestEdits::default()
     };
@@ -420,5 +420,87 @@ fn chunk_headers() {
     assert_eq!(
         decode(BodyFraming::Chunked, &[&out]),
         Ok((Vec::new(), out.len()))
+    );
+}
+
+#[test]
+fn a_new_target_is_a_path_of_legal_bytes() {
+    for target in ["/", "/a?b=%0d%0a?", "/[a]|b?\\"] {
+        let new = NewTarget::new(target.as_bytes()).unwrap();
+        let edits = RequestEdits {
+            target: Some(new),
+            ..RequestEdits::default()
+        };
+        assert_eq!(
+            forwarded(b"GET http://h?x HTTP/1.1\r\nHost: h\r\n\r\n", &edits),
+            format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n")
+        );
+    }
+    let long = "/".repeat(MAX_HEAD + 1);
+    for target in [
+        "", "a", "*", "?a", "/a b", "/a\r\nb", "/a\0", "/a#b", "/a\\b", "/\u{e9}", &long,
+    ] {
+        assert_eq!(NewTarget::new(target.as_bytes()), None, "{target:?}");
+    }
+}
+
+#[test]
+fn computed_fields_come_last_and_replace_what_rules_take_out() {
+    let rules = [HeaderEdit::remove(b"a").unwrap()];
+    let computed = [(
+        FieldName::new(b"A").unwrap(),
+        FieldValue::new(b"new").unwrap(),
+    )];
+    let edits = RequestEdits {
+        fields: FieldEdits {
+            rules: &rules,
+            computed: &computed,
+            ..FieldEdits::default()
+        },
+        ..RequestEdits::default()
+    };
+    assert_eq!(
+        forwarded(b"GET / HTTP/1.1\r\nHost: h\r\na: 1\r\nb: 2\r\n\r\n", &edits),
+        "GET / HTTP/1.1\r\nHost: h\r\nb: 2\r\nA: new\r\n\r\n"
+    );
+}
+
+#[test]
+fn an_answer_of_the_rules_states_its_length_where_it_has_a_body() {
+    let value = |text: &'static str| FieldValue::new(text.as_bytes()).unwrap();
+    let write = |reply: &RuleReply<'_>, head_only| {
+        let mut out = Vec::new();
+        write_rule_reply(&mut out, reply, head_only, true, Version::Http11, None);
+        String::from_utf8(out).unwrap()
+    };
+    let reply = RuleReply {
+        status: 200,
+        body: Some((value("text/html"), b"<p>")),
+        location: None,
+        fields: FieldEdits::default(),
+    };
+    let head = "HTTP/1.1 200 OK\r\nServer: sluice\r\nContent-Type: text/html\r\n\
+                Content-Length: 3\r\nConnection: close\r\n\r\n";
+    assert_eq!(write(&reply, false), format!("{head}<p>"));
+    assert_eq!(write(&reply, true), head);
+    let redirect = RuleReply {
+        status: 302,
+        body: None,
+        location: Some(value("//h/")),
+        ..reply
+    };
+    assert_eq!(
+        write(&redirect, false),
+        "HTTP/1.1 302 Found\r\nServer: sluice\r\nLocation: //h/\r\nContent-Length: 0\r\n\
+         Connection: close\r\n\r\n"
+    );
+    let nothing = RuleReply {
+        status: 204,
+        body: None,
+        ..reply
+    };
+    assert_eq!(
+        write(&nothing, false),
+        "HTTP/1.1 204 No Content\r\nServer: sluice\r\nConnection: close\r\n\r\n"
     );
 }

@@ -1,0 +1,31 @@
+//! Faults for a drill, until it is over. Where the time is not known there is no drill.
+
+use sluice_policy::action::Fault;
+
+use crate::chain::{Answer, Passage};
+use crate::reply::LocalReply;
+use crate::stats::RequestFate;
+
+/// Holds some requests.
+#[inline]
+pub(crate) fn delay(passage: &mut Passage<'_, '_>) -> Answer {
+    let delay = under_way(passage).and_then(|fault| fault.delay(passage.view.draw));
+    delay.map_or(Answer::Continue, Answer::Wait)
+}
+
+/// Does not send some on.
+#[inline]
+pub(crate) fn abort(passage: &mut Passage<'_, '_>) -> Answer {
+    let abort = under_way(passage).and_then(|fault| fault.abort(passage.view.draw));
+    match abort {
+        None => Answer::Continue,
+        Some(Some(status)) => Answer::Reply(LocalReply::fault(status)),
+        Some(None) => Answer::Close(RequestFate::Fault),
+    }
+}
+
+#[inline]
+fn under_way<'a>(passage: &Passage<'a, '_>) -> Option<&'a Fault> {
+    let fault = passage.route?.fault.as_ref()?;
+    (passage.wall? < fault.until).then_some(fault)
+}

@@ -1,0 +1,11 @@
+//! Lanes: tags a request, for the routes that ask for it and the service that has endpoints in it.
+
+use crate::chain::{Answer, Passage};
+
+#[inline]
+pub(crate) fn filter(passage: &mut Passage<'_, '_>) -> Answer {
+    if let Some(lanes) = &passage.rules.lanes {
+        passage.view.lane = lanes.lane_of(&passage.view, passage.trusted);
+    }
+    Answer::Continue
+}

@@ -1,0 +1,148 @@
+//! What people are told about a request, and about a change.
+
+use sluice_policy::rules::Rules;
+use sluice_policy::{Explanation, Question, compile, diff, explain, parse};
+
+fn example(name: &str) -> (Rules, String) {
+    let path = format!(
+        "{}/../../configs/examples/{name}.yaml",
+        env!("CARGO_MANIFEST_DIR")
+    );
+    let text = std::fs::read_to_string(path).unwrap();
+    (parse(&text, "e.yaml").unwrap(), text)
+}
+
+fn ask(name: &str, request: &str, headers: &[&str]) -> Explanation {
+    let question = Question {
+        request: request.into(),
+        headers: headers.iter().map(ToString::to_string).collect(),
+        ..Question::default()
+    };
+    explain(&compile(&example(name).0).unwrap(), &question).unwrap()
+}
+
+#[test]
+fn a_lane_is_explained_from_its_tag_to_the_endpoint() {
+    let said = ask("lanes", "GET http://test/cart", &["x-user: alice"]);
+    assert_eq!(said.listener, "entry");
+    let lane = said.lane.unwrap();
+    assert_eq!(lane.name, "alice");
+    let why = ["lanes.tags[0]", "header x-user equal to \"alice\""];
+    assert_eq!(lane.because, why);
+    let route = said.route.unwrap();
+    assert_eq!(
+        (&*route.name, &route.because[..]),
+        ("*/cart", &["path /cart fits".to_owned()][..])
+    );
+    assert_eq!(said.becomes[0], "service cart, its endpoints in lane alice");
+    assert_eq!(said.endpoints, ["10.77.2.3:8080"]);
+    assert!(said.near_misses.is_empty(), "{:?}", said.near_misses);
+    assert_eq!(said.later, ["*/"]);
+
+    let said = ask("lanes", "GET http://test/", &["x-user: alice"]);
+    assert_eq!(
+        said.becomes[0],
+        "service shop, which has no endpoint in lane alice"
+    );
+    let said = ask("lanes", "GET http://test/tools", &[]);
+    assert_eq!(said.near_misses[0].because, ["not lane alice"]);
+}
+
+#[test]
+fn near_misses_say_what_was_missing() {
+    let said = ask("conditions", "GET http://test/orders", &[]);
+    assert_eq!(said.route.unwrap().name, "*/");
+    let [miss] = &said.near_misses[..] else {
+        panic!("{:?}", said.near_misses);
+    };
+    assert_eq!(miss.because, ["not method POST or PUT"]);
+    assert_eq!(said.service.as_deref(), Some("one"));
+
+    let said = ask("sampling", "GET http://test/chance", &[]);
+    assert_eq!(
+        said.near_misses[0].because,
+        ["not one of the 10 % picked by chance"]
+    );
+    let said = ask("split", "GET http://test/", &[]);
+    assert_eq!(said.becomes, ["chance decides by weight: one 90, two 10"]);
+    let said = ask("split", "GET http://test/", &["cookie: user=u"]);
+    assert_eq!(said.becomes[0], "cookie user decides");
+    assert!(said.service.is_some());
+}
+
+#[test]
+fn answers_and_changes_are_told() {
+    let said = ask("redirect", "GET http://test/docs/a?b", &[]);
+    assert_eq!(said.becomes, ["302: redirect to //test/manual/a?b"]);
+    let said = ask("rewrite", "GET http://test/2026/hello", &[]);
+    assert_eq!(
+        said.becomes[1..3],
+        [
+            "the path it sees is /posts?year=2026&slug=hello",
+            "the host it sees is blog.internal"
+        ]
+    );
+    let said = ask("fallback", "GET http://test/", &[]);
+    assert_eq!(
+        said.becomes[1],
+        "service on-premises while no endpoint accepts a connection"
+    );
+    let said = ask("listeners", "GET http://10.77.1.1:8443/admin", &[]);
+    assert_eq!(
+        (&*said.listener, said.service.as_deref()),
+        ("admin", Some("two"))
+    );
+}
+
+#[test]
+fn what_is_no_question_is_said_to_be_none() {
+    let snapshot = compile(&example("lanes").0).unwrap();
+    let error = |request: &str, listener: Option<&str>| {
+        let question = Question {
+            request: request.into(),
+            listener: listener.map(Into::into),
+            ..Question::default()
+        };
+        explain(&snapshot, &question).unwrap_err().to_string()
+    };
+    let mend = "write one such as 'GET http://host/path'";
+    assert_eq!(
+        error("/path", None),
+        format!("\"/path\" is no request; {mend}")
+    );
+    assert_eq!(
+        error("GET /path", None),
+        format!("\"GET /path\" is no request; {mend}")
+    );
+    assert!(
+        error("GET http://a b/", None).starts_with("the gateway refuses such a request with 400")
+    );
+    assert_eq!(
+        error("GET http://a/", Some("wbe")),
+        "no listener fits; name one with --listener: entry, mesh"
+    );
+}
+
+#[test]
+fn a_change_is_told_in_words() {
+    let (old, text) = example("lanes");
+    let said = |text: &str| diff(&old, &parse(text, "n.yaml").unwrap());
+    assert_eq!(said(&text), [""; 0]);
+    let changed = text
+        .replace(
+            "shop: { endpoints: [10.77.2.2:8080] }",
+            "shop: { endpoints: [10.77.2.4:8080], max_idle: 5 }",
+        )
+        .replace("path: /tools", "path: /toolbox")
+        .replace("header: x-lane", "header: x-tag");
+    assert_eq!(
+        said(&changed),
+        [
+            "lanes: header: from x-lane to x-tag",
+            "route */toolbox: new: { host *, lane alice, order 0, path /toolbox, service cart }",
+            "route */tools: taken away",
+            "service shop: endpoints: 10.77.2.4:8080 added, 10.77.2.2:8080 taken away",
+            "service shop: max_idle: from 1024 to 5",
+        ]
+    );
+}
