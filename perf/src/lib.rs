@@ -4,7 +4,7 @@
 //! it to ask, and checks every answer to the byte; a [`backend::Backend`] answers what the path of a
 //! request asks for. [`bytes`] is the language they share. [`memory`] puts a gateway between the two
 //! in one thread, without DPDK; [`scripted`] puts it between two [`raw::Host`]s that do exactly what
-//! a test tells them.
+//! a test tells them. [`report`] is what a load run found out.
 #![forbid(unsafe_code)]
 
 pub mod backend;
@@ -12,4 +12,5 @@ pub mod bytes;
 pub mod client;
 pub mod memory;
 pub mod raw;
+pub mod report;
 pub mod scripted;
