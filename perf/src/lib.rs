@@ -10,6 +10,7 @@
 pub mod backend;
 pub mod bytes;
 pub mod client;
+pub mod load;
 pub mod memory;
 pub mod raw;
 pub mod report;

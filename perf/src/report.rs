@@ -160,8 +160,12 @@ impl Totals {
 )]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorKind {
-    /// The target did not answer a SYN, or nobody at its address answered ARP or neighbour discovery.
+    /// The target did not answer a SYN.
     ConnectTimeout,
+    /// Nobody at the address of the target, or of the router to it, answered ARP or neighbour discovery.
+    Unreachable,
+    /// A connection could not even be tried: no route, or no free source port.
+    NoConnection,
     /// The target answered a SYN with a reset.
     Refused,
     /// The connection was reset later.
@@ -187,6 +191,8 @@ impl ErrorKind {
     pub fn words(self) -> &'static str {
         match self {
             ErrorKind::ConnectTimeout => "connect timeout",
+            ErrorKind::Unreachable => "unreachable",
+            ErrorKind::NoConnection => "no connection",
             ErrorKind::Refused => "refused",
             ErrorKind::Reset => "reset",
             ErrorKind::ClosedEarly => "closed early",

@@ -6,16 +6,24 @@
 #![forbid(unsafe_code)]
 
 mod checksum;
+mod clock;
+pub mod cores;
 mod frame;
 mod interface;
 mod io;
 mod open;
+mod secrets;
+mod size;
 
 pub use dpdk::{
     DeviceError, Eal, EalConfig, EalError, EalHandle, Link, PciAddress, Pool, PoolError, Port,
     PortError, PortInfo, PortStats, RegisteredThread, StillInUse, cycles, log_tail, version,
 };
+pub use clock::Clock;
+pub use cores::{CoreError, Cores};
 pub use frame::{DpdkRx, DpdkTx};
 pub use interface::Interface;
 pub use io::DpdkIo;
 pub use open::{Device, OpenError, OpenedPort, PortConfig, open};
+pub use secrets::secrets;
+pub use size::{eal_config, port_config};

@@ -1,0 +1,189 @@
+//! What can be typed behind `sluice bench`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use super::expect::Expectation;
+use super::port_spec::{BackendSpec, PortSpec, bytes};
+use crate::load::Arrivals;
+
+const RUN_EXAMPLES: &str = "\
+Ports are described like `ports:` in the rules, key=value with ; between:
+  interface=eth1 or device=DPDK-DEVICE; address=10.77.1.2/24, again for more; mtu=1500;
+  route=0.0.0.0/0 via 10.77.1.1. A backend has listen=8080 and body=100 besides; without a device it
+  shares the client's port.
+
+Examples:
+  sudo sluice bench run --target 10.77.1.1:80 --client 'interface=front;address=10.77.1.2/24'
+  sudo sluice bench run --target 10.77.1.1:80 -c 64 -d 10s --json out.json \\
+    --client 'device=net_memif0,role=server,id=0,socket=/run/front.sock;address=10.77.1.2/24' \\
+    --backend 'device=net_memif1,role=server,id=0,socket=/run/back.sock;address=10.77.2.2/24'
+  ... --rate 10000 --expect 'p99<2ms' --expect errors=0     open loop; exit 1 unless it holds
+  ... --sweep 10000..200000                                 up to the knee
+
+Exit codes: 0 fine, 1 an expectation does not hold or nothing was answered, 2 wrong usage.";
+
+/// Generate load, and measure what serves it.
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// Send requests from DPDK ports of the generator's own, check every answer, report.
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(Box<RunArgs>),
+    /// Make a file of weighted requests for `run --requests` from an access log of the gateway's.
+    Requests(RequestsArgs),
+}
+
+/// What a run is.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Whom to ask. Without it the backend serves until Ctrl-C or for the duration.
+    #[arg(long, value_name = "ADDRESS:PORT", requires = "client", required_unless_present = "backend")]
+    pub(crate) target: Option<SocketAddr>,
+    /// The client's port, see below.
+    #[arg(long, value_name = "PORT", requires = "target")]
+    pub(crate) client: Option<PortSpec>,
+    /// A backend of the generator's own, on the same core: requests that reach it are checked, and so is
+    /// every byte of its answers.
+    #[arg(long, value_name = "PORT")]
+    pub(crate) backend: Option<BackendSpec>,
+    /// Connections at a time.
+    #[arg(short, long, value_name = "N", default_value_t = 64,
+          value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) connections: u32,
+    /// One request per connection.
+    #[arg(long)]
+    pub(crate) close: bool,
+    /// How long is measured; with --sweep, each step [default: 10s, or 10m with --count].
+    #[arg(short, long, value_name = "TIME", value_parser = duration)]
+    pub(crate) duration: Option<Duration>,
+    /// How many requests are measured.
+    #[arg(short = 'n', long, value_name = "N", conflicts_with = "sweep",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// How long load runs before anything counts.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1s")]
+    pub(crate) warm_up: Duration,
+    /// Open loop: requests per second, or FROM..TO for a rate that grows over the duration. Without it,
+    /// each connection sends its next request behind the answer (closed loop).
+    #[arg(long, value_name = "RATE", value_parser = rates)]
+    pub(crate) rate: Option<(f64, f64)>,
+    /// How an open loop's requests are spread.
+    #[arg(long, value_enum, default_value_t = Arrivals::Constant)]
+    pub(crate) arrivals: Arrivals,
+    /// Open loop at one rate after the other, FROM..TO or FROM..TO/STEPS (10), by equal factors, until the
+    /// target no longer keeps up: answers below 97 % of the rate, or a p99 over ten times the best step's
+    /// and over 1ms. The knee is the last step that kept up.
+    #[arg(long, value_name = "FROM..TO", value_parser = sweep, conflicts_with = "rate")]
+    pub(crate) sweep: Option<(f64, f64, u32)>,
+    /// A YAML or JSON file of weighted requests, see docs/bench.md. "-" is standard input.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["method", "path", "header", "body"])]
+    pub(crate) requests: Option<PathBuf>,
+    /// The method.
+    #[arg(short, long, default_value = "GET")]
+    pub(crate) method: String,
+    /// Path and query.
+    #[arg(long, default_value = "/")]
+    pub(crate) path: String,
+    /// The Host field [default: the target].
+    #[arg(long)]
+    pub(crate) host: Option<String>,
+    /// A further header field; may be given again.
+    #[arg(short = 'H', long, value_name = "NAME: VALUE", value_parser = header)]
+    pub(crate) header: Vec<(String, String)>,
+    /// Length of the requests' body, such as 2KiB.
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    pub(crate) body: Option<u64>,
+    /// How long a connection rests behind an answer.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s")]
+    pub(crate) think: Duration,
+    /// How long an answer may take.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5s")]
+    pub(crate) timeout: Duration,
+    /// How long it may take to open a connection.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "3s")]
+    pub(crate) connect_timeout: Duration,
+    /// Buffer of a connection in each direction.
+    #[arg(long, value_name = "SIZE", value_parser = bytes, default_value = "32KiB")]
+    pub(crate) buffer: u64,
+    /// The processor core of the generator, which it polls on all the time [default: the last].
+    #[arg(long, value_name = "N")]
+    pub(crate) core: Option<u16>,
+    /// Hugepage memory for packet buffers.
+    #[arg(long, value_name = "SIZE", value_parser = bytes, default_value = "128MiB")]
+    pub(crate) memory: u64,
+    /// What chance follows from: the drawing of requests, Poisson arrivals.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// What must hold, such as 'p99<2ms', errors=0, 'errors<0.1%', 'rps>100000'; of: rps, errors, answers,
+    /// min, mean, p50, p90, p99, p99.9, p99.99, max, busy (the generator's core). May be given again.
+    #[arg(long, value_name = "CONDITION")]
+    pub(crate) expect: Vec<Expectation>,
+    /// Name of the run in reports [default: the target].
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Write the report as JSON; "-" is standard output.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Show no progress.
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Show DPDK's own log too.
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+}
+
+/// From where requests are made.
+#[derive(Debug, Args)]
+pub struct RequestsArgs {
+    /// The access log: lines of JSON, see docs/access-log.md. "-" is standard input.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: PathBuf,
+    /// At most so many different requests, the most frequent ones.
+    #[arg(long, value_name = "N", default_value_t = 1_000,
+          value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) limit: u32,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| format!("{error}; write 10s or 250ms"))
+}
+
+/// Requests per second.
+fn rate(text: &str) -> Result<f64, String> {
+    match text.trim().replace('_', "").parse::<f64>() {
+        Ok(rate) if (0.001..=1e9).contains(&rate) => Ok(rate),
+        _ => Err(format!(
+            "`{text}` is no rate; write requests per second, such as 10000"
+        )),
+    }
+}
+
+fn rates(text: &str) -> Result<(f64, f64), String> {
+    match text.split_once("..") {
+        Some((from, to)) => Ok((rate(from)?, rate(to)?)),
+        None => rate(text).map(|rate| (rate, rate)),
+    }
+}
+
+fn sweep(text: &str) -> Result<(f64, f64, u32), String> {
+    let (range, steps) = text.split_once('/').unwrap_or((text, "10"));
+    let Some((from, to)) = range.split_once("..") else {
+        return Err("write FROM..TO, such as 10000..200000".into());
+    };
+    let (from, to) = (rate(from)?, rate(to)?);
+    match steps.parse() {
+        Ok(steps @ 2..=100) if from < to => Ok((from, to, steps)),
+        Ok(2..=100) => Err("the second rate must be higher than the first".into()),
+        _ => Err(format!("`{steps}` is no number of steps from 2 to 100")),
+    }
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    match text.split_once(':') {
+        Some((name, value)) => Ok((name.to_owned(), value.trim().to_owned())),
+        None => Err("write 'Name: value'".into()),
+    }
+}
