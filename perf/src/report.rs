@@ -119,6 +119,13 @@ pub enum Pace {
         /// Requests per second.
         rate: f64,
     },
+    /// At a rate that grows or falls in a straight line over the run.
+    Ramp {
+        /// Requests per second at the beginning.
+        from: f64,
+        /// Requests per second at the end.
+        to: f64,
+    },
     /// At one rate after another.
     Sweep {
         /// Requests per second of the first step.

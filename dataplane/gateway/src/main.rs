@@ -35,5 +35,6 @@ fn main() -> ExitCode {
         Command::Schema => check::schema(),
         Command::Flows(args) => flows::command(&args),
         Command::Capture(args) => capture::command(&args),
+        Command::Bench(command) => sluice_perf::bench::command(&command),
     }
 }

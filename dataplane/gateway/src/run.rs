@@ -14,7 +14,8 @@ use sluice_engine::{Handoff, Inspection, WorkerSetup, WorkerStats};
 use sluice_policy::rules::Idle;
 use sluice_policy::{Problem, Snapshot};
 use sluice_port::{
-    CoreError, Cores, DeviceError, DpdkIo, Eal, EalError, EalHandle, OpenError, cores, cycles, secrets,
+    CoreError, Cores, DeviceError, DpdkIo, Eal, EalError, EalHandle, OpenError, cores, cycles,
+    secrets,
 };
 
 use crate::access_log::{AccessLogThread, Totals};

@@ -15,12 +15,12 @@ mod open;
 mod secrets;
 mod size;
 
+pub use clock::Clock;
+pub use cores::{CoreError, Cores};
 pub use dpdk::{
     DeviceError, Eal, EalConfig, EalError, EalHandle, Link, PciAddress, Pool, PoolError, Port,
     PortError, PortInfo, PortStats, RegisteredThread, StillInUse, cycles, log_tail, version,
 };
-pub use clock::Clock;
-pub use cores::{CoreError, Cores};
 pub use frame::{DpdkRx, DpdkTx};
 pub use interface::Interface;
 pub use io::DpdkIo;

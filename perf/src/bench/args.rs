@@ -40,7 +40,12 @@ pub enum BenchCommand {
 #[derive(Debug, Args)]
 pub struct RunArgs {
     /// Whom to ask. Without it the backend serves until Ctrl-C or for the duration.
-    #[arg(long, value_name = "ADDRESS:PORT", requires = "client", required_unless_present = "backend")]
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        requires = "client",
+        required_unless_present = "backend"
+    )]
     pub(crate) target: Option<SocketAddr>,
     /// The client's port, see below.
     #[arg(long, value_name = "PORT", requires = "target")]

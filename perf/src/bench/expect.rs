@@ -188,11 +188,7 @@ impl Expectation {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = if self.holds {
-            "holds"
-        } else {
-            "does NOT hold"
-        };
+        let word = if self.holds { "holds" } else { "does NOT hold" };
         write!(f, "expected {}: {word}, it was {}", self.text, self.value)
     }
 }

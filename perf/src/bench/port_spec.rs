@@ -41,7 +41,9 @@ pub(crate) enum SpecError {
         value: String,
         reason: String,
     },
-    #[error("has neither `device` nor `interface`; add interface=eth1 or device=net_memif0,role=server")]
+    #[error(
+        "has neither `device` nor `interface`; add interface=eth1 or device=net_memif0,role=server"
+    )]
     NoDevice,
     #[error("has both `device` and `interface`; keep one of them")]
     TwoDevices,
@@ -95,7 +97,11 @@ fn route(text: &str) -> Result<(Cidr, IpAddr), SpecError> {
 
 fn read(text: &str, backend: bool) -> Result<Keys, SpecError> {
     let mut keys = Keys::default();
-    for pair in text.split(';').map(str::trim).filter(|pair| !pair.is_empty()) {
+    for pair in text
+        .split(';')
+        .map(str::trim)
+        .filter(|pair| !pair.is_empty())
+    {
         let Some((key, text)) = pair.split_once('=') else {
             return Err(SpecError::NotAPair(pair.to_owned()));
         };
@@ -248,10 +254,7 @@ mod tests {
             ),
             ("interface=a", "has no address"),
             ("interface=a;address=10.0.0.1", "address=10.0.0.1:"),
-            (
-                "interface=a;address=10.0.0.1/24;route=10.0.0.3",
-                " via ",
-            ),
+            ("interface=a;address=10.0.0.1/24;route=10.0.0.3", " via "),
         ] {
             let error = text.parse::<PortSpec>().unwrap_err().to_string();
             assert!(error.contains(words), "{text}: {error}");

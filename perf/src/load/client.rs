@@ -403,9 +403,7 @@ impl Client {
         connection.deadline = now + self.setup.timeout;
         if let (Some(flow), Some(planned)) = (connection.flow, self.plan.get(connection.request)) {
             let sent = &mut connection.sent;
-            planned
-                .message
-                .write(sent, &self.plan.pattern, stack, flow);
+            planned.message.write(sent, &self.plan.pattern, stack, flow);
         }
     }
 
@@ -427,8 +425,8 @@ impl Client {
         };
         let pattern = &self.plan.pattern;
         let sent = &mut connection.sent;
-        let all_sent = *sent == planned.message.len()
-            || planned.message.write(sent, pattern, stack, flow);
+        let all_sent =
+            *sent == planned.message.len() || planned.message.write(sent, pattern, stack, flow);
         let reader = &mut connection.reader;
         match self
             .codec

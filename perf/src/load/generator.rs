@@ -96,7 +96,10 @@ impl<P: PacketIo> Generator<P> {
             Pace::Closed => None,
             Pace::Open(rate) => Some(Schedule::new(rate, now, self.seed)),
         };
-        let patience = self.client.as_ref().map_or(Duration::ZERO, Client::patience);
+        let patience = self
+            .client
+            .as_ref()
+            .map_or(Duration::ZERO, Client::patience);
         if let Some(client) = &mut self.client {
             client.count_from(Instant::NEVER);
         }

@@ -43,9 +43,11 @@ impl Pattern {
 /// Where in the pattern the body that belongs to a request target begins (FNV-1a).
 #[inline]
 pub fn phase(target: &[u8]) -> u32 {
-    let hash = target.iter().fold(0xcbf2_9ce4_8422_2325, |hash: u64, &byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = target
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash: u64, &byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
     (hash % PERIOD as u64) as u32
 }
 

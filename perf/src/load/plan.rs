@@ -93,7 +93,9 @@ pub enum PlanError {
     #[error("there is no request; give at least one under `requests:`")]
     Empty,
     /// Not HTTP.
-    #[error("request {number} is not valid HTTP ({reason}); look at its method, path, host and headers")]
+    #[error(
+        "request {number} is not valid HTTP ({reason}); look at its method, path, host and headers"
+    )]
     Invalid {
         /// Counted from 1.
         number: usize,
@@ -194,6 +196,33 @@ impl Plan {
     pub(crate) fn len(&self) -> usize {
         self.requests.len()
     }
+
+    /// Bytes of a request with its head, by weight.
+    pub(crate) fn mean_bytes(&self) -> u64 {
+        let total = self.sums.last().copied().unwrap_or(0).max(1);
+        let mut before = 0;
+        let bytes: u128 = self
+            .requests
+            .iter()
+            .zip(&self.sums)
+            .map(|(request, sum)| {
+                let weight = sum - std::mem::replace(&mut before, *sum);
+                u128::from(weight) * u128::from(request.message.len())
+            })
+            .sum();
+        (bytes / u128::from(total)) as u64
+    }
+}
+
+/// Whether the request's head is valid HTTP as it is written.
+pub(crate) fn is_sendable(spec: &RequestSpec) -> bool {
+    let common = Common {
+        host: "-".into(),
+        close: false,
+        backend: None,
+        think: Duration::ZERO,
+    };
+    check(head(spec, &common).as_bytes(), 0).is_ok()
 }
 
 fn planned(
@@ -208,7 +237,10 @@ fn planned(
     if spec.body.is_some() && spec.text.is_some() {
         return Err(PlanError::TwoBodies(number));
     }
-    if spec.status.is_some_and(|status| !(200..600).contains(&status)) {
+    if spec
+        .status
+        .is_some_and(|status| !(200..600).contains(&status))
+    {
         return Err(PlanError::Status(number));
     }
     let own = |name: &&String| OWN_FIELDS.iter().any(|own| name.eq_ignore_ascii_case(own));
@@ -242,7 +274,11 @@ fn planned(
 fn head(spec: &RequestSpec, common: &Common) -> String {
     let host = spec.host.as_deref().unwrap_or(&common.host);
     let mut head = format!("{} {} HTTP/1.1\r\nHost: {host}\r\n", spec.method, spec.path);
-    let has = |name: &str| spec.headers.keys().any(|key| key.eq_ignore_ascii_case(name));
+    let has = |name: &str| {
+        spec.headers
+            .keys()
+            .any(|key| key.eq_ignore_ascii_case(name))
+    };
     if !has("user-agent") {
         head.push_str("User-Agent: sluice-bench\r\n");
     }

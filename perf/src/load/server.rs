@@ -214,7 +214,10 @@ impl Server {
     }
 
     fn forget<P: PacketIo>(&mut self, slot: u32, abort: bool, stack: &mut Stack<P>, now: Instant) {
-        let Some(connection) = self.connections.get_mut(slot as usize).and_then(Option::take)
+        let Some(connection) = self
+            .connections
+            .get_mut(slot as usize)
+            .and_then(Option::take)
         else {
             return;
         };
@@ -297,8 +300,8 @@ impl Server {
             let consumed = match decoder.next(input) {
                 Ok(BodyEvent::Data { len }) => {
                     let data = input.get(..len).unwrap_or_default();
-                    *right = *right
-                        && phase.is_none_or(|phase| self.pattern.matches(data, phase, *at));
+                    *right =
+                        *right && phase.is_none_or(|phase| self.pattern.matches(data, phase, *at));
                     *at += len as u64;
                     decoder.take_data(len);
                     len
@@ -329,13 +332,7 @@ impl Server {
     }
 }
 
-fn answer(
-    status: u16,
-    length: u64,
-    target: &[u8],
-    body: Option<u32>,
-    pattern: &Pattern,
-) -> Answer {
+fn answer(status: u16, length: u64, target: &[u8], body: Option<u32>, pattern: &Pattern) -> Answer {
     let bodiless = matches!(status, 204 | 304);
     let head = |more: &str| {
         let reason = reason_phrase(status);
@@ -358,4 +355,3 @@ fn answer(
         body,
     }
 }
-
