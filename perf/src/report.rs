@@ -6,8 +6,11 @@
 //! Rates are per second, shares between 0 and 1, times in the unit that ends their name.
 
 pub mod fingerprint;
+pub mod hlog;
+pub mod html;
 pub mod latency;
 pub mod noise;
+pub mod tables;
 
 use std::collections::BTreeMap;
 

@@ -3,7 +3,7 @@
 use super::*;
 
 /// A run whose figures come from real histograms.
-fn run() -> RunReport {
+pub(super) fn run(name: &str) -> RunReport {
     let mut nanos = latency::histogram();
     let mut second = latency::histogram();
     for value in 1..=2_000_u64 {
@@ -12,7 +12,7 @@ fn run() -> RunReport {
     second.saturating_record(5_000);
     RunReport {
         form: RUN_FORM.to_owned(),
-        name: "sluice".to_owned(),
+        name: name.to_owned(),
         started: "2026-01-02T03:04:05Z".to_owned(),
         fingerprint: Fingerprint::of_this_machine("DPDK 22.11", 0),
         settings: Settings {
@@ -42,7 +42,7 @@ fn run() -> RunReport {
 
 #[test]
 fn a_report_reads_back_as_it_was_written() {
-    let run = run();
+    let run = run("sluice");
     let text = serde_json::to_string(&run).unwrap();
     let back: RunReport = serde_json::from_str(&text).unwrap();
     assert_eq!(back, run);
@@ -50,7 +50,7 @@ fn a_report_reads_back_as_it_was_written() {
 
 #[test]
 fn names_that_scripts_read() {
-    let value = serde_json::to_value(run()).unwrap();
+    let value = serde_json::to_value(run("sluice")).unwrap();
     assert_eq!(value["form"], "sluice-bench-run/1");
     assert_eq!(value["rps"], 1_000.0);
     assert_eq!(value["totals"]["errors"]["closed_early"], 2);
@@ -65,7 +65,7 @@ fn names_that_scripts_read() {
 #[test]
 fn every_name_is_in_the_schema_with_a_description() {
     let schema: serde_json::Value = serde_json::from_str(&schema()).unwrap();
-    let value = serde_json::to_value(run()).unwrap();
+    let value = serde_json::to_value(run("sluice")).unwrap();
     for name in value.as_object().unwrap().keys() {
         let described = schema["properties"][name]["description"].is_string();
         assert!(described, "{name}: {}", schema["properties"][name]);
@@ -74,7 +74,10 @@ fn every_name_is_in_the_schema_with_a_description() {
 
 #[test]
 fn what_a_newer_version_adds_is_passed_over() {
-    let mut value = serde_json::to_value(run()).unwrap();
+    let mut value = serde_json::to_value(run("sluice")).unwrap();
     value["weather"] = "fair".into();
-    assert_eq!(serde_json::from_value::<RunReport>(value).unwrap(), run());
+    assert_eq!(
+        serde_json::from_value::<RunReport>(value).unwrap(),
+        run("sluice")
+    );
 }
