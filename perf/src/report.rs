@@ -5,6 +5,7 @@
 //! measures fills it from plain values: counts, seconds and histograms of [`latency::histogram`].
 //! Rates are per second, shares between 0 and 1, times in the unit that ends their name.
 
+pub mod command;
 pub mod fingerprint;
 pub mod hlog;
 pub mod html;

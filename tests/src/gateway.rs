@@ -188,7 +188,7 @@ fn binary_for_all(lab: &Lab) -> PathBuf {
 }
 
 /// `SLUICE_BIN`, or what cargo built last beside this test.
-fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     if let Some(binary) = std::env::var_os("SLUICE_BIN") {
         return binary.into();
     }

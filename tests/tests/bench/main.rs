@@ -1,0 +1,4 @@
+//! `sluice bench report` and `sluice bench compare`, the real binary.
+#![forbid(unsafe_code)]
+
+mod page;
