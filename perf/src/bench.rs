@@ -21,6 +21,8 @@ pub fn command(command: &BenchCommand) -> ExitCode {
     match command {
         BenchCommand::Run(args) => run::command(args),
         BenchCommand::Requests(args) => from_log::command(args),
+        BenchCommand::Compare(args) => crate::compare::command(args),
+        BenchCommand::Report(args) => crate::report::command::command(args),
     }
 }
 

