@@ -130,8 +130,8 @@ pub struct RunArgs {
     /// How long an answer may take.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5s")]
     pub(crate) timeout: Duration,
-    /// How long it may take to open a connection.
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "3s")]
+    /// How long it may take to open a connection. A neighbour that does not answer is given up after 3s.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5s")]
     pub(crate) connect_timeout: Duration,
     /// Buffer of a connection in each direction.
     #[arg(long, value_name = "SIZE", value_parser = bytes, default_value = "32KiB")]

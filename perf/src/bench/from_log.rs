@@ -145,7 +145,7 @@ mod tests {
         "\n",
         r#"{"time":"x","method":"GET","host":"a.test","path":"/1","status":200}"#,
         "\n",
-        r#"{"time":"x","method":"HEAD","host":"b.test","path":"/2?q=\"1\"","status":404}"#,
+        r#"{"time":"x","method":"HEAD","host":"b.test","path":"/2?q='1'","status":404}"#,
         "\n",
         r#"{"time":"x","method":"POST","host":"b.test","path":"/3","status":200}"#,
         "\n",
@@ -171,7 +171,7 @@ mod tests {
             shown,
             [
                 (2, "GET", "/1", Some(200)),
-                (1, "HEAD", "/2?q=\"1\"", Some(404))
+                (1, "HEAD", "/2?q='1'", Some(404))
             ]
         );
         assert_eq!(requests(&tally, 1).requests.len(), 1);

@@ -177,7 +177,9 @@ impl<P: PacketIo> Generator<P> {
     /// When there is something to do, frames aside. For simulations: timeouts are looked at in turn, so
     /// there is always something soon.
     pub fn next_wake(&self, now: Instant) -> Instant {
-        let due = self.schedule.as_ref().map(Schedule::next);
+        // What is due and finds no free connection waits for an answer.
+        let free = self.client.as_ref().is_some_and(Client::has_free);
+        let due = self.schedule.as_ref().filter(|_| free).map(Schedule::next);
         let rested = self.client.as_ref().and_then(Client::next_wake);
         let soon = now + Duration::from_millis(1);
         [self.stack.next_wake(), due, rested, Some(self.until)]
@@ -304,7 +306,7 @@ impl<P: PacketIo> Generator<P> {
                         return started;
                     }
                     schedule.advance();
-                    if intended > self.blocked_until && self.stage == Stage::Measuring {
+                    if intended >= self.blocked_until && self.stage == Stage::Measuring {
                         let late = now.since(intended).as_nanos() as u64;
                         stats.timing.saturating_record(late.max(1));
                     }

@@ -148,8 +148,9 @@ mod tests {
     fn a_constant_rate_has_equal_distances_and_does_not_drift() {
         let rate = Rate::constant(3_000.0, Arrivals::Constant);
         let all = instants(rate, Duration::from_secs(10));
-        assert_eq!(all.len(), 30_000);
-        assert_eq!(all[29_999], 9_999_666_666);
+        // The last one is due at the end, or a nanosecond before.
+        assert!(matches!(all.len(), 30_000 | 30_001), "{}", all.len());
+        assert!(all[29_999].abs_diff(9_999_666_666) < 10, "{}", all[29_999]);
         assert_eq!(rate.within(Duration::from_secs(10)), 30_000.0);
     }
 
