@@ -155,6 +155,12 @@ pub struct RunArgs {
     /// Write the report as JSON; "-" is standard output.
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+    /// Write the latencies over time as a histogram log (HdrHistogram 1.3).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) hlog: Option<PathBuf>,
+    /// Write the report as one HTML page that needs no network.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
     /// Show no progress.
     #[arg(short, long)]
     pub(crate) quiet: bool,

@@ -30,8 +30,9 @@ use crate::load::plan::{Common, PlanError, RequestFile, RequestSpec};
 use crate::load::server::ServerSetup;
 use crate::load::{ClientSetup, Generator, Pace, Plan, Reuse};
 use crate::report::fingerprint::Fingerprint;
+use crate::report::latency::NoHistogram;
 use crate::report::noise::Watch;
-use crate::report::{RunReport, Settings};
+use crate::report::{RunReport, Settings, hlog, html};
 
 /// How long the other end of a virtual wire may take to come up.
 const LINK_WITHIN: Duration = Duration::from_secs(15);
@@ -71,6 +72,8 @@ pub(super) enum RunError {
     System { what: String, error: io::Error },
     #[error(transparent)]
     Poller(#[from] PollerError),
+    #[error(transparent)]
+    Histogram(#[from] NoHistogram),
     #[error(
         "the generator's thread ended unasked, which is a defect of sluice: please report what is above"
     )]
@@ -521,6 +524,13 @@ fn deliver(args: &RunArgs, report: &RunReport, done: &[Done]) -> Result<bool, Ru
         let text = serde_json::to_string_pretty(report)
             .map_err(|error| system("the report cannot be written")(error.into()))?;
         write_to(path, &(text + "\n"))?;
+    }
+    let runs = std::slice::from_ref(report);
+    if let Some(path) = &args.hlog {
+        write_to(path, &hlog::log(runs)?)?;
+    }
+    if let Some(path) = &args.html {
+        write_to(path, &html::page(&report.name, &[], runs)?)?;
     }
     let mut holds = report.totals.answers > 0;
     if !holds {

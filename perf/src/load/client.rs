@@ -480,7 +480,11 @@ impl Client {
             self.opening = self.opening.saturating_sub(1);
         } else {
             self.busy = self.busy.saturating_sub(1);
-            if connection.intended >= self.counts_from {
+            // What fails while it is measured counts, however long ago it was sent: a target that answers
+            // nothing would keep every connection busy with what was sent before.
+            let carried = connection.intended < self.counts_from;
+            if !carried || now >= self.counts_from {
+                stats.requests += u64::from(carried);
                 stats.bytes_out += connection.sent;
                 stats.failed(fault);
             }

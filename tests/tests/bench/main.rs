@@ -1,4 +1,5 @@
-//! `sluice bench report` and `sluice bench compare`, the real binary.
+//! `sluice bench`, the real binary.
 #![forbid(unsafe_code)]
 
 mod page;
+mod run;
