@@ -204,3 +204,46 @@ fn a_lossy_wire_costs_time_and_no_answer() {
     let served = rig.generator.served();
     assert_eq!((served.malformed, served.wrong_bodies), (0, 0));
 }
+
+#[test]
+fn a_step_that_is_stopped_ends_soon_and_blames_nobody() {
+    let setup = Setup {
+        connections: 8,
+        faults: [[slow(200); 2]; 2],
+        ..Setup::default()
+    };
+    let mut rig = Rig::new(&setup, &one(), Reuse::KeepAlive).expect("it is set up");
+    let rate = Rate::constant(2_000.0, Arrivals::Constant);
+    for asleep in [false, true] {
+        let began = rig.net.now();
+        rig.generator.begin(
+            step(Pace::Open(rate), Duration::from_secs(60), u64::MAX),
+            began,
+        );
+        while rig.generator.stage() != Stage::Done {
+            let now = rig.net.now();
+            let spent = now.since(began);
+            assert!(spent < Duration::from_secs(2), "it does not end");
+            if spent > Duration::from_millis(200) {
+                rig.generator.stop(now);
+            }
+            if asleep && spent > Duration::from_millis(190) {
+                rig.generator.poll_once(now);
+            } else {
+                rig.turn(|generator, now| {
+                    generator.poll_once(now);
+                });
+            }
+            rig.advance();
+        }
+        let stats = rig.generator.take_stats();
+        assert_eq!(faults(&stats), []);
+        // Those on the way when the gateway fell asleep count neither way.
+        let open = stats.requests - stats.answers;
+        assert_eq!(open > 0, asleep, "{open}");
+        assert!(open <= 8, "{open}");
+        assert!((350..=400).contains(&stats.answers), "{}", stats.answers);
+        let measured = stats.measured;
+        assert!(measured < Duration::from_millis(210), "{measured:?}");
+    }
+}

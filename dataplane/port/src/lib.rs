@@ -1,5 +1,8 @@
 //! The [`PacketIo`](sluice_stack::io::PacketIo) of a DPDK port: queues, buffers and negotiated offloads.
 //!
+//! Beside it what a process needs that polls one: [`cores`], a [`Clock`], [`secrets`], and how large queues
+//! and pools are ([`port_config`]).
+//!
 //! [`open`] turns a [`PortConfig`] into one [`DpdkIo`] per queue pair. Each belongs to one worker, whose
 //! thread calls [`EalHandle::register_thread`] before it polls. EAL itself is started once, by
 //! [`Eal::start`].

@@ -26,7 +26,8 @@ Examples:
   ... --rate 10000 --expect 'p99<2ms' --expect errors=0     open loop; exit 1 unless it holds
   ... --sweep 10000..200000                                 up to the knee
 
-Exit codes: 0 fine, 1 an expectation does not hold or nothing was answered, 2 wrong usage.";
+Exit codes: 0 fine; 1 an expectation does not hold, nothing was answered, or requests reached the backend
+damaged; 2 wrong usage.";
 
 const COMPARE_EXAMPLES: &str = "\
 The generator has core 0, the proxy core 1. All runs in namespaces that are taken away at the end, also on
@@ -219,5 +220,147 @@ fn header(text: &str) -> Result<(String, String), String> {
     match text.split_once(':') {
         Some((name, value)) => Ok((name.to_owned(), value.trim().to_owned())),
         None => Err("write 'Name: value'".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+    use crate::load::plan::RequestFile;
+
+    #[derive(Debug, Parser)]
+    struct Bench {
+        #[command(subcommand)]
+        command: BenchCommand,
+    }
+
+    const DOCUMENT: &str = include_str!("../../../docs/bench.md");
+
+    /// The words of a line, quotes taken off as a shell does; what it would send elsewhere left out.
+    fn words(line: &str) -> Vec<String> {
+        let (mut words, mut quoted) = (vec![String::new()], false);
+        for c in line.chars() {
+            match (c, words.last_mut()) {
+                ('\'', _) => quoted = !quoted,
+                (' ', _) if !quoted => words.push(String::new()),
+                (c, Some(word)) => word.push(c),
+                _ => {}
+            }
+        }
+        words.retain(|word| !word.starts_with('>') && !word.is_empty());
+        words
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Bench::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_in_the_document_is_one() {
+        let commands = DOCUMENT
+            .lines()
+            .filter_map(|line| line.strip_prefix("    sluice "));
+        let mut seen = 0;
+        for command in commands {
+            if let Err(error) = Bench::try_parse_from(words(command)) {
+                panic!("{command}: {error}");
+            }
+            seen += 1;
+        }
+        assert!(seen >= 4, "{seen}");
+    }
+
+    #[test]
+    fn every_port_in_the_document_is_one() {
+        let quoted = DOCUMENT.split('`').skip(1).step_by(2);
+        let ports = quoted.filter(|text| {
+            text.starts_with("device=") || (text.starts_with("interface=") && !text.contains(' '))
+        });
+        let mut seen = 0;
+        for port in ports {
+            let text = format!("{port};address=10.0.0.2/24");
+            text.parse::<PortSpec>()
+                .unwrap_or_else(|error| panic!("{port}: {error}"));
+            seen += 1;
+        }
+        assert_eq!(seen, 4);
+    }
+
+    #[test]
+    fn the_file_of_requests_in_the_document_is_one() {
+        let block: String = DOCUMENT
+            .lines()
+            .skip_while(|line| line.trim() != "requests:")
+            .take_while(|line| line.starts_with("    "))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let file: RequestFile = serde_saphyr::from_str(&block).unwrap();
+        assert_eq!(file.requests.len(), 3);
+    }
+
+    #[test]
+    fn every_option_of_a_run_that_the_document_names_is_there() {
+        let command = Bench::command();
+        let run = command.find_subcommand("run").unwrap();
+        let known: Vec<String> = run
+            .get_arguments()
+            .filter_map(|argument| Some(format!("--{}", argument.get_long()?)))
+            .collect();
+        let section = DOCUMENT
+            .split("\n## ")
+            .find(|s| s.starts_with("sluice bench run"));
+        for word in section
+            .unwrap()
+            .split(|c: char| c.is_whitespace() || c == '`')
+        {
+            let option = word
+                .split('=')
+                .next()
+                .unwrap()
+                .trim_end_matches([',', '.', ':', ';']);
+            let elsewhere = ["--help", "--schema", "--from"].contains(&option);
+            if option.starts_with("--") && !elsewhere {
+                assert!(known.iter().any(|name| name == option), "{option}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_wrong_usage() {
+        for line in [
+            "bench run",
+            "bench run --target 10.0.0.1:80",
+            "bench run --client interface=a;address=10.0.0.2/24",
+            "bench run --target nowhere --client interface=a;address=10.0.0.2/24",
+            "bench run --backend listen=80 --rate 0",
+            "bench run --backend listen=80 --sweep 10..5",
+            "bench run --backend listen=80 --sweep 5..10/1",
+            "bench run --backend listen=80 --sweep 5..10 --rate 5",
+            "bench run --backend listen=80 --expect p98<1ms",
+            "bench run --backend listen=80 -c 0",
+            "bench run --backend listen=80 --requests a.yaml --path /",
+        ] {
+            let error = Bench::try_parse_from(words(line)).expect_err(line);
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn rates_are_read_in_each_form() {
+        let run = |more: &str| {
+            let line = format!("bench run --backend listen=80 {more}");
+            match Bench::try_parse_from(words(&line)).unwrap().command {
+                BenchCommand::Run(run) => run,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(run("").rate, None);
+        assert_eq!(run("--rate 10_000").rate, Some((10_000.0, 10_000.0)));
+        assert_eq!(run("--rate 10..500").rate, Some((10.0, 500.0)));
+        assert_eq!(run("--sweep 10..500").sweep, Some((10.0, 500.0, 10)));
+        assert_eq!(run("--sweep 10..500/3").sweep, Some((10.0, 500.0, 3)));
     }
 }

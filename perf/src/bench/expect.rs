@@ -192,3 +192,92 @@ impl fmt::Display for Verdict {
         write!(f, "expected {}: {word}, it was {}", self.text, self.value)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::report::{ErrorKind, LimitedBy, RUN_FORM, Settings, Totals, latency};
+
+    fn report(answers: u64, errors: u64) -> RunReport {
+        let mut nanos = latency::histogram();
+        (1..=answers).for_each(|n| nanos.saturating_record(n * 1_000));
+        RunReport {
+            form: RUN_FORM.to_owned(),
+            name: String::new(),
+            started: String::new(),
+            fingerprint: Default::default(),
+            settings: Settings::default(),
+            totals: Totals {
+                requests: answers + errors,
+                answers,
+                errors: BTreeMap::from([(ErrorKind::Reset, errors)]),
+                ..Totals::default()
+            },
+            duration_s: 1.0,
+            rps: answers as f64,
+            connections_per_second: 0.0,
+            generator_busy: 0.25,
+            send_delay: None,
+            latency: latency::Latency::of(&nanos),
+            intervals: Vec::new(),
+            steps: Vec::new(),
+            limited_by: LimitedBy::Target,
+        }
+    }
+
+    fn holds(text: &str, report: &RunReport) -> bool {
+        text.parse::<Expectation>().unwrap().judge(report).holds
+    }
+
+    #[test]
+    fn conditions_are_judged_by_the_report() {
+        let report = report(1_000, 2);
+        for (text, expected) in [
+            ("errors=0", false),
+            ("errors = 2", true),
+            ("errors<=2", true),
+            ("errors<2", false),
+            ("errors<0.3%", true),
+            ("errors<0.1%", false),
+            ("rps>999", true),
+            ("rps>1_000", false),
+            ("rps>=1000", true),
+            ("answers=1000", true),
+            ("busy<30%", true),
+            ("busy<20%", false),
+            ("p50<1ms", true),
+            ("p50<400us", false),
+            ("p99.99<=2ms", true),
+            ("max<500us", false),
+        ] {
+            assert_eq!(holds(text, &report), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_latency_of_nothing_does_not_hold() {
+        let report = report(0, 5);
+        assert!(!holds("p99<2ms", &report));
+        let verdict = "p99<2ms".parse::<Expectation>().unwrap().judge(&report);
+        assert_eq!(
+            verdict.to_string(),
+            "expected p99<2ms: does NOT hold, it was no answer"
+        );
+    }
+
+    #[test]
+    fn what_is_no_condition_is_refused_with_what_is() {
+        for (text, words) in [
+            ("p99", "'p99<2ms'"),
+            ("p98<1ms", "p99.99"),
+            ("p99<2", "write 2ms"),
+            ("rps>many", "no number"),
+            ("busy<1", "'busy<90%'"),
+        ] {
+            let error = text.parse::<Expectation>().unwrap_err();
+            assert!(error.contains(words), "{text}: {error}");
+        }
+    }
+}

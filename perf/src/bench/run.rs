@@ -536,6 +536,14 @@ fn deliver(args: &RunArgs, report: &RunReport, done: &[Done]) -> Result<bool, Ru
     if !holds {
         say("error: no request was answered; the errors above say why");
     }
+    let damaged = done.iter().map(|done| done.outcome.served);
+    if damaged
+        .into_iter()
+        .any(|s| s.malformed + s.wrong_bodies > 0)
+    {
+        say("error: requests reached the backend damaged");
+        holds = false;
+    }
     for expectation in &args.expect {
         let verdict = expectation.judge(report);
         say(&verdict);

@@ -127,6 +127,7 @@ fn intervals(done: &[Done]) -> Vec<Interval> {
     all
 }
 
+/// What kept a step from being faster.
 fn limited_by(done: &Done) -> LimitedBy {
     let stats = &done.outcome.stats;
     let faults = stats.faults.sum();
@@ -265,5 +266,66 @@ fn pace_words(pace: &Pace) -> String {
         Pace::Poisson { rate } => format!("{rate}/s, Poisson"),
         Pace::Ramp { from, to } => format!("{from} to {to}/s"),
         Pace::Sweep { from, to } => format!("sweep {from} to {to}/s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::load::Fault;
+    use crate::load::server::Served;
+    use crate::load::stats::StepStats;
+
+    /// A second in which so many requests were answered and so many not.
+    fn done(offered: Option<f64>, answers: u64, faults: u64, busy: f64) -> Done {
+        let mut stats = StepStats::new(Duration::from_secs(1), 1);
+        stats.measured = Duration::from_secs(1);
+        stats.requests = answers + faults;
+        stats.answers = answers;
+        (0..answers).for_each(|n| stats.latency.saturating_record(1_000 + n));
+        stats.faults.add(Fault::Reset, faults);
+        Done {
+            offered,
+            outcome: Box::new(Outcome {
+                stats,
+                busy,
+                io: IoStats {
+                    tx_frames: 1_000_000,
+                    ..IoStats::default()
+                },
+                served: Served::default(),
+            }),
+        }
+    }
+
+    #[test]
+    fn what_limits_a_run_is_said() {
+        for (done, expected) in [
+            (done(None, 1_000, 0, 0.5), LimitedBy::Target),
+            (done(None, 1_000, 0, 0.96), LimitedBy::Generator),
+            (done(None, 1_000, 20, 0.96), LimitedBy::Errors),
+            (done(None, 0, 0, 0.1), LimitedBy::Errors),
+            (done(Some(1_020.0), 1_000, 0, 0.5), LimitedBy::Rate),
+            (done(Some(1_100.0), 1_000, 0, 0.5), LimitedBy::Target),
+        ] {
+            assert_eq!(limited_by(&done), expected);
+        }
+        let mut lossy = done(None, 1_000, 0, 0.5);
+        lossy.outcome.io.tx_full = 2_000;
+        assert_eq!(limited_by(&lossy), LimitedBy::Wire);
+    }
+
+    #[test]
+    fn errors_are_told_by_their_kind_and_those_that_did_not_happen_left_out() {
+        let mut done = done(Some(1_000.0), 900, 3, 0.5);
+        done.outcome.stats.unsent = 97;
+        let totals = totals(&[done]);
+        assert_eq!(
+            totals.errors,
+            BTreeMap::from([(ErrorKind::Reset, 3), (ErrorKind::NotSent, 97)])
+        );
+        assert_eq!((totals.requests, totals.all_errors()), (903, 100));
     }
 }

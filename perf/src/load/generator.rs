@@ -17,6 +17,9 @@ use super::stats::{MAX_INTERVALS, StepStats};
 /// Flows driven per poll; the others have their turn in the next.
 const FLOWS_PER_POLL: usize = 512;
 
+/// How long answers are waited for in a step that was ended early.
+const HURRIED: Duration = Duration::from_millis(500);
+
 /// Marks the user numbers of the backend's flows.
 const SERVER: u32 = 1 << 31;
 
@@ -31,6 +34,8 @@ pub struct Generator<P: PacketIo> {
     until: Instant,
     /// When the measured time began.
     began: Instant,
+    /// The step was ended early.
+    stopped: bool,
     schedule: Option<Schedule>,
     /// Until then no connection was free for a request that was due: delays of those are the target's.
     blocked_until: Instant,
@@ -79,6 +84,7 @@ impl<P: PacketIo> Generator<P> {
             stage: Stage::Done,
             until: Instant::NEVER,
             began: Instant::NEVER,
+            stopped: false,
             schedule: None,
             blocked_until: Instant::ZERO,
             stats: StepStats::new(Duration::ZERO, 0),
@@ -104,6 +110,7 @@ impl<P: PacketIo> Generator<P> {
             client.count_from(Instant::NEVER);
         }
         self.stage = Stage::Opening;
+        self.stopped = false;
         self.until = now + patience;
     }
 
@@ -124,9 +131,16 @@ impl<P: PacketIo> Generator<P> {
         }
     }
 
-    /// Ends the step early: what was sent is still waited for.
+    /// Ends the step early: what was sent is waited for a moment, and what is not answered then counts
+    /// neither way. Has no effect on a step that was stopped before.
     pub fn stop(&mut self, now: Instant) {
-        self.until = self.until.min(now);
+        if std::mem::replace(&mut self.stopped, true) {
+            return;
+        }
+        self.until = self.until.min(match self.stage {
+            Stage::Draining => now + HURRIED,
+            _ => now,
+        });
         match self.stage {
             Stage::Opening | Stage::WarmUp => {
                 self.stage = Stage::Measuring;
@@ -252,10 +266,18 @@ impl<P: PacketIo> Generator<P> {
                 }
                 self.stats.end(now.since(self.began));
                 self.stage = Stage::Draining;
-                self.until = now + client.patience();
+                self.until = now
+                    + if self.stopped {
+                        HURRIED
+                    } else {
+                        client.patience()
+                    };
             }
             Stage::Draining => {
                 if now >= self.until {
+                    if self.stopped {
+                        client.count_from(Instant::NEVER);
+                    }
                     client.give_up(&mut self.stack, &mut self.stats, now);
                 }
                 if client.busy() == 0 {
