@@ -30,7 +30,7 @@ use crate::report::command::write;
 use crate::report::html;
 
 pub use error::CompareError;
-pub use results::{Comparison, Row};
+pub use results::{Comparison, Row, Test};
 pub use systems::{System, Wire};
 
 /// Core of the generator, client and backend.
@@ -38,10 +38,14 @@ const GENERATOR_CORE: u32 = 0;
 /// Core of the proxy.
 const PROXY_CORE: u32 = 1;
 
+/// How often a discarded measurement is repeated before it is taken as it is, and marked.
+const REPEATS: u32 = 2;
+
 /// What to compare, and how long.
 #[derive(Debug, Clone, Args)]
 pub struct CompareArgs {
-    /// One round of one second for each measurement: to see that it works; too short for figures.
+    /// One round of one second for each measurement, which is taken however busy the machine is: to see
+    /// that it works; no figures to quote.
     #[arg(long, conflicts_with_all = ["rounds", "seconds"])]
     quick: bool,
     /// Rounds; each takes every system in turn.
@@ -58,6 +62,10 @@ pub struct CompareArgs {
     /// Only this wire; may be given again. Without it, both.
     #[arg(long, value_enum, value_name = "WIRE")]
     wire: Vec<Wire>,
+    /// Only this test; may be given again. Without it, all of them, and memory per connection. Half load
+    /// brings http1-keepalive with it, which says what is half.
+    #[arg(long, value_enum, value_name = "TEST")]
+    test: Vec<Test>,
     /// Write medians and spread of all rows as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -73,6 +81,16 @@ impl CompareArgs {
 
     fn length(&self) -> Duration {
         Duration::from_secs(if self.quick { 1 } else { self.seconds.into() })
+    }
+
+    /// How often a measurement that others disturbed is repeated.
+    fn repeats(&self) -> u32 {
+        if self.quick { 0 } else { REPEATS }
+    }
+
+    fn takes(&self, test: Test) -> bool {
+        let brought = test == Test::KeepAlive && self.test.contains(&Test::HalfLoad);
+        self.test.is_empty() || self.test.contains(&test) || brought
     }
 
     /// Every system with each wire it can be reached by, in the order they take turns.
@@ -166,6 +184,16 @@ mod tests {
             "memif",
         ]);
         assert_eq!(args.contenders(), [(System::Sluice, Wire::Memif)]);
+    }
+
+    #[test]
+    fn half_load_brings_what_it_is_the_half_of() {
+        let args = typed(&["--test", "http1-half-load"]);
+        let taken: Vec<Test> = Test::ALL
+            .into_iter()
+            .filter(|test| args.takes(*test))
+            .collect();
+        assert_eq!(taken, [Test::KeepAlive, Test::HalfLoad]);
     }
 
     #[test]

@@ -82,30 +82,48 @@ impl<'a> Bed<'a> {
             directory,
             stop,
         };
-        for (place, _) in PLACES {
-            let namespace = bed.namespace(place);
-            output_of(&["ip", "netns", "add", &namespace])?;
-            bed.inside(
-                place,
-                &["sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1"],
-            )?;
-            bed.inside(place, &["ip", "link", "set", "lo", "up"])?;
-        }
-        let (front, back) = bed.kernel_links();
-        bed.link("front", Place::Kernel, &front)?;
-        bed.link("back", Place::Kernel, &back)?;
+        bed.add(Place::Load)?;
+        bed.add(Place::Sluice)?;
         bed.link("sfront", Place::Sluice, "sluice-front")?;
         bed.link("sback", Place::Sluice, "sluice-back")?;
         bed.link("direct0", Place::Load, "direct1")?;
-        bed.give_to_kernel(&front, "10.77.1.1/24")?;
-        bed.give_to_kernel(&back, "10.77.2.1/24")?;
+        Ok(bed)
+    }
+
+    /// Makes the kernel proxies' namespace and links anew. The kernel keeps what it knew of a peer's
+    /// connections after the peer, a process with a stack of its own, is gone: the next one would run
+    /// into them.
+    pub(super) fn renew_kernel(&self) -> Result<(), CompareError> {
+        let (front, back) = self.kernel_links();
+        let (load, namespace) = (self.namespace(Place::Load), self.namespace(Place::Kernel));
+        if Path::new("/run/netns").join(&namespace).exists() {
+            // Removing one end removes both, at once; removing a namespace takes the kernel a while.
+            for end in ["front", "back"] {
+                let _ = output_of(&["ip", "-n", &load, "link", "del", end]);
+            }
+            remove(&namespace);
+        }
+        self.add(Place::Kernel)?;
+        self.link("front", Place::Kernel, &front)?;
+        self.link("back", Place::Kernel, &back)?;
         for setting in [
             "net.core.somaxconn=8192",
             "net.ipv4.tcp_max_syn_backlog=8192",
         ] {
-            bed.inside(Place::Kernel, &["sysctl", "-qw", setting])?;
+            self.inside(Place::Kernel, &["sysctl", "-qw", setting])?;
         }
-        Ok(bed)
+        self.give_to_kernel(&front, "10.77.1.1/24")?;
+        self.give_to_kernel(&back, "10.77.2.1/24")
+    }
+
+    fn add(&self, place: Place) -> Result<(), CompareError> {
+        output_of(&["ip", "netns", "add", &self.namespace(place)])?;
+        self.inside(
+            place,
+            &["sysctl", "-qw", "net.ipv6.conf.all.disable_ipv6=1"],
+        )?;
+        self.inside(place, &["ip", "link", "set", "lo", "up"])?;
+        Ok(())
     }
 
     /// Where the bed's files are.
@@ -133,8 +151,8 @@ impl<'a> Bed<'a> {
                 "interface: sluice-back".to_owned(),
             ),
             Wire::Memif => (
-                format!("device: \"{}\"", self.memif(0, "client", "front")),
-                format!("device: \"{}\"", self.memif(1, "client", "back")),
+                format!("device: \"{}\"", self.memif(0, "server", "front")),
+                format!("device: \"{}\"", self.memif(1, "server", "back")),
             ),
         }
     }
@@ -154,8 +172,8 @@ impl<'a> Bed<'a> {
                 format!("device={}", self.memif(1, "client", "./direct")),
             ),
             (_, Wire::Memif) => (
-                format!("device={}", self.memif(0, "server", "front")),
-                format!("device={}", self.memif(1, "server", "back")),
+                format!("device={}", self.memif(0, "client", "front")),
+                format!("device={}", self.memif(1, "client", "back")),
             ),
         };
         let (target, client, backend) = match system {
@@ -203,7 +221,12 @@ impl<'a> Bed<'a> {
         system: System,
         argv: &[&str],
     ) -> Result<Running, CompareError> {
-        let all = self.argv(place, core, argv);
+        // A connection needs two descriptors in a proxy; the usual limit would end it early.
+        let argv: Vec<&str> = ["sh", "-c", "ulimit -Sn $(ulimit -Hn) && exec \"$@\"", "sh"]
+            .into_iter()
+            .chain(argv.iter().copied())
+            .collect();
+        let all = self.argv(place, core, &argv);
         let all: Vec<&str> = all.iter().map(String::as_str).collect();
         let log = self.directory.join(format!("{}.log", system.word()));
         Running::start(system, &all, log)
@@ -369,18 +392,22 @@ fn sweep() -> Result<(), CompareError> {
 fn take_away(id: u32) {
     for (_, place) in PLACES {
         let namespace = namespace(id, place);
-        // A process keeps its namespace alive. All that runs in one of ours belongs to the bed.
-        let inside = || output_of(&["ip", "netns", "pids", &namespace]).unwrap_or_default();
-        for process in inside().split_whitespace() {
-            let _ = output_of(&["kill", "-KILL", process]);
-        }
         if Path::new("/run/netns").join(&namespace).exists() {
-            let _ = output_of(&["ip", "netns", "del", &namespace]);
+            remove(&namespace);
         }
     }
     let _ = fs::remove_dir_all(Path::new(STATE).join(id.to_string()));
     // The last one out.
     let _ = fs::remove_dir(STATE);
+}
+
+fn remove(namespace: &str) {
+    // A process keeps its namespace alive. All that runs in one of ours belongs to the bed.
+    let inside = output_of(&["ip", "netns", "pids", namespace]).unwrap_or_default();
+    for process in inside.split_whitespace() {
+        let _ = output_of(&["kill", "-KILL", process]);
+    }
+    let _ = output_of(&["ip", "netns", "del", namespace]);
 }
 
 /// Processes, kernel threads among them, whose name begins so, as far as the kernel keeps names.

@@ -45,8 +45,10 @@ pub(super) struct Observation {
     pub(super) busy_us: Option<f64>,
     /// The same per second.
     pub(super) busy_share: Option<f64>,
-    /// Most resident memory of the system meanwhile, KiB.
+    /// Resident memory of the system before, KiB.
     pub(super) resident_kib: u64,
+    /// The most it had meanwhile, KiB.
+    pub(super) most_resident_kib: u64,
     /// What else went on.
     pub(super) noise: Noise,
 }
@@ -57,17 +59,19 @@ pub(super) struct Subject<'a> {
     pub(super) bed: &'a Bed<'a>,
     pub(super) system: System,
     pub(super) wire: Wire,
-    /// `None` for direct.
-    pub(super) running: Option<Running>,
+    /// Envoy's binary.
+    pub(super) envoy: Option<&'a Path>,
 }
 
 impl Subject<'_> {
-    /// Runs the generator once. `name` is the run's.
+    /// Starts the system, runs the generator once, stops the system. Each time anew, since a system
+    /// does not learn that a generator's connections are gone with it. `name` is the run's.
     ///
     /// # Errors
     ///
     /// The generator wrote no report, the system ended, or this process was told to stop.
-    pub(super) fn observe(&mut self, name: &str, load: &Load) -> Result<Observation, CompareError> {
+    pub(super) fn observe(&self, name: &str, load: &Load) -> Result<Observation, CompareError> {
+        let mut running = self.system.start(self.wire, self.bed, self.envoy)?;
         let report = self.bed.directory().join("run.json");
         let log = self.bed.directory().join("generator.log");
         let _ = fs::remove_file(&report);
@@ -86,20 +90,21 @@ impl Subject<'_> {
             .map_err(|error| CompareError::Start(argv.join(" "), error))?;
         let mut looks = Vec::new();
         let mut next_look = Instant::now();
-        let mut resident_kib = 0;
+        let resident_kib = resident(running.as_ref());
+        let mut most_resident_kib = resident_kib;
         let within = WARM_UP + load.length + OVERHEAD;
         let ended = wait(&mut generator, within, || {
             if Instant::now() >= next_look {
                 next_look = Instant::now() + LOOK_EVERY;
                 looks.extend(self.look());
-                resident_kib = resident_kib.max(self.resident_kib());
+                most_resident_kib = most_resident_kib.max(resident(running.as_ref()));
             }
             self.bed.go_on().is_err()
         });
         let noise = watch.noise(&[]);
         stop(&mut generator);
         self.bed.go_on()?;
-        if let Some(running) = &mut self.running {
+        if let Some(running) = &mut running {
             running.check()?;
         }
         let failed = |why: &str| CompareError::Generator {
@@ -118,6 +123,7 @@ impl Subject<'_> {
             busy_us,
             busy_share,
             resident_kib,
+            most_resident_kib,
             noise,
         })
     }
@@ -167,34 +173,31 @@ impl Subject<'_> {
             busy: own + generator.interrupts,
         })
     }
+}
 
-    /// Resident memory of the system's processes, KiB, hugepages among it.
-    pub(super) fn resident_kib(&self) -> u64 {
-        let Some(running) = &self.running else {
-            return 0;
-        };
-        let mut pending = vec![running.id()];
-        let mut sum = 0;
-        while let Some(id) = pending.pop() {
-            let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
-            sum += status
-                .lines()
-                .filter_map(|line| {
-                    line.strip_prefix("VmRSS:")
-                        .or(line.strip_prefix("HugetlbPages:"))
-                })
-                .filter_map(|value| value.split_whitespace().next()?.parse::<u64>().ok())
-                .sum::<u64>();
-            let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
-            let children = children.unwrap_or_default();
-            pending.extend(
-                children
-                    .split_whitespace()
-                    .filter_map(|id| id.parse::<u32>().ok()),
-            );
-        }
-        sum
+/// Resident memory of a system's processes, KiB, hugepages among it.
+fn resident(running: Option<&Running>) -> u64 {
+    let mut pending: Vec<u32> = running.map(Running::id).into_iter().collect();
+    let mut sum = 0;
+    while let Some(id) = pending.pop() {
+        let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+        sum += status
+            .lines()
+            .filter_map(|line| {
+                line.strip_prefix("VmRSS:")
+                    .or(line.strip_prefix("HugetlbPages:"))
+            })
+            .filter_map(|value| value.split_whitespace().next()?.parse::<u64>().ok())
+            .sum::<u64>();
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
+        let children = children.unwrap_or_default();
+        pending.extend(
+            children
+                .split_whitespace()
+                .filter_map(|id| id.parse::<u32>().ok()),
+        );
     }
+    sum
 }
 
 /// A meter's reading.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::measure::Observation;
@@ -16,19 +17,23 @@ use crate::report::{LimitedBy, RunReport};
 const FORM: &str = "sluice-bench-compare/1";
 
 /// What is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
 pub enum Test {
     /// 64 connections, each asking again as soon as it has its answer.
     #[serde(rename = "http1-keepalive")]
+    #[value(name = "http1-keepalive")]
     KeepAlive,
     /// One connection likewise.
     #[serde(rename = "http1-one-connection")]
+    #[value(name = "http1-one-connection")]
     OneConnection,
     /// 64 connections at half the rate that the system reached in the same round, open loop.
     #[serde(rename = "http1-half-load")]
+    #[value(name = "http1-half-load")]
     HalfLoad,
     /// 64 at once, a new connection for each request.
     #[serde(rename = "http1-close")]
+    #[value(name = "http1-close")]
     Close,
 }
 

@@ -18,8 +18,6 @@ use crate::report::tables::{grouped, percent, short};
 
 /// Foreign processor use, by the time of a core, above which a measurement is discarded.
 const FOREIGN_AT_MOST: f64 = 0.04;
-/// How often a discarded measurement is repeated before it is taken as it is, and marked.
-const REPEATS: u32 = 2;
 /// Connections of the tests under load.
 const CONNECTIONS: u32 = 64;
 /// Connections whose memory is measured.
@@ -46,16 +44,15 @@ pub(super) fn run(args: &CompareArgs, stop: &AtomicBool) -> Result<Comparison, C
                 system.word(),
                 wire.word()
             );
-            let running = system.start(wire, &bed, envoy.as_deref())?;
-            let mut subject = Subject {
+            let subject = Subject {
                 bed: &bed,
                 system,
                 wire,
-                running,
+                envoy: envoy.as_deref(),
             };
-            turn(&mut subject, args.length(), &place, &mut comparison)?;
-            if round == 1 && system != System::Direct {
-                comparison.memory.push(memory(&mut subject, &place)?);
+            turn(&subject, args, &place, &mut comparison)?;
+            if round == 1 && system != System::Direct && args.test.is_empty() {
+                comparison.memory.push(memory(&subject, &place)?);
             }
         }
     }
@@ -111,13 +108,13 @@ fn note_versions(
 
 /// All tests of one system, in a row.
 fn turn(
-    subject: &mut Subject<'_>,
-    length: Duration,
+    subject: &Subject<'_>,
+    args: &CompareArgs,
     place: &str,
     comparison: &mut Comparison,
 ) -> Result<(), CompareError> {
     let mut capacity = 0.0;
-    for test in Test::ALL {
+    for test in Test::ALL.into_iter().filter(|test| args.takes(*test)) {
         let load = Load {
             connections: if test == Test::OneConnection {
                 1
@@ -127,9 +124,9 @@ fn turn(
             close: test == Test::Close,
             rate: (test == Test::HalfLoad).then_some(capacity / 2.0),
             options: &[],
-            length,
+            length: args.length(),
         };
-        let seen = quiet(subject, test, &load, place)?;
+        let seen = quiet(subject, test, &load, args.repeats(), place)?;
         if test == Test::KeepAlive {
             capacity = seen.observation.run.rps;
         }
@@ -140,9 +137,10 @@ fn turn(
 
 /// One measurement, repeated while other processes disturb it.
 fn quiet(
-    subject: &mut Subject<'_>,
+    subject: &Subject<'_>,
     test: Test,
     load: &Load,
+    most_repeats: u32,
     place: &str,
 ) -> Result<Seen, CompareError> {
     let name = format!(
@@ -158,10 +156,10 @@ fn quiet(
         eprintln!("compare: {place}, {}: {}", test.word(), told(&observation));
         let foreign = observation.noise.foreign;
         let noisy = foreign > FOREIGN_AT_MOST;
-        if noisy && repeats < REPEATS {
+        if noisy && repeats < most_repeats {
             repeats += 1;
             eprintln!(
-                "compare: discarded, other processes took {} of a core; again ({repeats} of {REPEATS})",
+                "compare: discarded, other processes took {} of a core; again ({repeats} of {most_repeats})",
                 percent(foreign)
             );
             continue;
@@ -209,8 +207,7 @@ fn told(observation: &Observation) -> String {
 }
 
 /// How much resident memory grows by with many connections that ask now and then.
-fn memory(subject: &mut Subject<'_>, place: &str) -> Result<Memory, CompareError> {
-    let before = subject.resident_kib();
+fn memory(subject: &Subject<'_>, place: &str) -> Result<Memory, CompareError> {
     let load = Load {
         connections: MANY_CONNECTIONS,
         close: false,
@@ -220,12 +217,14 @@ fn memory(subject: &mut Subject<'_>, place: &str) -> Result<Memory, CompareError
     };
     let name = format!("{} {} memory", subject.system.word(), subject.wire.word());
     let observation = subject.observe(&name, &load)?;
-    let grown = observation.resident_kib.saturating_sub(before);
+    let grown = observation
+        .most_resident_kib
+        .saturating_sub(observation.resident_kib);
     let memory = Memory {
         system: subject.system,
         wire: subject.wire,
         connections: MANY_CONNECTIONS,
-        idle_mib: before as f64 / 1_024.0,
+        idle_mib: observation.resident_kib as f64 / 1_024.0,
         kib_per_connection: grown as f64 / f64::from(MANY_CONNECTIONS),
         errors: observation.run.totals.all_errors(),
     };

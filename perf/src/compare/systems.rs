@@ -138,6 +138,9 @@ impl System {
         let Some((file, template)) = self.configuration() else {
             return Ok(None);
         };
+        if self.place() == Place::Kernel {
+            bed.renew_kernel()?;
+        }
         let (front, back) = bed.gateway_ports(wire);
         let busy = match self {
             System::HaproxyBusy => "busy-polling",
@@ -153,30 +156,24 @@ impl System {
         let path = bed.write(file, &text)?;
         let path = path.display().to_string();
         let sluice = bed.sluice();
+        let binary = match self {
+            System::Envoy => envoy_binary(envoy)?,
+            _ => String::new(),
+        };
         let argv: Vec<&str> = match self {
             System::Direct => return Ok(None),
             System::Sluice => vec![&sluice, "run", "--config", &path],
             System::Nginx => vec!["nginx", "-c", &path],
             System::Haproxy | System::HaproxyBusy => vec!["haproxy", "-db", "-f", &path],
             System::Envoy => {
-                let binary = envoy_binary(envoy)?;
-                let mut running = bed.start(
-                    Place::Kernel,
-                    Some(PROXY_CORE),
-                    self,
-                    &[
-                        &binary,
-                        "-c",
-                        &path,
-                        "--concurrency",
-                        "1",
-                        "--disable-hot-restart",
-                        "--log-level",
-                        "error",
-                    ],
-                )?;
-                bed.wait_for_listener(&mut running)?;
-                return Ok(Some(running));
+                let options = [
+                    "--concurrency",
+                    "1",
+                    "--disable-hot-restart",
+                    "--log-level",
+                    "error",
+                ];
+                [[&binary, "-c", path.as_str()].as_slice(), &options].concat()
             }
         };
         let place = self.place();

@@ -70,7 +70,8 @@ impl Watch {
         Noise {
             cores: self.cores.clone(),
             steal: (most as f64 / ticks).min(1.0),
-            foreign: foreign as f64 / ticks,
+            // More time than there is can only come from processes that nobody waited for.
+            foreign: (foreign as f64 / ticks).min(self.cores.len() as f64),
         }
     }
 }
@@ -85,33 +86,49 @@ fn foreign(
     ours: &[u32],
     cores: &[u32],
 ) -> u64 {
+    let seen = seen_before(then, now);
     let mut ticks = 0;
     for (id, process) in now {
         if belongs(*id, now, ours) || !cores.contains(&process.last_core) {
             continue;
         }
         let before = then.get(id);
-        let own = process.own - before.map_or(0, |before| before.own.min(process.own));
-        // A child that ended brings its whole life; what was seen of it at the first look is taken off.
-        let seen: u64 = then
-            .iter()
-            .filter(|(child, was)| was.parent == *id && !now.contains_key(child))
-            .map(|(_, was)| was.own + was.children)
-            .sum();
+        let own = process
+            .own
+            .saturating_sub(before.map_or(0, |before| before.own));
         let children = process
             .children
             .saturating_sub(before.map_or(0, |before| before.children))
-            .saturating_sub(seen);
+            .saturating_sub(seen.get(id).copied().unwrap_or_default());
         ticks += own + children;
     }
     ticks
 }
 
+/// A process that ended brings its whole life, and that of its ended children, to whoever waited for it:
+/// what of that was there at the first look already, by the nearest ancestor that still is.
+fn seen_before(then: &HashMap<u32, Process>, now: &HashMap<u32, Process>) -> HashMap<u32, u64> {
+    let mut seen = HashMap::new();
+    for process in then.iter().filter(|(id, _)| !now.contains_key(id)) {
+        let mut heir = process.1.parent;
+        for _ in 0..DEEPEST {
+            match then.get(&heir) {
+                Some(gone) if !now.contains_key(&heir) => heir = gone.parent,
+                _ => break,
+            }
+        }
+        *seen.entry(heir).or_default() += process.1.own + process.1.children;
+    }
+    seen
+}
+
+/// Process trees are not deep; the bound guards against a parent that was replaced meanwhile.
+const DEEPEST: u32 = 64;
+
 /// Whether a process is the kernel's, one of ours, or descends from one of ours.
 fn belongs(id: u32, all: &HashMap<u32, Process>, ours: &[u32]) -> bool {
     let mut at = id;
-    // Process trees are not deep; the bound guards against a parent that was replaced meanwhile.
-    for _ in 0..64 {
+    for _ in 0..DEEPEST {
         if at == KTHREADD || ours.contains(&at) {
             return true;
         }
@@ -212,7 +229,8 @@ mod tests {
             (2, at(0, 5, 0, 0)),
             (3, at(2, 5, 0, 0)),       // a kernel thread
             (10, at(1, 100, 50, 0)),   // a shell
-            (11, at(10, 500, 0, 1)),   // its compiler, which ends
+            (11, at(10, 300, 100, 1)), // its builder, which ends
+            (12, at(11, 100, 0, 1)),   // and that one's compiler, which ends before
             (20, at(1, 1_000, 0, 1)),  // ours
             (30, at(1, 1_000, 0, 17)), // on another core
         ]);
@@ -220,7 +238,7 @@ mod tests {
             (1, at(0, 11, 0, 0)),
             (2, at(0, 5, 0, 0)),
             (3, at(2, 95, 0, 0)),
-            (10, at(1, 102, 50 + 500 + 30, 0)), // the compiler's last 30 among them
+            (10, at(1, 102, 50 + 500 + 30, 0)), // the last 30 of the two among them
             (20, at(1, 1_900, 0, 1)),
             (21, at(20, 700, 0, 1)), // ours by descent
             (30, at(1, 1_900, 0, 17)),

@@ -15,6 +15,7 @@ fn seen(rps: f64, busy_us: Option<f64>, limited_by: LimitedBy) -> Seen {
             busy_us,
             busy_share: None,
             resident_kib: 0,
+            most_resident_kib: 0,
             noise: Noise::default(),
         },
         noisy: false,
