@@ -128,7 +128,7 @@ fn compare(args: &CompareArgs) -> Result<(), CompareError> {
         write(path, &comparison.json())?;
     }
     if let Some(path) = &args.html {
-        let page = html::page("Comparison", &comparison.tables(), &comparison.runs)
+        let page = html::page("Comparison", &comparison.tables(), &comparison.plotted())
             .map_err(crate::report::command::ReportError::from)?;
         write(path, &page)?;
     }

@@ -10,7 +10,7 @@ use super::measure::Observation;
 use super::rounds::pinning;
 use super::systems::{System, Wire};
 use crate::report::fingerprint::Fingerprint;
-use crate::report::tables::{Table, grouped, percent, short};
+use crate::report::tables::{Table, grouped, short};
 use crate::report::{LimitedBy, RunReport};
 
 /// The form of the document.
@@ -152,8 +152,6 @@ pub struct Comparison {
     pub peers: BTreeMap<String, String>,
     /// Hashes of configurations, as they stand in the repository.
     pub configurations: BTreeMap<String, String>,
-    /// For plots: the last round's run at half load of each.
-    pub runs: Vec<RunReport>,
 }
 
 /// The document.
@@ -174,7 +172,6 @@ impl Comparison {
             memory: Vec::new(),
             peers: BTreeMap::new(),
             configurations: BTreeMap::new(),
-            runs: Vec::new(),
         }
     }
 
@@ -184,11 +181,6 @@ impl Comparison {
         fingerprint.configurations = self.configurations.clone();
         fingerprint.pinning.extend(pinning(std::iter::once(system)));
         fingerprint.noise = Some(seen.observation.noise.clone());
-        if test == Test::HalfLoad {
-            let run = seen.observation.run.clone();
-            self.runs.retain(|other| other.name != run.name);
-            self.runs.push(run);
-        }
         self.seen
             .entry((test, system, wire))
             .or_default()
@@ -216,9 +208,22 @@ impl Comparison {
         text.expect("numbers and text are always JSON") + "\n"
     }
 
+    /// What to plot: the last round at half load, where latency tells most, or else of the first test.
+    pub fn plotted(&self) -> Vec<RunReport> {
+        let tests = || self.seen.keys().map(|(test, _, _)| *test);
+        let half = tests().find(|test| *test == Test::HalfLoad);
+        let chosen = half.or_else(|| tests().next());
+        self.seen
+            .iter()
+            .filter(|((test, _, _), _)| Some(*test) == chosen)
+            .filter_map(|(_, seen)| Some(seen.last()?.observation.run.clone()))
+            .collect()
+    }
+
     /// Of the generator, with every system's core.
     fn fingerprint(&self) -> Option<Fingerprint> {
-        let mut fingerprint = self.runs.last()?.fingerprint.clone();
+        let last = self.seen.values().flatten().last()?;
+        let mut fingerprint = last.observation.run.fingerprint.clone();
         fingerprint
             .pinning
             .extend(pinning(self.seen.keys().map(|(_, system, _)| *system)));
@@ -299,15 +304,7 @@ fn most(values: impl Iterator<Item = LimitedBy>) -> Option<LimitedBy> {
 }
 
 fn test_table(test: Test, all: &[Row]) -> Table {
-    const COLUMNS: [&str; 7] = [
-        "/s (least..greatest)",
-        "busy us",
-        "p50",
-        "p99",
-        "p99.9",
-        "errors",
-        "limited by",
-    ];
+    const COLUMNS: [&str; 6] = ["/s", "busy us", "p50", "p99", "p99.9", "limit"];
     let mut head = vec!["system".to_owned()];
     head.extend(COLUMNS.map(|column| format!("veth {column}")));
     head.extend(COLUMNS.map(|column| format!("memif {column}")));
@@ -325,9 +322,10 @@ fn test_table(test: Test, all: &[Row]) -> Table {
     });
     Table {
         title: test.title().to_owned(),
-        note: "Medians over the rounds; times in microseconds. Same wire for all: veth, with AF_XDP for DPDK. \
-               Best wire: memif, shared memory. Where the generator or the wire was the limit, the \
-               system may be faster. * others disturbed some of the rounds."
+        note: "Medians over the rounds, with half the distance from least to greatest; times in microseconds. \
+               Same wire for all: veth, with AF_XDP for DPDK. Best wire: memif, shared memory. Where the \
+               generator or the wire was the limit, the system may be faster. * other processes disturbed \
+               some of the rounds."
             .to_owned(),
         head,
         rows: rows.collect(),
@@ -335,29 +333,28 @@ fn test_table(test: Test, all: &[Row]) -> Table {
     }
 }
 
-fn cells_of(row: Option<&Row>) -> [String; 7] {
+fn cells_of(row: Option<&Row>) -> [String; 6] {
     let Some(row) = row else {
-        return ["-"; 7].map(str::to_owned);
+        return ["-"; 6].map(str::to_owned);
     };
     let mark = if row.noisy_rounds > 0 { "*" } else { "" };
+    let errors = match row.errors {
+        0 => String::new(),
+        errors => format!(", {} errors", grouped(errors as f64)),
+    };
+    let half = (row.rps_spread.max - row.rps_spread.min) / 2.0;
+    let spread = if row.rps > 0.0 {
+        100.0 * half / row.rps
+    } else {
+        0.0
+    };
     [
-        format!(
-            "{}{mark} ({}..{})",
-            grouped(row.rps),
-            grouped(row.rps_spread.min),
-            grouped(row.rps_spread.max)
-        ),
+        format!("{}{mark} ±{spread:.0}%{errors}", grouped(row.rps)),
         row.busy_us.map_or("-".to_owned(), short),
         short(row.p50_us),
         short(row.p99_us),
         short(row.p999_us),
-        grouped(row.errors as f64),
-        match row.limited_by {
-            LimitedBy::Generator => {
-                format!("generator ({} busy)", percent(row.generator_busy))
-            }
-            other => other.word().to_owned(),
-        },
+        row.limited_by.word().to_owned(),
     ]
 }
 

@@ -13,10 +13,10 @@ use sluice_perf::report::{
 use sluice_tests::gateway::binary;
 
 /// A directory of its own, removed at the end.
-struct Scratch(PathBuf);
+pub(crate) struct Scratch(PathBuf);
 
 impl Scratch {
-    fn new(name: &str) -> Scratch {
+    pub(crate) fn new(name: &str) -> Scratch {
         let path = std::env::temp_dir().join(format!("sluice-{name}-{}", std::process::id()));
         fs::create_dir_all(&path).expect("a directory for the test");
         Scratch(path)
@@ -24,6 +24,10 @@ impl Scratch {
 
     fn file(&self, name: &str) -> PathBuf {
         self.0.join(name)
+    }
+
+    pub(crate) fn text(&self, name: &str) -> String {
+        text(&self.file(name)).to_owned()
     }
 }
 
