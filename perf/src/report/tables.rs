@@ -150,7 +150,10 @@ pub fn circumstances(runs: &[RunReport]) -> Table {
     row("processor", &|run| {
         let of = &run.fingerprint;
         let vm = of.virtual_machine.as_ref();
-        let vm = vm.map_or(String::new(), |vm| format!(", virtual ({vm})"));
+        let vm = vm.map_or(String::new(), |vm| match vm.as_str() {
+            "yes" => ", virtual".to_owned(),
+            name => format!(", virtual ({name})"),
+        });
         format!("{}, {} cores{vm}", of.cpu, of.cores)
     });
     row("governor", &|run| {
