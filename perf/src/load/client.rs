@@ -85,6 +85,8 @@ struct Connection {
     request: u32,
     /// When the request was meant to be sent.
     intended: Instant,
+    /// Whether it counts.
+    counted: bool,
     sent: u64,
     reader: Reader,
 }
@@ -110,8 +112,8 @@ pub(crate) struct Client {
     /// Neighbours that did not answer, as counted before this poll, and whether another was in it.
     neighbours_failed: u64,
     unreachable: bool,
-    /// Only requests that were meant to be sent from this instant on count.
-    counts_from: Instant,
+    /// Whether requests that are sent now count.
+    counting: bool,
 }
 
 impl Client {
@@ -128,6 +130,7 @@ impl Client {
             deadline: Instant::NEVER,
             request: 0,
             intended: Instant::ZERO,
+            counted: false,
             sent: 0,
             reader: Reader::Head,
         };
@@ -147,15 +150,15 @@ impl Client {
             neighbours_failed: stack_stats.events.get(StackEvent::NeighbourFailed),
             unreachable: false,
             stack_stats,
-            counts_from: Instant::NEVER,
+            counting: false,
             setup,
             plan,
         }
     }
 
-    /// From now on requests count.
-    pub(crate) fn count_from(&mut self, from: Instant) {
-        self.counts_from = from;
+    /// From now on requests count, or do not.
+    pub(crate) fn count(&mut self, counting: bool) {
+        self.counting = counting;
     }
 
     /// Requests under way.
@@ -220,10 +223,11 @@ impl Client {
         };
         connection.request = request;
         connection.intended = intended;
+        connection.counted = self.counting;
         connection.sent = 0;
         connection.reader = Reader::Head;
         self.busy += 1;
-        stats.requests += u64::from(intended >= self.counts_from);
+        stats.requests += u64::from(self.counting);
         if connection.flow.is_some() {
             self.send(slot, stack, now);
         } else if let Err(fault) = self.dial(slot, State::Dialling, stack, stats, now) {
@@ -439,7 +443,7 @@ impl Client {
                 keep_alive,
                 fault,
             } => {
-                if connection.intended >= self.counts_from {
+                if connection.counted {
                     stats.bytes_in += bytes;
                     stats.bytes_out += *sent;
                     match fault {
@@ -482,9 +486,8 @@ impl Client {
             self.busy = self.busy.saturating_sub(1);
             // What fails while it is measured counts, however long ago it was sent: a target that answers
             // nothing would keep every connection busy with what was sent before.
-            let carried = connection.intended < self.counts_from;
-            if !carried || now >= self.counts_from {
-                stats.requests += u64::from(carried);
+            if self.counting {
+                stats.requests += u64::from(!connection.counted);
                 stats.bytes_out += connection.sent;
                 stats.failed(fault);
             }

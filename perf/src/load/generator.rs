@@ -107,7 +107,7 @@ impl<P: PacketIo> Generator<P> {
             .as_ref()
             .map_or(Duration::ZERO, Client::patience);
         if let Some(client) = &mut self.client {
-            client.count_from(Instant::NEVER);
+            client.count(false);
         }
         self.stage = Stage::Opening;
         self.stopped = false;
@@ -248,7 +248,7 @@ impl<P: PacketIo> Generator<P> {
                 }
             }
             Stage::WarmUp if now >= self.until => {
-                client.count_from(now);
+                client.count(true);
                 // What the warm-up did not get to is not this step's burden.
                 self.stats.connections = 0;
                 self.stats.begin(now);
@@ -276,7 +276,7 @@ impl<P: PacketIo> Generator<P> {
             Stage::Draining => {
                 if now >= self.until {
                     if self.stopped {
-                        client.count_from(Instant::NEVER);
+                        client.count(false);
                     }
                     client.give_up(&mut self.stack, &mut self.stats, now);
                 }
