@@ -70,7 +70,7 @@ fuzz_target!(|data: &[u8]| {
         addresses: vec![(OURS.into(), 24), ("fd00::1".parse().unwrap(), 64)],
         routes: vec![],
     };
-    let limits = Limits { flows: 64, half_open: 16, time_wait: 16 };
+    let limits = Limits { flows: 64, half_open: 16, time_wait: 16, ..Limits::default() };
     let mut stack = Stack::new(vec![(port, setup)], limits, Secrets::from_seed(1), stats.clone());
     let buffers = Buffers { receive: 16 * 1024, send: 16 * 1024 };
     stack.listen(0, SocketAddr::from((OURS, 80)), 0, buffers);

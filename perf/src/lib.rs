@@ -20,3 +20,4 @@ pub mod raw;
 pub mod report;
 pub mod rig;
 pub mod scripted;
+pub mod wire;

@@ -101,6 +101,15 @@ impl<'lab> Gateway<'lab> {
         parse_metrics(&reply.text())
     }
 
+    /// The gateway's resident memory in bytes, hugepages aside.
+    pub fn resident(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.process.id());
+        let status = fs::read_to_string(path).expect("the gateway has ended");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        kib.expect("the kernel says VmRSS in kB") * 1024
+    }
+
     /// Sends SIGTERM and returns at once.
     pub fn terminate(&self) {
         kill_process(Pid::from_child(&self.process), Signal::TERM).expect("the gateway has ended");

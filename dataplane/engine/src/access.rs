@@ -16,6 +16,7 @@ use sluice_stack::time::Instant;
 use sluice_wire::http1::{HeaderKind, Request, Version};
 
 use crate::ended::Notes;
+use crate::forwarding::Provenance;
 use crate::stats::RequestFate;
 
 /// Bytes of a method that a record keeps.
@@ -146,11 +147,6 @@ impl Record {
         }
     }
 
-    /// Replaces the request's id: the gateway gave it one.
-    pub(crate) fn set_request_id(&mut self, id: &[u8]) {
-        put(&mut self.request_id, id);
-    }
-
     /// Whether it is to be written: all are, or it tells of an error.
     fn is_wanted(&self) -> bool {
         let fine = matches!(self.fate, RequestFate::Answered | RequestFate::Tunnelled);
@@ -252,13 +248,14 @@ impl Recorder {
         }
     }
 
-    /// A record for a request whose head was read, if it is to be noted.
+    /// A record for a request whose head was read, if it is to be noted. `named` gives it
+    /// the id that it goes on under.
     #[inline]
     pub(crate) fn of_head(
         &mut self,
         log: &AccessLog,
         rules: &Snapshot,
-        (listener, client): (Option<ListenerId>, SocketAddr),
+        (listener, client, named): (Option<ListenerId>, SocketAddr, Option<&Provenance>),
         request: &Request<'_>,
         route: Option<&Route>,
     ) -> Option<Box<Record>> {
@@ -272,6 +269,9 @@ impl Recorder {
         let mut record = self.record(log);
         record.begin(rules, listener, client);
         record.head(rules, request, route);
+        if let Some(provenance) = named {
+            put(&mut record.request_id, &provenance.id());
+        }
         Some(record)
     }
 

@@ -21,6 +21,10 @@ use crate::worker::Worker;
 /// Interim responses (1xx) passed on per turn; more wait for the next.
 const INTERIM_PER_TURN: usize = 8;
 
+/// Interim responses to one request. They prolong the wait for the final one, so they must have an
+/// end; a service that says 102 every ten seconds has twenty minutes.
+const MAX_INTERIM: u32 = 128;
+
 /// An answer that has begun.
 pub(crate) struct Response {
     pub(crate) body: BodyPump,
@@ -63,6 +67,10 @@ impl<P: PacketIo> Worker<P> {
             };
             exchange.progress = now;
             let interim = response.is_interim();
+            exchange.interim += u32::from(interim);
+            if exchange.interim > MAX_INTERIM {
+                return Some(self.fail(number, LocalReply::TOO_MANY_INTERIM, now));
+            }
             let generation = self.generations.get(exchange.generation);
             let Some(rules) = generation else {
                 return Some(Step::Wait);

@@ -1,5 +1,7 @@
 //! Governance of a request, in the order it happens. This is the one place that states the order.
 
+use std::net::IpAddr;
+
 use sluice_policy::{ListenerId, RequestView, Route, Snapshot};
 use sluice_wire::http1::{BodyFraming, MethodKind, Request};
 
@@ -15,12 +17,25 @@ pub(crate) enum Verdict<'a> {
     Reply(LocalReply),
 }
 
-/// Takes a request through the chain.
+impl<'a> Verdict<'a> {
+    /// The route that takes the request.
+    #[inline]
+    pub(crate) fn route(&self) -> Option<&'a Route> {
+        match self {
+            Verdict::Forward(route, _) => Some(route),
+            Verdict::Reply(_) => None,
+        }
+    }
+}
+
+/// Takes a request of `peer` through the chain.
 #[inline]
 pub(crate) fn on_request<'a>(
     rules: &'a Snapshot,
     listener: ListenerId,
     request: &Request<'_>,
+    peer: IpAddr,
+    scratch: &mut Vec<u8>,
 ) -> Verdict<'a> {
     let Some(own) = rules.listeners.get(listener.0) else {
         return Verdict::Reply(LocalReply::NO_ROUTE);
@@ -34,9 +49,13 @@ pub(crate) fn on_request<'a>(
     if !own.takes(request.host_name()) {
         return Verdict::Reply(LocalReply::MISDIRECTED);
     }
+    // RFC 9110 section 7.4: only whom a trusted proxy's TLS vouches for may ask for that.
+    if request.is_for_https() && !own.trusts(peer) {
+        return Verdict::Reply(LocalReply::INSECURE);
+    }
     let view = RequestView {
         host: request.host_name(),
-        path: request.path(),
+        path: request.plain_path(scratch),
         method: request.method(),
     };
     let Some(route) = rules.route(listener, &view) else {

@@ -1,25 +1,16 @@
-//! A client's connection: reads request heads, has each request served, answers what is refused.
+//! A client's connection: how it is taken, what it does next, how long it may wait, how it ends.
 
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
-use sluice_policy::rules::ProxyProtocol;
 use sluice_stack::io::PacketIo;
 use sluice_stack::time::Instant;
 use sluice_stack::{FlowId, Phase};
-use sluice_wire::http1::{
-    BodyFraming, Limits, MethodKind, Request, Version, needs_parse, parse_request,
-    write_local_reply,
-};
-use sluice_wire::proxy_protocol;
+use sluice_wire::http1::{Limits, Version};
 
-use crate::chain::{self, Verdict};
-use crate::ended::Notes;
-use crate::exchange::{Begun, Exchange};
-use crate::forwarding::{Provenance, Sender, encode};
-use crate::reply::LocalReply;
+use crate::reply::{LocalReply, ReplyForm};
 use crate::stats::{EngineEvent, RequestFate};
 use crate::worker::{Role, Worker};
 
@@ -49,29 +40,18 @@ pub(crate) struct Downstream {
     /// Bounds of heads, as of the request that was begun last.
     pub(crate) limits: Limits,
     /// Requests that were begun.
-    requests: u32,
+    pub(crate) requests: u32,
     /// Bytes of the next head that have been looked at.
-    seen: usize,
+    pub(crate) seen: usize,
     /// When it began to wait for a head, or for the rest of one.
-    waiting_since: Instant,
+    pub(crate) waiting_since: Instant,
     /// No request has come on it yet.
-    fresh: bool,
+    pub(crate) fresh: bool,
     /// The end of a head or local reply that did not fit into the send queue.
     backlog: Vec<u8>,
     /// To be closed when the backlog is sent.
     closing: bool,
     deadline: Instant,
-}
-
-/// How the gateway's own answer is given.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ReplyForm {
-    /// Without a body: it answers HEAD.
-    pub(crate) head_only: bool,
-    /// The connection stays open.
-    pub(crate) keep: bool,
-    /// The client's version.
-    pub(crate) version: Version,
 }
 
 /// How to go on with a connection.
@@ -197,248 +177,6 @@ impl<P: PacketIo> Worker<P> {
         if let Some(down) = self.downs.get(number as usize) {
             self.stack.wake(down.flow);
         }
-    }
-
-    /// Reads the next request head and begins what it asks for.
-    fn next_request(&mut self, number: u32, now: Instant) -> Step {
-        let Some(listener) = self.downs.get(number as usize).map(|down| down.listener) else {
-            return Step::Over;
-        };
-        let leaving = self.is_leaving(listener);
-        let rules = self.generations.current();
-        let own = rules.listener_rules(listener);
-        let Some(down) = self.downs.get_mut(number as usize) else {
-            return Step::Over;
-        };
-        let view = self.stack.view(down.flow);
-        if view.readable == 0 {
-            if view.finished || leaving {
-                self.close_downstream(number, now);
-                return Step::Over;
-            }
-            return Step::Wait;
-        }
-        if down.awaits_proxy {
-            return self.proxy_header(number, view.finished, now);
-        }
-        if let Some(own) = own {
-            down.limits = own.limits;
-        }
-        let limits = down.limits;
-        let buffer = self
-            .stack
-            .front(down.flow, limits.head + 2, &mut self.spare.linear);
-        if !needs_parse(buffer, down.seen, &limits) {
-            return self.incomplete(number, view.finished, now);
-        }
-        let request = match parse_request(buffer, &limits, &mut self.index) {
-            Ok(Some(request)) => request,
-            Ok(None) => {
-                if down.seen == 0 {
-                    down.waiting_since = now;
-                }
-                down.seen = buffer.len();
-                return self.incomplete(number, view.finished, now);
-            }
-            Err(error) => {
-                return self.refuse(number, error.status(), &error.to_string(), now);
-            }
-        };
-        let begun = down.head_begun(now);
-        down.seen = 0;
-        down.fresh = false;
-        down.requests = down.requests.saturating_add(1);
-        let spent = own.is_some_and(|own| down.requests >= own.max_requests);
-        if spent {
-            self.stats.events.count(EngineEvent::DownstreamSpent);
-        }
-        let verdict = match rules.listener(listener) {
-            Some(listener) => chain::on_request(&rules.snapshot, listener, &request),
-            // The rules no longer have this listener, nor routes for it.
-            None => Verdict::Reply(LocalReply::NO_ROUTE),
-        };
-        let route = match &verdict {
-            Verdict::Forward(route, _) => Some(*route),
-            Verdict::Reply(_) => None,
-        };
-        let peer = down.peer.ip();
-        let provenance = own.map(|own| Provenance::of(&request, peer, own, &mut self.rng));
-        let mut notes = Notes::new(begun, request.head_len);
-        notes.head = now;
-        notes.record = self.recorder.of_head(
-            self.handoff.access_log(),
-            &rules.snapshot,
-            (rules.listener(listener), down.peer),
-            &request,
-            route,
-        );
-        if let (Some(record), Some(provenance)) = (&mut notes.record, &provenance)
-            && own.is_some_and(|own| own.request_id)
-        {
-            record.set_request_id(&provenance.id());
-        }
-        match verdict {
-            Verdict::Reply(reply) => {
-                let keep = request.keep_alive && no_body(&request) && !leaving && !spent;
-                let head_only = request.method_kind() == MethodKind::Head;
-                let (version, head_len) = (request.version, request.head_len);
-                let flow = down.flow;
-                self.stack.consume(flow, head_len);
-                let form = ReplyForm {
-                    head_only,
-                    keep,
-                    version,
-                };
-                self.reply(number, reply, form, notes, now)
-            }
-            Verdict::Forward(route, most) => {
-                let (Some(listener), Some(service), Some(provenance)) =
-                    (own, rules.snapshot.service(route.service), provenance)
-                else {
-                    // Rules that route a request have both.
-                    self.close_downstream(number, now);
-                    return Step::Over;
-                };
-                let sender = Sender {
-                    node: &rules.snapshot.node.name,
-                    listener,
-                    service,
-                    route,
-                    peer,
-                    peer_text: &down.client,
-                    provenance: &provenance,
-                };
-                self.spare.out.clear();
-                encode(&mut self.spare.out, &request, &sender);
-                let mut exchange = Exchange::new(number, route, &request, notes, now);
-                exchange.promise(&request, service, most, spent, provenance);
-                let begun = self.begin(exchange, now);
-                if let (Begun::Ready(exchange), Some(down)) =
-                    (begun, self.downs.get_mut(number as usize))
-                {
-                    down.exchange = Some(exchange);
-                    return self.send_encoded(exchange, now);
-                }
-                begun.step()
-            }
-        }
-    }
-
-    /// A head that is not complete; the client may have given up on it.
-    fn incomplete(&mut self, number: u32, finished: bool, now: Instant) -> Step {
-        if finished {
-            let notes = self.notes_of_unread(number, now);
-            self.request_ended(notes, RequestFate::ClientGone, 0, now);
-            self.close_downstream(number, now);
-            return Step::Over;
-        }
-        Step::Wait
-    }
-
-    /// Encodes the request at the front of a connection once more, its exchange having waited for
-    /// an upstream connection; false if it is not there (which nothing should bring about).
-    pub(crate) fn encode_again(&mut self, number: u32, exchange: u32) -> bool {
-        let (Some(down), Some(exchange)) = (
-            self.downs.get(number as usize),
-            self.exchanges.get(exchange as usize),
-        ) else {
-            return false;
-        };
-        let generations = &self.generations;
-        let (Some(rules), Some(route), Some(service)) = (
-            generations.get(exchange.generation),
-            exchange.route(generations),
-            exchange.service(generations),
-        ) else {
-            return false;
-        };
-        let (Some(listener), Some(provenance)) =
-            (rules.listener_rules(down.listener), &exchange.provenance)
-        else {
-            return false;
-        };
-        let buffer = self
-            .stack
-            .front(down.flow, down.limits.head + 2, &mut self.spare.linear);
-        let Ok(Some(request)) = parse_request(buffer, &down.limits, &mut self.index) else {
-            return false;
-        };
-        let sender = Sender {
-            node: &rules.snapshot.node.name,
-            listener,
-            service,
-            route,
-            peer: down.peer.ip(),
-            peer_text: &down.client,
-            provenance,
-        };
-        self.spare.out.clear();
-        if let Some(version) = service.proxy_protocol {
-            let version = match version {
-                ProxyProtocol::V1 => proxy_protocol::Version::V1,
-                ProxyProtocol::V2 => proxy_protocol::Version::V2,
-            };
-            proxy_protocol::write(&mut self.spare.out, version, down.peer, down.local);
-        }
-        encode(&mut self.spare.out, &request, &sender);
-        true
-    }
-
-    /// Answers with an error of the parser's and closes: what follows can't be understood.
-    fn refuse(&mut self, number: u32, status: u16, text: &str, now: Instant) -> Step {
-        let mut notes = self.notes_of_unread(number, now);
-        self.spare.out.clear();
-        write_local_reply(
-            &mut self.spare.out,
-            status,
-            text,
-            false,
-            true,
-            Version::Http11,
-            self.date.value(),
-        );
-        notes.bytes_out = self.spare.out.len() as u64;
-        self.request_ended(notes, RequestFate::of_refusal(status), status, now);
-        self.send_to_client(number);
-        self.close_downstream(number, now);
-        Step::Over
-    }
-
-    /// Gives the gateway's own answer. The request's head must have been consumed.
-    pub(crate) fn reply(
-        &mut self,
-        number: u32,
-        reply: LocalReply,
-        form: ReplyForm,
-        mut notes: Notes,
-        now: Instant,
-    ) -> Step {
-        let ReplyForm {
-            head_only,
-            keep,
-            version,
-        } = form;
-        self.spare.out.clear();
-        write_local_reply(
-            &mut self.spare.out,
-            reply.status,
-            reply.text,
-            head_only,
-            !keep,
-            version,
-            self.date.value(),
-        );
-        notes.bytes_out += self.spare.out.len() as u64;
-        self.request_ended(notes, reply.fate, reply.status, now);
-        self.send_to_client(number);
-        if !keep {
-            self.close_downstream(number, now);
-            return Step::Over;
-        }
-        if let Some(down) = self.downs.get_mut(number as usize) {
-            down.waiting_since = now;
-        }
-        Step::Again
     }
 
     /// Queues what stands in the scratch buffer, behind what waits already.
@@ -588,9 +326,4 @@ pub(crate) fn as_text(address: IpAddr) -> ArrayVec<u8, 45> {
     // There is room for the longest.
     let _ = write!(text, "{address}");
     text
-}
-
-/// Whether nothing follows the head.
-pub(crate) fn no_body(request: &Request<'_>) -> bool {
-    matches!(request.framing, BodyFraming::None | BodyFraming::Length(0))
 }

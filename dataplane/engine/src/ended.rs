@@ -72,6 +72,15 @@ impl Notes {
         }
     }
 
+    /// Of a request whose head began at `begun` and is complete now.
+    #[inline]
+    pub(crate) fn of_head(begun: Instant, head_len: usize, now: Instant) -> Self {
+        Notes {
+            head: now,
+            ..Notes::new(begun, head_len)
+        }
+    }
+
     /// The request is given a connection to an endpoint, not for the first time perhaps.
     #[inline]
     pub(crate) fn attempt(&mut self, pool: u32) {

@@ -9,11 +9,12 @@ use sluice_wire::http1::{BodyFraming, MethodKind, Request, RequestKind, Version}
 
 use crate::answer::Response;
 use crate::body::{BodyPump, FRAMING_ROOM, PumpError, Pumped};
-use crate::downstream::{ReplyForm, Step, no_body};
+use crate::downstream::Step;
 use crate::ended::Notes;
 use crate::forwarding::{Provenance, protocol};
 use crate::generations::Generations;
-use crate::reply::LocalReply;
+use crate::heads::no_body;
+use crate::reply::{LocalReply, ReplyForm};
 use crate::stats::{EngineEvent, RequestFate};
 use crate::tunnel::Tunnel;
 use crate::waits::Upload;
@@ -46,6 +47,8 @@ pub(crate) struct Exchange {
     pub(crate) retried: bool,
     pub(crate) request: BodyPump,
     pub(crate) response: Option<Response>,
+    /// Interim answers (1xx) that have come.
+    pub(crate) interim: u32,
     /// Whose it is, and the names it goes under.
     pub(crate) provenance: Option<Provenance>,
     /// The client understands trailers.
@@ -117,6 +120,7 @@ impl Exchange {
             retried: false,
             request: BodyPump::new(request.framing, request.framing, true),
             response: None,
+            interim: 0,
             provenance: None,
             trailers: request.te_trailers,
             upgrade: false,

@@ -16,6 +16,7 @@ mod exchange;
 mod forwarding;
 mod generations;
 mod handoff;
+mod heads;
 mod inspection;
 mod pool;
 mod proxied;

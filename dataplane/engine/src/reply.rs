@@ -1,6 +1,14 @@
 //! The gateway's own answers: status, a sentence for the reader, and the fate that is counted.
 
+use sluice_stack::io::PacketIo;
+use sluice_stack::time::Instant;
+use sluice_wire::http1::{MethodKind, Request, Version, write_local_reply};
+
+use crate::downstream::Step;
+use crate::ended::Notes;
+use crate::heads::no_body;
 use crate::stats::RequestFate;
+use crate::worker::Worker;
 
 /// An answer given without, or instead of, the service's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +58,11 @@ impl LocalReply {
         RequestFate::Misdirected,
         "this host is not served at this address",
     );
+    pub(crate) const INSECURE: Self = Self::new(
+        421,
+        RequestFate::Misdirected,
+        "an https resource is not served on a connection without TLS",
+    );
     pub(crate) const TRACE: Self =
         Self::new(501, RequestFate::Unsupported, "TRACE is not supported");
     pub(crate) const BAD_BODY: Self = Self::new(
@@ -71,6 +84,11 @@ impl LocalReply {
         502,
         RequestFate::BadResponse,
         "the service's answer is not valid HTTP",
+    );
+    pub(crate) const TOO_MANY_INTERIM: Self = Self::new(
+        502,
+        RequestFate::BadResponse,
+        "the service gave too many interim answers before its final one",
     );
     pub(crate) const NO_ENDPOINT: Self = Self::new(
         503,
@@ -97,4 +115,87 @@ impl LocalReply {
         RequestFate::RequestTimeout,
         "the request as a whole took too long",
     );
+}
+
+/// How the gateway's own answer is given.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ReplyForm {
+    /// Without a body: it answers HEAD.
+    pub(crate) head_only: bool,
+    /// The connection stays open.
+    pub(crate) keep: bool,
+    /// The client's version.
+    pub(crate) version: Version,
+}
+
+impl ReplyForm {
+    /// The answer to a request; its connection is closed if it is to take no more requests, or if
+    /// a body comes that nobody reads.
+    #[inline]
+    pub(crate) fn to(request: &Request<'_>, last: bool) -> Self {
+        ReplyForm {
+            head_only: request.method_kind() == MethodKind::Head,
+            keep: request.keep_alive && no_body(request) && !last,
+            version: request.version,
+        }
+    }
+}
+
+impl<P: PacketIo> Worker<P> {
+    /// Answers with an error of the parser's and closes: what follows can't be understood.
+    pub(crate) fn refuse(&mut self, number: u32, status: u16, text: &str, now: Instant) -> Step {
+        let mut notes = self.notes_of_unread(number, now);
+        self.spare.out.clear();
+        write_local_reply(
+            &mut self.spare.out,
+            status,
+            text,
+            false,
+            true,
+            Version::Http11,
+            self.date.value(),
+        );
+        notes.bytes_out = self.spare.out.len() as u64;
+        self.request_ended(notes, RequestFate::of_refusal(status), status, now);
+        self.send_to_client(number);
+        self.close_downstream(number, now);
+        Step::Over
+    }
+
+    /// Gives the gateway's own answer. The request's head must have been consumed.
+    pub(crate) fn reply(
+        &mut self,
+        number: u32,
+        reply: LocalReply,
+        form: ReplyForm,
+        mut notes: Notes,
+        now: Instant,
+    ) -> Step {
+        let ReplyForm {
+            head_only,
+            keep,
+            version,
+        } = form;
+        self.spare.out.clear();
+        write_local_reply(
+            &mut self.spare.out,
+            reply.status,
+            reply.text,
+            head_only,
+            !keep,
+            version,
+            self.date.value(),
+        );
+        notes.bytes_out += self.spare.out.len() as u64;
+        self.request_ended(notes, reply.fate, reply.status, now);
+        self.send_to_client(number);
+        if !keep {
+            self.close_downstream(number, now);
+            return Step::Over;
+        }
+        if let Some(down) = self.downs.get_mut(number as usize) {
+            down.waiting_since = now;
+        }
+        Step::Again
+    }
 }

@@ -25,7 +25,7 @@ sluice_stack::counters! {
         Unsupported => "unsupported",
         /// Refused with 417: it expects something else than 100-continue.
         Expectation => "expectation",
-        /// Refused with 421: the listener does not take requests for this host.
+        /// Refused with 421: the listener does not take requests for this host, or none for https.
         Misdirected => "misdirected",
         /// Refused with 413, or cut off: the body is larger than the limit.
         BodyTooLarge => "body_too_large",

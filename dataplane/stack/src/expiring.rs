@@ -66,6 +66,11 @@ impl<V> Expiring<V> {
         self.entries.remove(key).map(|(_, value)| value)
     }
 
+    /// Whether another entry would push one out.
+    pub(crate) fn is_full(&self) -> bool {
+        self.entries.len() >= self.bound
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }

@@ -16,6 +16,8 @@ crate::counters! {
         Arp => "arp",
         /// Neighbour discovery that was answered or learned from.
         Ndp => "ndp",
+        /// A router's word that a packet of one of our flows was too large, believed or not.
+        PathMtu => "path_mtu",
         /// An echo request that was answered.
         Echo => "icmp_echo",
         /// Addressed to another station, or multicast that nobody here wants.
@@ -66,10 +68,34 @@ crate::counters! {
         FlowReset => "flow_reset",
         /// A flow that we reset.
         FlowAborted => "flow_aborted",
+        /// A flow that was given up: its peer acknowledged or answered nothing for too long.
+        FlowTimedOut => "flow_timed_out",
+        /// A segment sent again.
+        SegmentRetransmitted => "segment_retransmitted",
+        /// A loss found by what the peer acknowledged, and repaired without waiting for a timeout.
+        FastRecovery => "fast_recovery",
+        /// A retransmission timeout.
+        RetransmissionTimeout => "retransmission_timeout",
+        /// A probe sent because the end of what is under way was not acknowledged in time.
+        TailLossProbe => "tail_loss_probe",
+        /// Segments taken for lost that were only late: the window was put back.
+        RecoveryUndone => "recovery_undone",
+        /// A probe of a peer that has closed its window.
+        WindowProbe => "window_probe",
+        /// A probe of a peer that was silent for long.
+        KeepAliveProbe => "keep_alive_probe",
+        /// A RST, SYN or ACK that may be forged, answered by saying where the flow is.
+        ChallengeAck => "challenge_ack",
+        /// A segment dropped because its timestamp was older than one seen before.
+        OldTimestamp => "old_timestamp",
+        /// A flow that sends smaller segments since a router said so, or larger ones never arrived.
+        PathMtuLowered => "path_mtu_lowered",
         /// A half-open record that never became a flow.
         HalfOpenExpired => "half_open_expired",
-        /// A half-open record pushed out by a newer one while the table was full.
-        HalfOpenEvicted => "half_open_evicted",
+        /// A SYN answered with a cookie because the table of half-open records was full.
+        SynCookie => "syn_cookie",
+        /// A flow that a client opened by bringing such a cookie back.
+        SynCookieAccepted => "syn_cookie_accepted",
         /// A frame held back for a neighbour whose address was being asked for.
         NeighbourHeld => "neighbour_held",
         /// A frame lost because too many waited for the same neighbour, or it never answered.

@@ -28,20 +28,63 @@ impl FlowKey {
         }
     }
 
+    /// As [`Self::new`], of addresses as bits, IPv4 ones mapped.
+    #[inline]
+    pub(crate) fn from_bits(port: u8, local: (u128, u16), remote: (u128, u16)) -> Self {
+        FlowKey {
+            local: local.0,
+            remote: remote.0,
+            rest: u64::from(local.1) << 32 | u64::from(remote.1) << 16 | u64::from(port),
+        }
+    }
+
     /// Index of the device port.
+    #[inline]
     pub fn port(&self) -> u8 {
         self.rest as u8
     }
 
     /// Our end.
     pub fn local(&self) -> SocketAddr {
-        SocketAddr::new(unmapped(self.local), (self.rest >> 32) as u16)
+        SocketAddr::new(unmapped(self.local), self.local_port())
     }
 
     /// The peer's end.
     pub fn remote(&self) -> SocketAddr {
-        SocketAddr::new(unmapped(self.remote), (self.rest >> 16) as u16)
+        SocketAddr::new(unmapped(self.remote), self.remote_port())
     }
+
+    /// Whether its addresses are IPv4.
+    #[inline]
+    pub(crate) fn is_v4(&self) -> bool {
+        self.local >> 32 == 0xffff
+    }
+
+    #[inline]
+    pub(crate) fn local_bits(&self) -> u128 {
+        self.local
+    }
+
+    #[inline]
+    pub(crate) fn remote_bits(&self) -> u128 {
+        self.remote
+    }
+
+    #[inline]
+    pub(crate) fn local_port(&self) -> u16 {
+        (self.rest >> 32) as u16
+    }
+
+    #[inline]
+    pub(crate) fn remote_port(&self) -> u16 {
+        (self.rest >> 16) as u16
+    }
+}
+
+/// An IPv4 address as the bits of a key.
+#[inline]
+pub(crate) fn mapped_v4(address: u32) -> u128 {
+    0xffff << 32 | u128::from(address)
 }
 
 fn mapped(address: IpAddr) -> u128 {

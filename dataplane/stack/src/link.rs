@@ -17,6 +17,7 @@ use crate::frame::{ETHERNET, Inbound, Station};
 use crate::io::{L3, PacketIo, PortCaps, RxBurst, RxFrame, TxFrame, TxMeta};
 use crate::key::FlowId;
 use crate::neighbour::{Held, Lookup, Mac, NeighbourRef, Neighbours};
+use crate::rng::Rng;
 use crate::tap::{Direction, Tap};
 use crate::time::Instant;
 
@@ -250,7 +251,7 @@ impl<P: PacketIo> Link<P> {
                 }
                 self.echo_v6(from, to, from_mac, message, events)
             }
-            Inbound::Tcp { .. } => FrameFate::NoFlowSilent,
+            Inbound::Tcp { .. } | Inbound::TooBig(_) => FrameFate::NoFlowSilent,
         }
     }
 
@@ -555,7 +556,7 @@ const NO_IP: TxMeta = TxMeta {
 };
 
 /// What a device is told of a packet with this IP header.
-pub(crate) fn meta(ip: &IpRepr, tcp: bool) -> TxMeta {
+fn meta(ip: &IpRepr, tcp: bool) -> TxMeta {
     let l3 = match ip {
         IpRepr::Ipv4(_) => L3::V4,
         IpRepr::Ipv6(_) => L3::V6,
@@ -578,25 +579,39 @@ fn ethertype(l3: L3) -> u16 {
 
 /// So many per second, counted in whole seconds.
 #[derive(Debug)]
-struct RateLimit {
+pub(crate) struct RateLimit {
     per_second: u32,
     left: u32,
     since: Instant,
+    /// Makes the number differ from second to second.
+    vary: Option<Rng>,
 }
 
 impl RateLimit {
-    fn new(per_second: u32) -> Self {
+    pub(crate) fn new(per_second: u32) -> Self {
         RateLimit {
             per_second,
             left: per_second,
             since: Instant::ZERO,
+            vary: None,
         }
     }
 
-    fn take(&mut self, now: Instant) -> bool {
+    /// Half as many to half as many again, as chance will have it.
+    pub(crate) fn varying(per_second: u32, rng: Rng) -> Self {
+        RateLimit {
+            vary: Some(rng),
+            ..RateLimit::new(per_second)
+        }
+    }
+
+    pub(crate) fn take(&mut self, now: Instant) -> bool {
         if now.since(self.since) >= Duration::from_secs(1) {
             self.since = now;
-            self.left = self.per_second;
+            self.left = match &mut self.vary {
+                Some(rng) => self.per_second / 2 + rng.below(u64::from(self.per_second)) as u32,
+                None => self.per_second,
+            };
         }
         let allowed = self.left > 0;
         self.left = self.left.saturating_sub(1);

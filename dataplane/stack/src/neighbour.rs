@@ -122,7 +122,7 @@ impl Neighbours {
     pub(crate) fn lookup(&mut self, neighbour: NeighbourRef, now: Instant) -> (Lookup, bool) {
         let record = &mut self.table[usize::from(neighbour.0)];
         if let Some(mac) = record.mac
-            && now.since(record.confirmed) < FRESH
+            && now.nanos_since(record.confirmed) < FRESH.as_nanos() as u64
         {
             return (Lookup::Mac(mac), false);
         }

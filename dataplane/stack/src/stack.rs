@@ -1,5 +1,7 @@
 //! All flows of one worker: frames in, byte streams out, and back.
 
+mod arriving;
+mod opening;
 mod report;
 mod sending;
 mod streams;
@@ -9,22 +11,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use smoltcp::iface::Interface;
-use smoltcp::socket::tcp::State;
-use smoltcp::wire::TcpControl;
-
+use crate::cookie::Cookies;
 use crate::counters::{Counters, Gauge};
 use crate::expiring::Expiring;
 use crate::fate::{FrameFate, StackEvent};
-use crate::flow::{Buffers, FlowWire, Syn, Tcp, bare, interface, received};
-use crate::frame::{self, Inbound, Segment};
-use crate::io::{BURST, PacketIo, RxBurst, RxFrame};
+use crate::half_open::Syn;
+use crate::io::PacketIo;
 use crate::isn::IsnSource;
 use crate::key::{FlowId, FlowKey};
-use crate::link::{Link, PortSetup};
+use crate::link::{Link, PortSetup, RateLimit};
 use crate::neighbour::NeighbourRef;
 use crate::rng::Rng;
 use crate::tap::{Tap, TapFilter, TapQueue};
+use crate::tcp::pool::Pool;
+use crate::tcp::{Patience, Tcp, TcpTimers};
 use crate::time::Instant;
 use crate::wheel::Wheel;
 
@@ -46,15 +46,40 @@ const EPHEMERAL: std::ops::Range<u16> = 32_768..60_999;
 /// How many source ports are tried for one connection before it is refused.
 const PORT_TRIES: u32 = 512;
 
+/// Challenge ACKs (RFC 5961 10) of all flows per second, about: the number differs from second to
+/// second, so that nobody can tell from those that others got whether a flow is there.
+const CHALLENGES_PER_SECOND: u32 = 1_000;
+
+/// Bytes a connection may hold in each direction. It holds no memory while there are none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Buffers {
+    /// Received and not yet read. The largest window offered is a segment more, so that so much can
+    /// always come together. At most 1 GiB.
+    pub receive: usize,
+    /// Written and not yet acknowledged. At most 1 GiB.
+    pub send: usize,
+}
+
+impl Default for Buffers {
+    fn default() -> Self {
+        Buffers {
+            receive: 64 * 1024,
+            send: 64 * 1024,
+        }
+    }
+}
+
 /// Bounds of one worker's stack.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
     /// Flows, those that are still closing included.
     pub flows: usize,
-    /// Half-open flows; beyond it the oldest is forgotten.
+    /// Half-open flows recorded; beyond it SYNs are answered with cookies.
     pub half_open: usize,
     /// TIME-WAIT records; beyond it the oldest is forgotten.
     pub time_wait: usize,
+    /// How patient flows are.
+    pub tcp: TcpTimers,
 }
 
 impl Default for Limits {
@@ -63,6 +88,7 @@ impl Default for Limits {
             flows: 131_072,
             half_open: 16_384,
             time_wait: 65_536,
+            tcp: TcpTimers::default(),
         }
     }
 }
@@ -187,6 +213,7 @@ struct TimeWait {
     their_next: u32,
 }
 
+#[derive(Clone, Copy)]
 struct HalfOpen {
     syn: Syn,
     listener: Listener,
@@ -200,14 +227,9 @@ struct Listener {
     buffers: Buffers,
 }
 
-struct Port<P: PacketIo> {
-    link: Link<P>,
-    interface: Interface,
-}
-
 /// The stack of one worker over its ports.
 pub struct Stack<P: PacketIo> {
-    ports: Vec<Port<P>>,
+    ports: Vec<Link<P>>,
     slots: Vec<Slot>,
     free: Vec<u32>,
     by_key: HashMap<FlowKey, u32, ahash::RandomState>,
@@ -219,7 +241,11 @@ pub struct Stack<P: PacketIo> {
     dirty: Vec<u32>,
     settling: Vec<u32>,
     isn: IsnSource,
+    cookies: Cookies,
     rng: Rng,
+    pool: Pool,
+    challenges: RateLimit,
+    patience: Patience,
     limits: Limits,
     stats: Arc<StackStats>,
 }
@@ -237,11 +263,7 @@ impl<P: PacketIo> Stack<P> {
         let ports = ports
             .into_iter()
             .enumerate()
-            .map(|(index, (io, setup))| {
-                let link = Link::new(index as u8, io, &setup);
-                let interface = interface(link.caps, 0, Instant::ZERO);
-                Port { link, interface }
-            })
+            .map(|(index, (io, setup))| Link::new(index as u8, io, &setup))
             .collect();
         Stack {
             ports,
@@ -256,7 +278,11 @@ impl<P: PacketIo> Stack<P> {
             dirty: Vec::new(),
             settling: Vec::new(),
             isn: IsnSource::new(secrets.isn),
+            cookies: Cookies::new(secrets.isn),
             rng: Rng::new(secrets.ports),
+            pool: Pool::default(),
+            challenges: RateLimit::varying(CHALLENGES_PER_SECOND, Rng::new(a.rotate_left(32) ^ b)),
+            patience: limits.tcp.into(),
             limits,
             stats,
         }
@@ -265,8 +291,8 @@ impl<P: PacketIo> Stack<P> {
     /// Tells every link which addresses are ours.
     pub fn announce(&mut self) {
         for port in &mut self.ports {
-            port.link.announce();
-            port.link.io.flush();
+            port.announce();
+            port.io.flush();
         }
     }
 
@@ -288,308 +314,20 @@ impl<P: PacketIo> Stack<P> {
 
     /// The packet I/O of each port, for its statistics.
     pub fn ports(&self) -> impl Iterator<Item = &P> {
-        self.ports.iter().map(|port| &port.link.io)
+        self.ports.iter().map(|port| &port.io)
     }
 
     /// Copies the frames that `filter` chooses, of one port or of all, to `queue` from now on until
     /// that is closed. A capture under way is ended by it.
     pub fn tap(&mut self, port: Option<u8>, filter: TapFilter, queue: &Arc<TapQueue>) {
-        for (index, Port { link, .. }) in (0..).zip(&mut self.ports) {
+        for (index, link) in (0..).zip(&mut self.ports) {
             let wanted = port.is_none_or(|port| port == index);
             link.tap = wanted.then(|| Tap::new(index, filter, queue.clone(), self.stats.clone()));
         }
     }
 
-    // ---- frames in -----------------------------------------------------------------------------
-
-    /// Takes what has come on each port, at most [`BURSTS_PER_POLL`] bursts; returns how many frames.
-    pub fn receive(&mut self, now: Instant) -> usize {
-        let mut frames = 0;
-        for port in 0..self.ports.len() {
-            for _ in 0..BURSTS_PER_POLL {
-                let mut burst = RxBurst::<P::Rx>::new();
-                let link = &mut self.ports[port].link;
-                let came = link.io.rx_burst(&mut burst);
-                link.tap_received(&burst, now);
-                for frame in burst {
-                    let fate = self.receive_frame(port, &frame, now);
-                    self.stats.frames.count(fate);
-                }
-                frames += came;
-                // One that is not full leaves nothing behind it.
-                if came < BURST {
-                    break;
-                }
-            }
-        }
-        frames
-    }
-
-    #[inline]
-    fn receive_frame(&mut self, port: usize, frame: &P::Rx, now: Instant) -> FrameFate {
-        let link = &mut self.ports[port].link;
-        match frame::parse(frame.bytes(), frame.checksum(), &link.station()) {
-            Ok(Inbound::Tcp { key, segment, ip }) => self.segment(port, key, segment, ip, now),
-            Ok(other) => link.receive(other, now, &self.stats.events),
-            Err(fate) => fate,
-        }
-    }
-
-    #[inline]
-    fn segment(
-        &mut self,
-        port: usize,
-        key: FlowKey,
-        segment: Segment,
-        ip: &[u8],
-        now: Instant,
-    ) -> FrameFate {
-        if let Some(&slot) = self.by_key.get(&key) {
-            if segment.syn && !segment.has_ack && self.challenge(slot, &segment, now) {
-                return FrameFate::Flow;
-            }
-            self.feed(slot, &segment, ip, now);
-            return FrameFate::Flow;
-        }
-        if let Some(&record) = self.time_wait.get(&key) {
-            let reuse = segment.syn
-                && !segment.has_ack
-                && (segment.seq.wrapping_sub(record.their_next) as i32) > 0;
-            if !reuse {
-                if !segment.rst {
-                    let ack = bare(
-                        &key,
-                        TcpControl::None,
-                        record.our_next,
-                        Some(record.their_next),
-                    );
-                    self.send_bare(port, &key, ack, now);
-                }
-                return FrameFate::TimeWait;
-            }
-            self.time_wait.remove(&key);
-        }
-        if segment.syn && !segment.has_ack {
-            return self.syn(port, key, segment, ip, now);
-        }
-        if !segment.rst && segment.has_ack && self.half_open.get(&key).is_some() {
-            return self.handshake(port, key, segment, ip, now);
-        }
-        if segment.rst {
-            // A client that gives up before its handshake is complete.
-            let known = self.half_open.get(&key);
-            if known.is_some_and(|half| half.syn.seq.wrapping_add(1) == segment.seq) {
-                self.half_open.remove(&key);
-                self.stats.events.count(StackEvent::HalfOpenExpired);
-            }
-            return FrameFate::NoFlowSilent;
-        }
-        self.refuse(port, key, segment, now)
-    }
-
-    /// Hands a segment to its flow.
-    #[inline]
-    fn feed(&mut self, slot: u32, segment: &Segment, ip: &[u8], now: Instant) {
-        let Some(flow) = self
-            .slots
-            .get_mut(slot as usize)
-            .and_then(|s| s.flow.as_mut())
-        else {
-            return;
-        };
-        let before = flow.tcp.socket().state();
-        let Some(port) = self.ports.get_mut(usize::from(flow.key.port())) else {
-            return;
-        };
-        flow.tcp.meter_mut().received(segment, now);
-        let events = &self.stats.events;
-        let mut wire = FlowWire::new(&mut port.link, flow.neighbour, &flow.key, now, events);
-        flow.tcp.ingress(ip, &mut wire, &mut port.interface);
-        let after = flow.tcp.socket().state();
-        if after != before {
-            match after {
-                State::Closed if before == State::LastAck => events.count(StackEvent::FlowClosed),
-                State::Closed | State::Listen => events.count(StackEvent::FlowReset),
-                State::TimeWait => {
-                    // Everything of ours is acknowledged and their FIN is the last thing that came.
-                    flow.closed_at = Some(TimeWait {
-                        our_next: segment.ack,
-                        their_next: segment
-                            .seq
-                            .wrapping_add(segment.payload_len)
-                            .wrapping_add(u32::from(segment.fin)),
-                    });
-                }
-                _ => {}
-            }
-        }
-        Self::mark(&mut self.ready, &mut flow.ready, slot);
-        Self::mark_dirty(&mut self.dirty, &mut flow.dirty, slot);
-    }
-
-    /// Answers a SYN for a flow that is open already with a challenge ACK (RFC 9293 3.10.7.4): a peer
-    /// that has forgotten the flow resets it and can open a new one by the same port. The socket
-    /// would drop the SYN without a word, so it is shown acknowledgements that can't be right in its
-    /// place; whatever it sent so far, one of two that are half the sequence space apart is.
-    /// False for a flow that is not open: its socket knows what to do.
-    #[cold]
-    fn challenge(&mut self, slot: u32, segment: &Segment, now: Instant) -> bool {
-        let Some(flow) = self
-            .slots
-            .get_mut(slot as usize)
-            .and_then(|s| s.flow.as_mut())
-        else {
-            return false;
-        };
-        let open = !matches!(
-            flow.tcp.socket().state(),
-            State::Closed | State::Listen | State::SynSent | State::TimeWait
-        );
-        let Some(port) = self.ports.get_mut(usize::from(flow.key.port())) else {
-            return false;
-        };
-        if open {
-            let events = &self.stats.events;
-            let mut wire = FlowWire::new(&mut port.link, flow.neighbour, &flow.key, now, events);
-            for ack in [0, 1 << 31] {
-                let probe = received(&flow.key, segment.seq, ack);
-                flow.tcp.ingress(&probe, &mut wire, &mut port.interface);
-            }
-        }
-        open
-    }
-
-    fn syn(
-        &mut self,
-        port: usize,
-        key: FlowKey,
-        segment: Segment,
-        ip: &[u8],
-        now: Instant,
-    ) -> FrameFate {
-        let Some(&listener) = self.listeners.get(&(key.port(), key.local())) else {
-            return self.refuse(port, key, segment, now);
-        };
-        if self.by_key.len() >= self.limits.flows {
-            self.stats.events.count(StackEvent::FlowsFull);
-            return FrameFate::Refused;
-        }
-        // A SYN that comes again gets the same answer again, and keeps its place in the queue.
-        let known = self
-            .half_open
-            .get_mut(&key)
-            .filter(|half| half.syn.seq == segment.seq);
-        let syn = match known {
-            Some(half) => {
-                half.answered = None;
-                half.syn
-            }
-            None => {
-                let isn = self.isn.isn(&key, now);
-                let Some(syn) = Syn::read(ip, isn) else {
-                    return FrameFate::BadTcp;
-                };
-                let half = HalfOpen {
-                    syn,
-                    listener,
-                    answered: Some(now),
-                };
-                if self.half_open.insert(key, half, now) {
-                    self.stats.events.count(StackEvent::HalfOpenEvicted);
-                }
-                syn
-            }
-        };
-        let Some(mtu) = self.ports.get(port).map(|port| port.link.caps.mtu) else {
-            return FrameFate::Refused;
-        };
-        self.send_bare(port, &key, syn.answer(&key, listener.buffers, mtu), now);
-        FrameFate::Syn
-    }
-
-    /// The ACK of our SYN-ACK: the record becomes a flow, and the segment its first input.
-    fn handshake(
-        &mut self,
-        port: usize,
-        key: FlowKey,
-        segment: Segment,
-        ip: &[u8],
-        now: Instant,
-    ) -> FrameFate {
-        let Some(half) = self.half_open.get(&key) else {
-            return FrameFate::BadHandshake;
-        };
-        let (syn, listener, answered) = (half.syn, half.listener, half.answered);
-        // Data may come before the bare ACK, out of order, so the sequence is the socket's to judge.
-        if segment.ack != syn.isn.wrapping_add(1) {
-            return self.refuse(port, key, segment, now);
-        }
-        if self.by_key.len() >= self.limits.flows {
-            self.stats.events.count(StackEvent::FlowsFull);
-            return FrameFate::Refused;
-        }
-        let Some(caps) = self.ports.get(port).map(|port| port.link.caps) else {
-            return FrameFate::Refused;
-        };
-        let Some(neighbour) = self.neighbour(port, &key) else {
-            return FrameFate::Refused;
-        };
-        let Some(mut tcp) = Tcp::accept(&key, &syn, listener.buffers, caps, now) else {
-            self.release_neighbour(port, neighbour);
-            return FrameFate::BadHandshake;
-        };
-        if let Some(at) = answered {
-            tcp.meter_mut().time_from(at);
-        }
-        self.half_open.remove(&key);
-        let slot = self.insert(key, Owner::Listener(listener.id), neighbour, tcp);
-        self.stats.events.count(StackEvent::FlowAccepted);
-        self.feed(slot, &segment, ip, now);
-        FrameFate::Accepted
-    }
-
-    /// Answers a segment nobody here knows with RST (RFC 9293 3.10.7.1), within a rate limit.
-    fn refuse(&mut self, port: usize, key: FlowKey, segment: Segment, now: Instant) -> FrameFate {
-        let allowed = self
-            .ports
-            .get_mut(port)
-            .is_some_and(|p| p.link.may_answer_stranger(now));
-        if !allowed {
-            return FrameFate::NoFlowSilent;
-        }
-        let reset = if segment.has_ack {
-            bare(&key, TcpControl::Rst, segment.ack, None)
-        } else {
-            let length = segment.payload_len + u32::from(segment.syn) + u32::from(segment.fin);
-            bare(
-                &key,
-                TcpControl::Rst,
-                0,
-                Some(segment.seq.wrapping_add(length)),
-            )
-        };
-        self.send_bare(port, &key, reset, now);
-        FrameFate::NoFlow
-    }
-
-    fn send_bare(
-        &mut self,
-        port: usize,
-        key: &FlowKey,
-        segment: (smoltcp::wire::IpRepr, smoltcp::wire::TcpRepr<'static>),
-        now: Instant,
-    ) {
-        let Some(neighbour) = self.neighbour(port, key) else {
-            return;
-        };
-        if let Some(port) = self.ports.get_mut(port) {
-            FlowWire::new(&mut port.link, neighbour, key, now, &self.stats.events).send(segment);
-        }
-        self.release_neighbour(port, neighbour);
-    }
-
     fn neighbour(&mut self, port: usize, key: &FlowKey) -> Option<NeighbourRef> {
-        let link = &mut self.ports.get_mut(port)?.link;
+        let link = self.ports.get_mut(port)?;
         let next_hop = link.next_hop(key.remote().ip())?;
         let found = link.neighbours.acquire(next_hop);
         if found.is_none() {
@@ -599,77 +337,9 @@ impl<P: PacketIo> Stack<P> {
     }
 
     fn release_neighbour(&mut self, port: usize, neighbour: NeighbourRef) {
-        if let Some(port) = self.ports.get_mut(port) {
-            port.link.neighbours.release(neighbour);
+        if let Some(link) = self.ports.get_mut(port) {
+            link.neighbours.release(neighbour);
         }
-    }
-
-    // ---- opening -------------------------------------------------------------------------------
-
-    /// Opens a connection from port number `port` to `remote`. The flow is `Connecting` until the
-    /// peer answers; the user is told by [`Self::next_ready`].
-    pub fn connect(
-        &mut self,
-        port: u8,
-        remote: SocketAddr,
-        user: u32,
-        buffers: Buffers,
-        now: Instant,
-    ) -> Result<FlowId, ConnectError> {
-        if self.by_key.len() >= self.limits.flows {
-            self.stats.events.count(StackEvent::FlowsFull);
-            return Err(ConnectError::FlowsFull);
-        }
-        let link = &self
-            .ports
-            .get(usize::from(port))
-            .ok_or(ConnectError::NoRoute)?
-            .link;
-        let (caps, next_hop) = (link.caps, link.next_hop(remote.ip()));
-        let source = next_hop
-            .and_then(|hop| link.source_for(hop))
-            .ok_or(ConnectError::NoRoute)?;
-        let key = self.unused_key(port, source, remote).ok_or_else(|| {
-            self.stats.events.count(StackEvent::PortsExhausted);
-            ConnectError::PortsExhausted
-        })?;
-        let neighbour = self
-            .neighbour(usize::from(port), &key)
-            .ok_or(ConnectError::NeighboursFull)?;
-        let isn = self.isn.isn(&key, now);
-        let Some(tcp) = Tcp::connect(&key, buffers, isn, caps, now) else {
-            self.release_neighbour(usize::from(port), neighbour);
-            return Err(ConnectError::NoRoute);
-        };
-        let slot = self.insert(key, Owner::User(user), neighbour, tcp);
-        self.stats.events.count(StackEvent::FlowConnecting);
-        let entry = &mut self.slots[slot as usize];
-        if let Some(flow) = &mut entry.flow {
-            Self::mark_dirty(&mut self.dirty, &mut flow.dirty, slot);
-        }
-        let id = FlowId {
-            slot,
-            turn: entry.turn,
-        };
-        if let Some(port) = self.ports.get_mut(usize::from(port)) {
-            port.link.neighbours.note_opening(neighbour, id, now);
-        }
-        Ok(id)
-    }
-
-    /// A source port that is free, starting from a random one (RFC 6056, algorithm 1).
-    fn unused_key(
-        &mut self,
-        port: u8,
-        source: std::net::IpAddr,
-        remote: SocketAddr,
-    ) -> Option<FlowKey> {
-        let span = u32::from(EPHEMERAL.end - EPHEMERAL.start);
-        let start = self.rng.below(u64::from(span)) as u32;
-        (0..PORT_TRIES)
-            .map(|i| EPHEMERAL.start + ((start + i) % span) as u16)
-            .map(|local| FlowKey::new(port, SocketAddr::new(source, local), remote))
-            .find(|key| !self.by_key.contains_key(key) && self.time_wait.get(key).is_none())
     }
 
     fn insert(&mut self, key: FlowKey, owner: Owner, neighbour: NeighbourRef, tcp: Tcp) -> u32 {

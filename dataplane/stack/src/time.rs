@@ -23,18 +23,21 @@ impl Instant {
         self.0
     }
 
+    /// The same as [`Self::since`] in nanoseconds.
+    #[inline]
+    pub(crate) fn nanos_since(self, earlier: Instant) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
+    /// `nanos` nanoseconds later.
+    #[inline]
+    pub(crate) fn plus_nanos(self, nanos: u64) -> Self {
+        Instant(self.0.saturating_add(nanos))
+    }
+
     /// How long after `earlier` this is; zero when it is not.
     pub fn since(self, earlier: Instant) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
-    }
-
-    pub(crate) fn to_smoltcp(self) -> smoltcp::time::Instant {
-        smoltcp::time::Instant::from_micros((self.0 / 1_000) as i64)
-    }
-
-    /// The first instant that `to_smoltcp` maps to `at` or later.
-    pub(crate) fn from_smoltcp(at: smoltcp::time::Instant) -> Self {
-        Instant((at.total_micros().max(0) as u64).saturating_mul(1_000))
     }
 }
 

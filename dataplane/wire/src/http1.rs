@@ -26,15 +26,19 @@ mod error;
 mod field;
 mod forwarded;
 mod ids;
+mod path;
 mod request;
 mod response;
 mod semantics;
 mod target;
 mod trailers;
+mod word;
 mod write;
 
 #[cfg(test)]
 mod tests;
+
+pub(crate) use chars::is_token_byte;
 
 pub use body::{BodyDecoder, BodyEvent, MAX_CHUNK_LINE, MAX_TRAILERS};
 pub use date::{DATE_LEN, imf_fixdate};

@@ -2,5 +2,11 @@
 //! source, and nothing allocates while it parses.
 #![forbid(unsafe_code)]
 
+pub mod detect;
 pub mod http1;
+mod parsed;
 pub mod proxy_protocol;
+pub mod thrift;
+pub mod ttheader;
+
+pub use parsed::Parsed;

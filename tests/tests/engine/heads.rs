@@ -290,6 +290,49 @@ fn twenty_interim_answers_at_once_all_pass() {
 }
 
 #[test]
+fn interim_answers_have_an_end() {
+    let interim = "HTTP/1.1 102 Processing\r\n\r\n";
+    let mut w = World::new();
+    let c = w.open();
+    w.send(c, get("/"));
+    w.answer(0, interim.repeat(129) + OK);
+    let reply = local(
+        "502 Bad Gateway",
+        "the service gave too many interim answers before its final one",
+        false,
+    );
+    assert_eq!(w.got(c), interim.repeat(128) + &reply);
+    // Each request has its own count.
+    for backend in [1, 1] {
+        w.send(c, get("/"));
+        w.answer(backend, interim.repeat(128) + OK);
+        assert_eq!(w.got(c), interim.repeat(128) + OK);
+    }
+    w.counts(
+        "downstream_opened, upstream_opened 2, upstream_closed, upstream_reused, \
+         upstream_bad_response, 502, answered 2, 200 2",
+    );
+    w.over();
+}
+
+#[test]
+fn statuses_out_of_range_are_no_answers() {
+    for status in ["000", "099", "600", "999"] {
+        let mut w = World::new();
+        let c = w.open();
+        w.send(c, get("/"));
+        w.answer(
+            0,
+            format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n"),
+        );
+        let text = "the service's answer is not valid HTTP";
+        assert_eq!(w.got(c), local("502 Bad Gateway", text, false), "{status}");
+        w.counts("downstream_opened, upstream_opened, upstream_closed, upstream_bad_response, 502");
+        w.over();
+    }
+}
+
+#[test]
 fn interim_answers_without_end_to_a_client_that_does_not_read_stay_bounded() {
     let mut w = World::with(&Rules::listener("idle_timeout: 20s"));
     let c = w.open();

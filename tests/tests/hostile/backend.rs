@@ -13,7 +13,7 @@ use sluice_tests::lab::Lab;
 use crate::BACKEND;
 
 /// Longest a connection that ended in the middle of a request may take to be seen as ended.
-const END_WITHIN: Duration = Duration::from_secs(5);
+const END_WITHIN: Duration = Duration::from_secs(2);
 
 /// How a backend answers a request.
 pub(crate) type Answer = dyn Fn(&Asked) -> Reply + Send + Sync;
@@ -49,19 +49,22 @@ impl Asked {
 
     /// Method, target, what is not as usual, and the body: one line for a table.
     pub(crate) fn shown(&self) -> String {
-        let mut shown = format!("{} {}", self.word(0), self.word(1));
+        let mut shown = format!("{} {}", self.word(0), brief(self.word(1)));
+        if !self.fields().any(|(name, _)| name == "host") {
+            shown += " without host";
+        }
         for (name, value) in self.fields() {
             if name == "host" && value != "a.test" {
-                shown += &format!(" host={value}");
-            } else if name.starts_with("x-c") {
-                shown += &format!(" {name}={value}");
+                shown += &format!(" host={}", brief(value));
+            } else if name.starts_with("x-c") || name.contains('_') {
+                shown += &format!(" {name}={}", brief(value));
             }
         }
         if !self.body.is_empty() {
-            shown += &format!(" {:?}", self.body);
+            shown += &format!(" \"{}\"", brief(&self.body));
         }
         if !self.trailers.is_empty() {
-            shown += &format!(" trailers={:?}", self.trailers);
+            shown += &format!(" trailers=\"{}\"", brief(&self.trailers));
         }
         if !self.whole {
             shown += " (cut)";
@@ -367,6 +370,17 @@ fn split<'a>(bytes: &'a [u8], at: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
     Some((bytes.get(..start)?, bytes.get(start + at.len()..)?))
 }
 
+/// Printable, and where it is long its beginning and how much there is.
+fn brief(text: &str) -> String {
+    match text.char_indices().nth(120) {
+        None => text.escape_default().to_string(),
+        Some(_) => {
+            let start: String = text.chars().take(12).collect();
+            format!("{}... ({})", start.escape_default(), text.chars().count())
+        }
+    }
+}
+
 fn text(bytes: &[u8]) -> String {
     bytes.iter().map(|&byte| char::from(byte)).collect()
 }
@@ -382,7 +396,7 @@ fn the_backend_sees_what_is_wrong() {
         (format!("GET / HTTP/1.1\r\n{host}\r\n"), "GET /"),
         (
             format!("GET / HTTP/1.1\r\n{host}\r\nGET /2"),
-            "GET / + GET /2 (cut)",
+            "GET / + GET /2 without host (cut)",
         ),
         (format!("GET / HTTP/1.1\n{host}\r\n"), "GET /?"),
         (

@@ -1,14 +1,18 @@
 //! Input that is meant to do harm, and what comes of it: the corpus of requests is played through
-//! Sluice, nginx and HAProxy, and a bad backend answers.
+//! Sluice, nginx and HAProxy, a bad backend answers, and slowhttptest is slow. docs/hostile-input.md
+//! shows the tables.
 //!
 //! These need root and what `scripts/setup` installs.
 #![forbid(unsafe_code)]
 
 mod backend;
+mod counted;
 mod differential;
+mod documented;
 mod proxies;
 mod requests;
 mod responses;
+mod slow;
 
 /// The gateway's address.
 const GATEWAY: &str = "10.77.1.1:80";

@@ -31,6 +31,7 @@ http {
     upstream own { server 10.77.2.5:8080; keepalive 8; }
     server {
         listen 10.77.1.1:80;
+        lingering_close off;
         location / {
             proxy_pass http://own;
             proxy_http_version 1.1;
@@ -62,13 +63,21 @@ backend own
 
 /// One of the proxies, running.
 pub(crate) enum Proxy<'lab> {
-    Sluice(#[allow(dead_code, reason = "held until the end")] Gateway<'lab>),
+    Sluice(Gateway<'lab>),
     Kernel(Child),
 }
 
 impl<'lab> Proxy<'lab> {
     pub(crate) fn sluice(lab: &'lab Lab) -> Proxy<'lab> {
         Proxy::Sluice(lab.gateway(CONFIG))
+    }
+
+    /// Sluice, where it is that.
+    pub(crate) fn gateway(&self) -> Option<&Gateway<'lab>> {
+        match self {
+            Proxy::Sluice(gateway) => Some(gateway),
+            Proxy::Kernel(_) => None,
+        }
     }
 
     pub(crate) fn nginx(lab: &'lab Lab) -> Proxy<'lab> {

@@ -1,75 +1,139 @@
 //! The corpus: every published form of request smuggling, header splitting and malformed request that
-//! we know of, and what Sluice has to make of each.
+//! we know of, and what Sluice, nginx and HAProxy make of each.
 
-/// Why nginx or HAProxy does something else with a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+mod chunks;
+mod codings;
+mod framing;
+mod heads;
+mod lines;
+
+/// Why nginx or HAProxy does something else with a request than Sluice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Why {
-    /// All three do the same.
+    /// All three let the same through, or refuse it.
     Same,
-    /// RFC 9112 sections 6.1 and 6.3 let a proxy repair two framings or a repeated length; HAProxy does,
-    /// Sluice refuses them as nginx does. A length beyond 64 bits is none to HAProxy.
     Repaired,
-    /// HAProxy passes a coding on as it was spelled, or with an empty list element; Sluice writes its
-    /// own `chunked` or refuses. A chunked HTTP/1.0 request is refused by Sluice and nginx.
-    Spelling,
-    /// Tabs may stand around a field's value (RFC 9110 section 5.6.3); nginx refuses them there.
+    EqualLengths,
+    Overflow,
+    Limit,
     Tabs,
-    /// RFC 9112 section 2.2 lets a recipient take LF alone for the end of a line, which nginx and HAProxy
-    /// do; Sluice does not, for another recipient may not.
-    LineEnds,
-    /// RFC 9112 section 5.2 lets a proxy unfold a header line, which HAProxy does; Sluice and nginx refuse.
+    OldChunked,
+    Expectation,
+    Dropped,
+    Spelling,
+    EmptyElement,
     Folding,
-    /// nginx and HAProxy are lenient about spaces and line ends around chunks, or about what follows
-    /// the last one; Sluice wants the grammar of RFC 9112 section 7.1.
+    LineEnds,
+    ChunkLineEnds,
     ChunkLines,
-    /// nginx drops trailers and HAProxy passes all of them on; Sluice passes on those that are not
-    /// about framing.
     Trailers,
-    /// nginx drops or passes on what is no field, HAProxy lets control bytes through; Sluice refuses
-    /// what RFC 9110 sections 5.1 and 5.5 do not allow.
-    Characters,
-    /// nginx and HAProxy ignore a Connection that names what the recipient needs; Sluice refuses it.
+    ControlBytes,
     Options,
-    /// nginx and HAProxy are lenient about spaces and versions in the request line; Sluice wants the
-    /// grammar of RFC 9112 section 3, and answers 505 to a version it does not speak.
-    RequestLine,
-    /// Which targets, hosts and methods are good differs: nginx normalises paths and refuses methods
-    /// it does not know, HAProxy passes on nearly all of them; Sluice wants the grammar of RFC 9112
-    /// section 3.2, changes no path, and does not tunnel or trace.
-    Target,
-    /// Sluice adds the Host that HTTP/1.0 does not need and HTTP/1.1 does; the others add another or none.
+    Underscores,
+    Websocket,
+    EmptyLines,
+    Spaces,
+    Versions,
+    TargetCharacters,
+    Dots,
+    Methods,
+    AbsoluteForm,
+    Hosts,
     OldHost,
 }
 
+impl Why {
+    /// The reason in words, with what the RFCs say. The document shows it.
+    #[rustfmt::skip]
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Why::Same => "",
+            Why::Repaired => "RFC 9112, 6.1 and 6.3: a server may reject a request with both framings, or go by Transfer-Encoding alone and close after it. HAProxy does the latter.",
+            Why::EqualLengths => "RFC 9112, 6.3: a recipient may reject equal lengths or take them for one. HAProxy takes them for one.",
+            Why::Overflow => "RFC 9110, 8.6: a number that is too large must not overflow. HAProxy passes it on and waits for the body.",
+            Why::Limit => "A limit of Sluice's, of nginx's or of HAProxy's that the others do not have or have elsewhere. RFC 9110, 2.3 and 17.5, and RFC 9112, 3 and 7.1.1, want limits and leave them to the recipient.",
+            Why::Tabs => "RFC 9110, 5.6.3: tabs may stand around a value. nginx takes spaces only.",
+            Why::OldChunked => "RFC 9112, 6.1: Transfer-Encoding in HTTP/1.0 is faulty framing, and the connection has to be closed. HAProxy goes by it before it closes.",
+            Why::Expectation => "RFC 9110, 10.1.1: a server may answer 417 to an expectation that it does not know. nginx and HAProxy pass it on, where another server may find the 100-continue in it.",
+            Why::Dropped => "RFC 9110, 5.1, and RFC 9112, 5: this is no field. nginx leaves such lines out and goes on (ignore_invalid_headers), or passes an empty field on.",
+            Why::Spelling => "RFC 9112, 7: names of codings have no case. Sluice and nginx write their own `chunked`; HAProxy passes it on as it was spelled.",
+            Why::EmptyElement => "RFC 9110, 5.6.1.2, has recipients ignore empty elements of a list. Sluice and nginx do not for Transfer-Encoding, since not everyone does; HAProxy passes it on as it is.",
+            Why::Folding => "RFC 9112, 5.2: a server must reject a folded line or replace the fold by spaces. HAProxy does the latter.",
+            Why::LineEnds => "RFC 9112, 2.2: a recipient may take LF alone for the end of a line of a head. nginx and HAProxy do; Sluice does not, since another recipient may not.",
+            Why::ChunkLineEnds => "RFC 9112, 7.1: chunks and their size lines end in CRLF; the leniency of 2.2 is for heads. nginx and HAProxy take LF all the same.",
+            Why::ChunkLines => "RFC 9112, 7.1.1: space stands only before an extension, and an extension has a name. nginx and HAProxy skip to the end of the line.",
+            Why::Trailers => "RFC 9112, 7.1.2, and RFC 9110, 6.5: trailers are fields, may be left out, and must not be about framing. nginx leaves them out unread, up to whatever looks like an empty line; HAProxy passes on all of them, folded ones and those with LF repaired; whether it takes a space before the colon differs from one start of the same HAProxy to the next.",
+            Why::ControlBytes => "RFC 9110, 5.5: a value with NUL has to be rejected or repaired, other control bytes are invalid and may be kept. HAProxy passes on all of them, nginx all but NUL.",
+            Why::Options => "RFC 9110, 7.6.1: an intermediary removes what Connection names, and a sender must not name what is meant for all recipients. Sluice removes the one and refuses the other, as it refuses more than 16 names; nginx and HAProxy leave named fields in.",
+            Why::Underscores => "RFC 9110, 5.1: an underscore may stand in a name. Programs that get headers as variables can't tell it from a dash (RFC 3875, 4.1.18). Sluice leaves out what looks like a field that it acts on itself, nginx every name with an underscore, HAProxy none.",
+            Why::Websocket => "RFC 6455, 4.1: a WebSocket handshake has a key. HAProxy refuses one without; for Sluice and nginx, which were not told to upgrade, it is an ordinary request.",
+            Why::EmptyLines => "RFC 9112, 2.2: a server should ignore at least one empty line before a request. Sluice ignores one, nginx and HAProxy more.",
+            Why::Spaces => "RFC 9112, 3: one space stands between the parts of a request line, and a recipient may be lenient about it. nginx and HAProxy are, each in its own way.",
+            Why::Versions => "RFC 9112, 2.3 and 3: a version is HTTP/ and two digits with a dot. RFC 9110, 6.2, would have 1.2 treated as 1.1; there is no such version, and Sluice answers 505 to all but 1.0 and 1.1. nginx speaks HTTP/0.9 and reads 1.10 as 1.1; HAProxy takes any version, and speaks HTTP/2 after its preface.",
+            Why::TargetCharacters => "RFC 9112, 3.2, and RFC 3986, 3.3: a target has only characters of a URI. Sluice lets through what browsers send beyond that, among it a percent sign without digits, and refuses what servers read in two ways; nginx and HAProxy draw the line elsewhere. An encoded NUL is valid; nginx refuses it.",
+            Why::Dots => "RFC 3986, 5.2.4: clients resolve dot segments before they send. Whoever resolves one behind the gateway serves another path than was routed, so Sluice refuses them, however they are written; nginx only where they lead above the root, HAProxy never.",
+            Why::Methods => "RFC 9110, 9: methods are case-sensitive tokens, and only OPTIONS has the target `*` (RFC 9112, 3.2.4). nginx refuses lower case and OPTIONS of all; neither it nor Sluice does CONNECT or TRACE; HAProxy passes all of them on.",
+            Why::AbsoluteForm => "RFC 9112, 3.2.2: the host of the target wins over Host, and the target goes on in origin form where it is meant for a server. A server behind may go by either, so for Sluice both have to agree; nginx, set to pass Host on, goes by the target; HAProxy refuses what disagrees and passes the target on as it is. User information is not allowed (RFC 9110, 4.2.4), nor https without TLS (7.4), which is 421.",
+            Why::Hosts => "RFC 9112, 3.2: a missing, repeated or invalid Host has to be answered with 400. nginx is lenient about names and ports, HAProxy about nearly everything but two different ones.",
+            Why::OldHost => "RFC 9112, 3.2 and C.1.1: HTTP/1.0 does without Host, HTTP/1.1 does not. Sluice sends on the service's name; nginx and HAProxy send on none.",
+        }
+    }
+}
+
 /// One piece of input, sent on a connection of its own.
+///
+/// What becomes of it is written as [`crate::differential::Outcome`] shows it: what the backend sees,
+/// then the statuses that the client gets, and whether its connection is closed then.
 #[derive(Debug)]
 pub(crate) struct Case {
     /// What is odd about it.
     pub(crate) name: &'static str,
     /// The exact bytes.
     pub(crate) bytes: Vec<u8>,
-    /// What the backend has to see, then the statuses that the client gets, as
-    /// [`crate::differential::Outcome`] writes it.
+    /// What becomes of it in Sluice.
     pub(crate) sluice: &'static str,
-    /// The reason, where another proxy may do otherwise.
+    /// The fates that Sluice counts, once the client has closed.
+    pub(crate) fates: &'static str,
+    /// What becomes of it in nginx and in HAProxy; `A or B` where it is not the same each time.
+    pub(crate) others: [&'static str; 2],
+    /// The reason, where another proxy does otherwise.
     pub(crate) why: Why,
 }
 
+/// What a group of cases is about, and the cases.
+pub(crate) type Group = (&'static str, Vec<Case>);
+
 /// The whole corpus.
-pub(crate) fn corpus() -> Vec<Case> {
-    let mut all = Vec::new();
-    for group in [framing(), codings(), chunks(), heads(), lines()] {
-        all.extend(group.into_iter().map(|(name, bytes, sluice, why)| Case {
-            name,
-            bytes,
-            sluice,
-            why,
-        }));
-    }
-    all
+pub(crate) fn corpus() -> [Group; 5] {
+    [
+        ("How long is the body?", framing::cases()),
+        ("Is the body chunked?", codings::cases()),
+        ("Where does a chunk end?", chunks::cases()),
+        ("What is a header field?", heads::cases()),
+        (
+            "What is a request line, and what is a target?",
+            lines::cases(),
+        ),
+    ]
 }
 
-type Row = (&'static str, Vec<u8>, &'static str, Why);
+/// `=` for another proxy: the same as in Sluice.
+fn case(
+    name: &'static str,
+    why: Why,
+    bytes: Vec<u8>,
+    [sluice, fates]: [&'static str; 2],
+    others: [&'static str; 2],
+) -> Case {
+    Case {
+        name,
+        bytes,
+        sluice,
+        fates,
+        others: others.map(|other| if other == "=" { sluice } else { other }),
+        why,
+    }
+}
 
 const CHUNKED: &str = "Transfer-Encoding: chunked\r\n";
 
@@ -79,488 +143,4 @@ fn get(fields: &str, after: &str) -> Vec<u8> {
 
 fn post(fields: &str, body: &str) -> Vec<u8> {
     format!("POST / HTTP/1.1\r\nHost: a.test\r\n{fields}\r\n{body}").into_bytes()
-}
-
-/// How long is the body?
-#[rustfmt::skip]
-fn framing() -> Vec<Row> {
-    use Why::*;
-    vec![
-        ("Content-Length and Transfer-Encoding",
-            post("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"),
-            " -> 400 closed", Repaired),
-        ("Transfer-Encoding and Content-Length",
-            post("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", "0\r\n\r\n"),
-            " -> 400 closed", Repaired),
-        ("CL.TE with a request inside",
-            post("Content-Length: 48\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: a.test\r\n\r\n"),
-            " -> 400 closed", Repaired),
-        ("TE.CL with a request inside",
-            post("Transfer-Encoding: chunked\r\nContent-Length: 4\r\n", "28\r\nGET /smuggled HTTP/1.1\r\nHost: a.test\r\n\r\n\r\n0\r\n\r\n"),
-            " -> 400 closed", Repaired),
-        ("equal lengths twice",
-            post("Content-Length: 2\r\nContent-Length: 2\r\n", "ab"),
-            " -> 400 closed", Repaired),
-        ("disagreeing lengths",
-            post("Content-Length: 2\r\nContent-Length: 3\r\n", "abc"),
-            " -> 400 closed", Same),
-        ("equal lengths in a list",
-            post("Content-Length: 2, 2\r\n", "ab"),
-            " -> 400 closed", Repaired),
-        ("disagreeing lengths in a list",
-            post("Content-Length: 2, 3\r\n", "abc"),
-            " -> 400 closed", Same),
-        ("length 0 and a length",
-            post("Content-Length: 0\r\nContent-Length: 40\r\n", "GET /smuggled HTTP/1.1\r\nHost: a.test\r\n\r\n"),
-            " -> 400 closed", Same),
-        ("length with plus",
-            post("Content-Length: +2\r\n", "ab"),
-            " -> 400 closed", Same),
-        ("length with minus",
-            post("Content-Length: -2\r\n", "ab"),
-            " -> 400 closed", Same),
-        ("length in hex",
-            post("Content-Length: 0x2\r\n", "ab"),
-            " -> 400 closed", Same),
-        ("length with leading zeros",
-            post("Content-Length: 002\r\n", "ab"),
-            "POST / \"ab\" -> 200 open", Same),
-        ("length with an inner space",
-            post("Content-Length: 1 2\r\n", "abcdefghijkl"),
-            " -> 400 closed", Same),
-        ("length with a fraction",
-            post("Content-Length: 2.0\r\n", "ab"),
-            " -> 400 closed", Same),
-        ("empty length",
-            post("Content-Length:\r\n", ""),
-            " -> 400 closed", Same),
-        ("length with a comma",
-            post("Content-Length: 2,\r\n", "ab"),
-            " -> 400 closed", Same),
-        ("length of 2^63",
-            post("Content-Length: 9223372036854775808\r\n", "ab"),
-            " -> 400 closed", Same),
-        ("length of 2^64 + 2",
-            post("Content-Length: 18446744073709551618\r\n", "ab"),
-            " -> 400 closed", Repaired),
-        ("length with tabs around",
-            post("Content-Length:\t2\t\r\n", "ab"),
-            "POST / \"ab\" -> 200 open", Tabs),
-        ("length with a form feed",
-            post("Content-Length: \x0c2\r\n", "ab"),
-            " -> 400 closed", Same),
-        ("length by underscore",
-            post("Content_Length: 40\r\n", "GET /smuggled HTTP/1.1\r\nHost: a.test\r\n\r\n"),
-            "GET /smuggled + POST / -> 200 200 open", Same),
-        ("body shorter than announced",
-            post("Content-Length: 5\r\n", "ab"),
-            "POST / \"ab\" (cut) -> open", Same),
-        ("bytes after the end",
-            post("Content-Length: 2\r\n", "abXY\r\n\r\n"),
-            "POST / \"ab\" -> 200 400 closed", Same),
-        ("empty lines after the end",
-            post("Content-Length: 2\r\n", "ab\r\nGET /smuggled HTTP/1.1\r\nHost: a.test\r\n\r\n"),
-            "GET /smuggled + POST / \"ab\" -> 200 200 open", Same),
-        ("body on GET",
-            get("Content-Length: 2\r\n", "ab"),
-            "GET / \"ab\" -> 200 open", Same),
-        ("request in the body of GET",
-            get("Content-Length: 40\r\n", "GET /smuggled HTTP/1.1\r\nHost: a.test\r\n\r\n"),
-            "GET / \"GET /smuggled HTTP/1.1\\r\\nHost: a.test\\r\\n\\r\\n\" -> 200 open", Same),
-        ("request after a GET without length",
-            get("", "GET /smuggled HTTP/1.1\r\nHost: a.test\r\n\r\n"),
-            "GET / + GET /smuggled -> 200 200 open", Same),
-    ]
-}
-
-/// Is the body chunked?
-#[rustfmt::skip]
-fn codings() -> Vec<Row> {
-    use Why::*;
-    vec![
-        ("chunked",
-            post("Transfer-Encoding: chunked\r\n", "0\r\n\r\n"),
-            "POST / -> 200 open", Same),
-        ("Chunked in capitals",
-            post("Transfer-Encoding: CHUNKED\r\n", "0\r\n\r\n"),
-            "POST / -> 200 open", Spelling),
-        ("chunked with tab",
-            post("Transfer-Encoding:\tchunked\r\n", "0\r\n\r\n"),
-            "POST / -> 200 open", Tabs),
-        ("vertical tab before chunked",
-            post("Transfer-Encoding: \x0bchunked\r\n", "0\r\n\r\n"),
-            " -> 400 closed", Same),
-        ("xchunked",
-            post("Transfer-Encoding: xchunked\r\n", "0\r\n\r\n"),
-            " -> 400 closed", Same),
-        ("quoted chunked",
-            post("Transfer-Encoding: \"chunked\"\r\n", "0\r\n\r\n"),
-            " -> 400 closed", Same),
-        ("identity",
-            post("Transfer-Encoding: identity\r\n", "0\r\n\r\n"),
-            " -> 400 closed", Same),
-        ("chunked, identity",
-            post("Transfer-Encoding: chunked, identity\r\n", "0\r\n\r\n"),
-            " -> 400 closed", Same),
-        ("identity, chunked",
-            post("Transfer-Encoding: identity, chunked\r\n", "0\r\n\r\n"),
-            " -> 501 closed", Same),
-        ("chunked twice in a list",
-            post("Transfer-Encoding: chunked, chunked\r\n", "0\r\n\r\n"),
-            " -> 400 closed", Same),
-        ("chunked in two fields",
-            post("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"),
-            " -> 400 closed", Same),
-        ("chunked then x in two fields",
-            post("Transfer-Encoding: chunked\r\nTransfer-Encoding: x\r\n", "0\r\n\r\n"),
-            " -> 400 closed", Same),
-        ("chunked with a parameter",
-            post("Transfer-Encoding: chunked;q=1\r\n", "0\r\n\r\n"),
-            " -> 400 closed", Same),
-        ("chunked with a comma",
-            post("Transfer-Encoding: chunked,\r\n", "0\r\n\r\n"),
-            " -> 400 closed", Spelling),
-        ("comma before chunked",
-            post("Transfer-Encoding: ,chunked\r\n", "0\r\n\r\n"),
-            " -> 400 closed", Same),
-        ("gzip, chunked",
-            post("Transfer-Encoding: gzip, chunked\r\n", "0\r\n\r\n"),
-            " -> 501 closed", Same),
-        ("empty Transfer-Encoding",
-            post("Transfer-Encoding:\r\n", "0\r\n\r\n"),
-            " -> 400 closed", Same),
-        ("space before the colon",
-            post("Transfer-Encoding : chunked\r\n", "0\r\n\r\n"),
-            " -> 400 closed", Same),
-        ("space before the name",
-            post(" Transfer-Encoding: chunked\r\n", "0\r\n\r\n"),
-            " -> 400 closed", Folding),
-        ("Transfer-Encoding folded",
-            post("Transfer-Encoding:\r\n chunked\r\n", "0\r\n\r\n"),
-            " -> 400 closed", Folding),
-        ("Transfer-Encoding by underscore",
-            post("Transfer_Encoding: chunked\r\n", "0\r\n\r\n"),
-            "POST / -> 200 400 closed", Same),
-        ("chunked with NUL",
-            post("Transfer-Encoding: chunked\0\r\n", "0\r\n\r\n"),
-            " -> 400 closed", Same),
-        ("Transfer-Encoding after bare LF",
-            post("X-C: 1\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"),
-            " -> 400 closed", LineEnds),
-        ("Transfer-Encoding after bare CR",
-            post("X-C: 1\rTransfer-Encoding: chunked\r\n", "0\r\n\r\n"),
-            " -> 400 closed", Same),
-        ("chunked in HTTP/1.0",
-            b"POST / HTTP/1.0\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_vec(),
-            " -> 400 closed", Spelling),
-    ]
-}
-
-/// Where does a chunk end?
-#[rustfmt::skip]
-fn chunks() -> Vec<Row> {
-    use Why::*;
-    vec![
-        ("two chunks",
-            post(CHUNKED, "1\r\na\r\n2\r\nbc\r\n0\r\n\r\n"),
-            "POST / \"abc\" -> 200 open", Same),
-        ("chunk extension",
-            post(CHUNKED, "2;a=b\r\nab\r\n0\r\n\r\n"),
-            "POST / \"ab\" -> 200 open", Same),
-        ("quoted chunk extension",
-            post(CHUNKED, "2;a=\"b;c\"\r\nab\r\n0\r\n\r\n"),
-            "POST / \"ab\" -> 200 open", Same),
-        ("chunk extension with bare LF",
-            post(CHUNKED, "2;a\nab\r\n0\r\n\r\n"),
-            " -> 400 closed", LineEnds),
-        ("chunk extension with bare CR",
-            post(CHUNKED, "2;a\rb\r\nab\r\n0\r\n\r\n"),
-            " -> 400 closed", Same),
-        ("chunk size with 0x",
-            post(CHUNKED, "0x2\r\nab\r\n0\r\n\r\n"),
-            " -> 400 closed", Same),
-        ("chunk size with plus",
-            post(CHUNKED, "+2\r\nab\r\n0\r\n\r\n"),
-            " -> 400 closed", Same),
-        ("chunk size with minus",
-            post(CHUNKED, "-2\r\nab\r\n0\r\n\r\n"),
-            " -> 400 closed", Same),
-        ("chunk size with leading zeros",
-            post(CHUNKED, "0002\r\nab\r\n0\r\n\r\n"),
-            "POST / \"ab\" -> 200 open", Same),
-        ("chunk size with space after",
-            post(CHUNKED, "2 \r\nab\r\n0\r\n\r\n"),
-            " -> 400 closed", ChunkLines),
-        ("chunk size with space before",
-            post(CHUNKED, " 2\r\nab\r\n0\r\n\r\n"),
-            " -> 400 closed", Same),
-        ("empty chunk size",
-            post(CHUNKED, "\r\nab\r\n0\r\n\r\n"),
-            " -> 400 closed", Same),
-        ("chunk size of 2^64 + 2",
-            post(CHUNKED, "10000000000000002\r\nab\r\n0\r\n\r\n"),
-            " -> 400 closed", Same),
-        ("chunk size of 2^63",
-            post(CHUNKED, "8000000000000000\r\nab\r\n0\r\n\r\n"),
-            " -> 400 closed", Same),
-        ("chunk size too small",
-            post(CHUNKED, "1\r\nab\r\n0\r\n\r\n"),
-            " -> 400 closed", Same),
-        ("chunk size too large",
-            post(CHUNKED, "3\r\nab\r\n0\r\n\r\n"),
-            " -> 400 closed", ChunkLines),
-        ("chunk line ends in LF",
-            post(CHUNKED, "2\nab\r\n0\r\n\r\n"),
-            " -> 400 closed", LineEnds),
-        ("chunk data ends in LF",
-            post(CHUNKED, "2\r\nab\n0\r\n\r\n"),
-            " -> 400 closed", LineEnds),
-        ("last chunk with many zeros",
-            post(CHUNKED, "2\r\nab\r\n00000\r\n\r\n"),
-            "POST / \"ab\" -> 200 open", Same),
-        ("last chunk without its empty line",
-            post(CHUNKED, "2\r\nab\r\n0\r\nGET /smuggled HTTP/1.1\r\nHost: a.test\r\n\r\n"),
-            " -> 400 closed", ChunkLines),
-        ("trailer",
-            post(CHUNKED, "2\r\nab\r\n0\r\nX-C: 1\r\n\r\n"),
-            "POST / \"ab\" trailers=\"X-C: 1\" -> 200 open", Trailers),
-        ("framing in the trailer",
-            post(CHUNKED, "2\r\nab\r\n0\r\nContent-Length: 9\r\n\r\n"),
-            "POST / \"ab\" -> 200 open", Trailers),
-        ("request after the last chunk",
-            post(CHUNKED, "0\r\n\r\nGET /smuggled HTTP/1.1\r\nHost: a.test\r\n\r\n"),
-            "GET /smuggled + POST / -> 200 200 open", Same),
-    ]
-}
-
-/// What is a header field?
-#[rustfmt::skip]
-fn heads() -> Vec<Row> {
-    use Why::*;
-    vec![
-        ("folded field",
-            get("X-C: 1\r\n 2\r\n", ""),
-            " -> 400 closed", Folding),
-        ("folded Host",
-            get(" b.test\r\n", ""),
-            " -> 400 closed", Folding),
-        ("space before the colon of a field",
-            get("X-C : 1\r\n", ""),
-            " -> 400 closed", Same),
-        ("tab before the colon",
-            get("X-C\t: 1\r\n", ""),
-            " -> 400 closed", Same),
-        ("line without colon",
-            get("X-C\r\n", ""),
-            " -> 400 closed", Characters),
-        ("empty name",
-            get(": 1\r\n", ""),
-            " -> 400 closed", Same),
-        ("name with a space",
-            get("X C: 1\r\n", ""),
-            " -> 400 closed", Same),
-        ("name with a slash",
-            get("X-C/d: 1\r\n", ""),
-            " -> 400 closed", Characters),
-        ("name with NUL",
-            get("X-C\0: 1\r\n", ""),
-            " -> 400 closed", Same),
-        ("value with NUL",
-            get("X-C: a\0b\r\n", ""),
-            " -> 400 closed", Characters),
-        ("value with bare CR",
-            get("X-C: a\rb\r\n", ""),
-            " -> 400 closed", Same),
-        ("value with bare LF",
-            get("X-C: a\nX-Cd: b\r\n", ""),
-            " -> 400 closed", LineEnds),
-        ("value with a control byte",
-            get("X-C: a\x01b\r\n", ""),
-            " -> 400 closed", Characters),
-        ("value with DEL",
-            get("X-C: a\x7fb\r\n", ""),
-            " -> 400 closed", Characters),
-        ("value with encoded CR LF",
-            get("X-C: a%0d%0aX-Cd: b\r\n", ""),
-            "GET / x-c=a%0d%0aX-Cd: b -> 200 open", Same),
-        ("request hidden by bare CRs",
-            get("X-C: a\r\rGET /smuggled HTTP/1.1\r\n", ""),
-            " -> 400 closed", Same),
-        ("Connection names Host",
-            get("Connection: Host\r\n", ""),
-            " -> 400 closed", Options),
-        ("Connection names Content-Length",
-            get("Connection: Content-Length\r\n", ""),
-            " -> 400 closed", Options),
-        ("second Host",
-            get("Host: b.test\r\n", ""),
-            " -> 400 closed", Same),
-        ("same Host twice",
-            get("Host: a.test\r\n", ""),
-            " -> 400 closed", Target),
-        ("head of 70 KB",
-            get(&format!("X-D: {}\r\n", "x".repeat(70_000)), ""),
-            " -> 431 closed", Same),
-        ("1,000 fields",
-            get(&"X-D: 1\r\n".repeat(1_000), ""),
-            " -> 431 closed", Same),
-    ]
-}
-
-/// What is a request line, and what is a target?
-#[rustfmt::skip]
-fn lines() -> Vec<Row> {
-    use Why::*;
-    vec![
-        ("LF at every end",
-            b"GET / HTTP/1.1\nHost: a.test\n\n".to_vec(),
-            " -> 400 closed", LineEnds),
-        ("LF after the request line",
-            b"GET / HTTP/1.1\nHost: a.test\r\n\r\n".to_vec(),
-            " -> 400 closed", LineEnds),
-        ("empty line before",
-            b"\r\nGET / HTTP/1.1\r\nHost: a.test\r\n\r\n".to_vec(),
-            "GET / -> 200 open", Same),
-        ("LF before",
-            b"\nGET / HTTP/1.1\r\nHost: a.test\r\n\r\n".to_vec(),
-            " -> 400 closed", LineEnds),
-        ("space before the method",
-            b" GET / HTTP/1.1\r\nHost: a.test\r\n\r\n".to_vec(),
-            " -> 400 closed", Same),
-        ("two spaces in the line",
-            b"GET  / HTTP/1.1\r\nHost: a.test\r\n\r\n".to_vec(),
-            " -> 400 closed", RequestLine),
-        ("tab in the line",
-            b"GET\t/ HTTP/1.1\r\nHost: a.test\r\n\r\n".to_vec(),
-            " -> 400 closed", RequestLine),
-        ("space after the version",
-            b"GET / HTTP/1.1 \r\nHost: a.test\r\n\r\n".to_vec(),
-            " -> 400 closed", RequestLine),
-        ("space in the target",
-            b"GET /a b HTTP/1.1\r\nHost: a.test\r\n\r\n".to_vec(),
-            " -> 400 closed", Same),
-        ("NUL in the target",
-            b"GET /a\0b HTTP/1.1\r\nHost: a.test\r\n\r\n".to_vec(),
-            " -> 400 closed", Same),
-        ("bare CR in the target",
-            b"GET /a\rb HTTP/1.1\r\nHost: a.test\r\n\r\n".to_vec(),
-            " -> 400 closed", Same),
-        ("byte over 127 in the target",
-            b"GET /\xff HTTP/1.1\r\nHost: a.test\r\n\r\n".to_vec(),
-            " -> 400 closed", Characters),
-        ("fragment in the target",
-            b"GET /a#b HTTP/1.1\r\nHost: a.test\r\n\r\n".to_vec(),
-            " -> 400 closed", Characters),
-        ("encoded CR LF in the target",
-            b"GET /a%0d%0aX-C:1 HTTP/1.1\r\nHost: a.test\r\n\r\n".to_vec(),
-            "GET /a%0d%0aX-C:1 -> 200 open", Same),
-        ("encoded NUL in the target",
-            b"GET /a%00 HTTP/1.1\r\nHost: a.test\r\n\r\n".to_vec(),
-            "GET /a%00 -> 200 open", Target),
-        ("dots in the target",
-            b"GET /a/../../b HTTP/1.1\r\nHost: a.test\r\n\r\n".to_vec(),
-            "GET /a/../../b -> 200 open", Target),
-        ("encoded dots in the target",
-            b"GET /a/%2e%2e/b HTTP/1.1\r\nHost: a.test\r\n\r\n".to_vec(),
-            "GET /a/%2e%2e/b -> 200 open", Target),
-        ("lower-case method",
-            b"get / HTTP/1.1\r\nHost: a.test\r\n\r\n".to_vec(),
-            "get / -> 200 open", Target),
-        ("unknown method",
-            b"BREW / HTTP/1.1\r\nHost: a.test\r\n\r\n".to_vec(),
-            "BREW / -> 200 open", Same),
-        ("method with a colon",
-            b"GE:T / HTTP/1.1\r\nHost: a.test\r\n\r\n".to_vec(),
-            " -> 400 closed", Same),
-        ("CONNECT",
-            b"CONNECT a.test:80 HTTP/1.1\r\nHost: a.test:80\r\n\r\n".to_vec(),
-            " -> 501 closed", Target),
-        ("TRACE",
-            b"TRACE / HTTP/1.1\r\nHost: a.test\r\n\r\n".to_vec(),
-            " -> 501 open", Target),
-        ("OPTIONS *",
-            b"OPTIONS * HTTP/1.1\r\nHost: a.test\r\n\r\n".to_vec(),
-            "OPTIONS * -> 200 open", Target),
-        ("GET *",
-            b"GET * HTTP/1.1\r\nHost: a.test\r\n\r\n".to_vec(),
-            " -> 400 closed", Target),
-        ("target without a slash",
-            b"GET a HTTP/1.1\r\nHost: a.test\r\n\r\n".to_vec(),
-            " -> 400 closed", Same),
-        ("absolute form",
-            b"GET http://a.test/b HTTP/1.1\r\nHost: a.test\r\n\r\n".to_vec(),
-            "GET /b -> 200 open", Target),
-        ("absolute form against Host",
-            b"GET http://b.test/ HTTP/1.1\r\nHost: a.test\r\n\r\n".to_vec(),
-            " -> 400 closed", Target),
-        ("absolute form with user",
-            b"GET http://u@a.test/ HTTP/1.1\r\nHost: a.test\r\n\r\n".to_vec(),
-            " -> 400 closed", Target),
-        ("absolute form of another scheme",
-            b"GET ftp://a.test/ HTTP/1.1\r\nHost: a.test\r\n\r\n".to_vec(),
-            " -> 400 closed", Target),
-        ("HTTP/0.9",
-            b"GET /\r\n".to_vec(),
-            " -> 400 closed", RequestLine),
-        ("HTTP/1.1 without Host",
-            b"GET / HTTP/1.1\r\n\r\n".to_vec(),
-            " -> 400 closed", Target),
-        ("HTTP/1.0 without Host",
-            b"GET / HTTP/1.0\r\n\r\n".to_vec(),
-            "GET / host=own -> 200 closed", OldHost),
-        ("empty Host",
-            b"GET / HTTP/1.1\r\nHost:\r\n\r\n".to_vec(),
-            " -> 400 closed", Target),
-        ("Host with a path",
-            b"GET / HTTP/1.1\r\nHost: a.test/b\r\n\r\n".to_vec(),
-            " -> 400 closed", Target),
-        ("Host with user",
-            b"GET / HTTP/1.1\r\nHost: u@a.test\r\n\r\n".to_vec(),
-            " -> 400 closed", Target),
-        ("Host with a port out of range",
-            b"GET / HTTP/1.1\r\nHost: a.test:99999\r\n\r\n".to_vec(),
-            " -> 400 closed", Target),
-        ("Host with a space",
-            b"GET / HTTP/1.1\r\nHost: a.test b.test\r\n\r\n".to_vec(),
-            " -> 400 closed", Target),
-        ("HTTP/1.2",
-            b"GET / HTTP/1.2\r\nHost: a.test\r\n\r\n".to_vec(),
-            " -> 505 closed", RequestLine),
-        ("HTTP/2.0",
-            b"GET / HTTP/2.0\r\nHost: a.test\r\n\r\n".to_vec(),
-            " -> 505 closed", RequestLine),
-        ("HTTP/9.9",
-            b"GET / HTTP/9.9\r\nHost: a.test\r\n\r\n".to_vec(),
-            " -> 505 closed", RequestLine),
-        ("HTTP/1.10",
-            b"GET / HTTP/1.10\r\nHost: a.test\r\n\r\n".to_vec(),
-            " -> 400 closed", RequestLine),
-        ("HTTP/01.1",
-            b"GET / HTTP/01.1\r\nHost: a.test\r\n\r\n".to_vec(),
-            " -> 400 closed", Same),
-        ("http/1.1",
-            b"GET / http/1.1\r\nHost: a.test\r\n\r\n".to_vec(),
-            " -> 400 closed", Same),
-        ("HTTP/2 preface",
-            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
-            " -> 505 closed", RequestLine),
-        ("TLS",
-            b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03\r\n\r\n".to_vec(),
-            " -> 400 closed", Same),
-        ("NULs",
-            b"\0\0\0\0\r\n\r\n".to_vec(),
-            " -> 400 closed", Same),
-        ("two requests in one piece",
-            b"GET /1 HTTP/1.1\r\nHost: a.test\r\n\r\nGET /2 HTTP/1.1\r\nHost: a.test\r\n\r\n".to_vec(),
-            "GET /1 + GET /2 -> 200 200 open", Same),
-        ("a good and a bad request in one piece",
-            b"GET /1 HTTP/1.1\r\nHost: a.test\r\n\r\nGET /2 HTTP/1.1\r\nX-C : 1\r\nHost: a.test\r\n\r\n".to_vec(),
-            "GET /1 -> 200 400 closed", Same),
-        ("a bad and a good request in one piece",
-            b"GET /1 HTTP/1.1\r\nX-C : 1\r\nHost: a.test\r\n\r\nGET /2 HTTP/1.1\r\nHost: a.test\r\n\r\n".to_vec(),
-            " -> 400 closed", Same),
-        ("request after Connection: close",
-            b"GET /1 HTTP/1.1\r\nConnection: close\r\nHost: a.test\r\n\r\nGET /2 HTTP/1.1\r\nHost: a.test\r\n\r\n".to_vec(),
-            "GET /1 -> 200 closed", Same),
-    ]
 }

@@ -40,6 +40,26 @@ const FORGED: &str = "X-Forwarded-For: 192.0.2.9\r\nX-Forwarded-Proto: https\r\n
 const TRUST: &str = "trust: [\"10.77.1.0/24\", \"10.1.0.0/16\"]";
 
 #[test]
+fn lookalikes_with_underscores_do_not_go_on() {
+    let mut w = World::new();
+    let c = w.open();
+    w.send(
+        c,
+        "GET / HTTP/1.1\r\nHost: sluice.test\r\nX_Forwarded_For: 192.0.2.1\r\nX-Forwarded_Proto: https\r\n\
+         x_request-ID: 1\r\nContent_Length: 5\r\nTransfer_Encoding: chunked\r\nMy_Own: 1\r\n\
+         X_Forwarded: 1\r\nX__Forwarded_For: 1\r\nX.Forwarded.For: 1\r\n\r\n",
+    );
+    let others = "My_Own: 1\r\nX_Forwarded: 1\r\nX__Forwarded_For: 1\r\nX.Forwarded.For: 1\r\n";
+    assert_eq!(w.asked(0), forwarded("GET /", others));
+    w.answer(
+        0,
+        "HTTP/1.1 200 OK\r\nContent_Type: a\r\nContent-Length: 0\r\n\r\n",
+    );
+    assert!(w.got(c).contains("\r\nContent_Type: a\r\n"));
+    w.over();
+}
+
+#[test]
 fn what_an_untrusted_client_says_of_itself_is_replaced() {
     assert_eq!(asked("", FORGED), forwarded("GET /", ""));
     let off = asked("forwarded: { mode: off }", FORGED);

@@ -82,6 +82,82 @@ fn hosts_that_a_listener_does_not_take_are_misdirected() {
 }
 
 #[test]
+fn https_without_tls_is_misdirected_unless_a_trusted_proxy_asks() {
+    let misdirected = (
+        "421 Misdirected Request",
+        "an https resource is not served on a connection without TLS",
+        "misdirected",
+    );
+    let request = "GET https://sluice.test/a HTTP/1.1\r\nHost: sluice.test\r\n\r\n";
+    refused(&Rules::default(), request, misdirected, true);
+    let mut w = World::with(&Rules::listener("trust: [10.77.1.2/32]"));
+    let c = w.open();
+    w.send(c, request);
+    assert!(
+        w.asked(0)
+            .starts_with("GET /a HTTP/1.1\r\nHost: sluice.test\r\n")
+    );
+    w.answer(0, OK);
+    assert_eq!(w.got(c), OK);
+    w.counts("downstream_opened, upstream_opened, answered, 200");
+    w.over();
+}
+
+#[test]
+fn paths_are_routed_by_what_they_mean_and_go_on_as_written() {
+    let rules = Rules {
+        routes:
+            "{ path: /admin, service: hello, request_headers: { set: { x-route: admin } } }\n  \
+                 - { service: hello, request_headers: { set: { x-route: other } } }"
+                .into(),
+        ..Rules::default()
+    };
+    let mut w = World::with(&rules);
+    let c = w.open();
+    for (path, route) in [
+        ("/admin", "admin"),
+        ("/%61dmin", "admin"),
+        ("/%61%64%6D%69%6e/x?y", "admin"),
+        ("/admin%2fx", "admin"),
+        ("/ADMIN", "other"),
+        ("//admin", "other"),
+        ("/admin%20", "other"),
+        ("/%2561dmin", "other"),
+        ("/?/admin", "other"),
+    ] {
+        w.send(c, get(path));
+        let asked = w.asked(0);
+        assert!(
+            asked.starts_with(&format!("GET {path} HTTP/1.1\r\n")),
+            "{asked}"
+        );
+        assert!(
+            asked.contains(&format!("x-route: {route}\r\n")),
+            "{path}: {asked}"
+        );
+        w.answer(0, OK);
+        assert_eq!(w.got(c), OK);
+    }
+    w.over();
+}
+
+#[test]
+fn dot_segments_are_refused_however_they_are_written() {
+    let text = "the path has a segment . or .., which not every server reads in the same way";
+    for path in [
+        "/x/../admin",
+        "/./admin",
+        "/%2e%2E/admin",
+        "/x%2f..%2fadmin",
+        "/x/..;a/admin",
+        "/..",
+    ] {
+        let malformed = ("400 Bad Request", text, "malformed");
+        refused(&Rules::default(), &get(path), malformed, false);
+    }
+}
+
+#[test]
 fn a_body_that_is_announced_too_large_is_refused_before_any_of_it_goes_on() {
     let large = (
         "413 Content Too Large",

@@ -4,7 +4,9 @@
 #![forbid(unsafe_code)]
 
 mod access_log;
+mod bulk;
 mod capture;
+mod chromium;
 mod curl;
 mod interface;
 mod lab_itself;

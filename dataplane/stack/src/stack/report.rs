@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use smoltcp::socket::tcp::State;
-
 use super::{Flow, Owner, Stack};
 use crate::io::PacketIo;
 use crate::key::FlowKey;
-use crate::meter::Rtt;
+use crate::tcp::{Rtt, State};
 use crate::time::Instant;
 
 /// How a flow stands and what it has done.
@@ -57,28 +55,26 @@ impl<P: PacketIo> Stack<P> {
 }
 
 fn info(slot: u32, flow: &Flow, now: Instant) -> FlowInfo {
-    let (socket, meter) = (flow.tcp.socket(), flow.tcp.meter());
-    let (received, sent) = meter.bytes();
+    let meter = flow.tcp.meter();
     FlowInfo {
         slot,
         key: flow.key,
         owner: flow.linger.is_none().then_some(flow.owner),
-        state: name(socket.state()),
+        state: name(flow.tcp.state()),
         age: meter.age(now),
         idle: meter.idle(now),
-        received,
-        sent,
-        receive_queue: socket.recv_queue(),
-        send_queue: socket.send_queue(),
-        rtt: meter.rtt(),
-        retransmitted: meter.retransmitted(),
+        received: meter.received,
+        sent: meter.sent,
+        receive_queue: flow.tcp.receive.ring.len(),
+        send_queue: flow.tcp.send.queued(),
+        rtt: flow.tcp.rtt(),
+        retransmitted: meter.retransmitted,
     }
 }
 
 fn name(state: State) -> &'static str {
     match state {
         State::Closed => "CLOSED",
-        State::Listen => "LISTEN",
         State::SynSent => "SYN-SENT",
         State::SynReceived => "SYN-RECEIVED",
         State::Established => "ESTABLISHED",

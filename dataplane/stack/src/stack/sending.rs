@@ -1,12 +1,12 @@
 //! What goes out: timers, the segments that are due, and the end of flows.
 
 use arrayvec::ArrayVec;
-use smoltcp::socket::tcp::State;
 
 use super::{LINGER, SEGMENTS_PER_POLL, Stack, flow_mut};
 use crate::fate::StackEvent;
-use crate::flow::FlowWire;
 use crate::io::PacketIo;
+use crate::tcp::State;
+use crate::tcp::wire::FlowWire;
 use crate::time::Instant;
 
 impl<P: PacketIo> Stack<P> {
@@ -20,7 +20,6 @@ impl<P: PacketIo> Stack<P> {
                 .get_mut(slot as usize)
                 .and_then(|s| s.flow.as_mut())
             {
-                Self::mark(&mut self.ready, &mut flow.ready, slot);
                 Self::mark_dirty(&mut self.dirty, &mut flow.dirty, slot);
             }
         }
@@ -28,18 +27,13 @@ impl<P: PacketIo> Stack<P> {
         self.stats.events.add(StackEvent::HalfOpenExpired, expired);
         self.time_wait.expire(now, 256);
         for port in &mut self.ports {
-            if port
-                .link
-                .neighbours
-                .next_retry()
-                .is_some_and(|at| at <= now)
-            {
-                let stranded = port.link.retry_neighbours(now, &self.stats.events);
+            if port.neighbours.next_retry().is_some_and(|at| at <= now) {
+                let stranded = port.retry_neighbours(now, &self.stats.events);
                 for id in stranded {
                     let Some(flow) = flow_mut(&mut self.slots, id) else {
                         continue;
                     };
-                    if flow.tcp.socket().state() == State::SynSent {
+                    if flow.tcp.state() == State::SynSent {
                         flow.stranded = true;
                         Self::mark(&mut self.ready, &mut flow.ready, id.slot);
                         Self::mark_dirty(&mut self.dirty, &mut flow.dirty, id.slot);
@@ -58,7 +52,7 @@ impl<P: PacketIo> Stack<P> {
         }
         self.settling = settling;
         for port in &mut self.ports {
-            port.link.io.flush();
+            port.io.flush();
         }
         self.stats.flows.set(self.by_key.len() as u64);
         self.stats.half_open.set(self.half_open.len() as u64);
@@ -81,41 +75,43 @@ impl<P: PacketIo> Stack<P> {
             return;
         }
         if let Some(until) = &mut flow.linger {
-            let left = flow.tcp.socket().send_queue();
+            let left = flow.tcp.send.queued();
             if left < flow.lingering {
                 // A slow reader, but one that reads: what it was answered is still to reach it.
                 flow.lingering = left;
                 *until = now + LINGER;
             }
-            while flow
-                .tcp
-                .socket_mut()
-                .recv(|bytes| (bytes.len(), bytes.len()))
-                .is_ok_and(|n| n > 0)
-            {}
-            if now >= *until && flow.tcp.socket().state() != State::Closed {
+            flow.tcp.consume(usize::MAX);
+            if now >= *until && flow.tcp.state() != State::Closed {
                 self.stats.events.count(StackEvent::FlowAborted);
-                flow.tcp.socket_mut().abort();
+                flow.tcp.abort();
             }
         }
-        let Some(port) = self.ports.get_mut(usize::from(flow.key.port())) else {
+        let Some(link) = self.ports.get_mut(usize::from(flow.key.port())) else {
             return;
         };
-        let before = flow.tcp.socket().state();
-        let events = &self.stats.events;
-        let mut wire = FlowWire::new(&mut port.link, flow.neighbour, &flow.key, now, events);
+        let before = flow.tcp.state();
+        let mut wire = FlowWire {
+            link,
+            neighbour: flow.neighbour,
+            key: flow.key,
+            now,
+            events: &self.stats.events,
+        };
+        let timers = &self.patience;
         let next = flow
             .tcp
-            .egress(SEGMENTS_PER_POLL, &mut wire, &mut port.interface);
-        let state = flow.tcp.socket().state();
+            .egress(SEGMENTS_PER_POLL, &mut wire, timers, &mut self.pool);
+        #[cfg(debug_assertions)]
+        flow.tcp.check();
+        let state = flow.tcp.state();
         if state != before {
             // A timer ended it.
             Self::mark(&mut self.ready, &mut flow.ready, slot);
         }
         if let Some(until) = flow.linger {
-            let reset_sent = flow.tcp.socket().remote_endpoint().is_none();
             let over = match state {
-                State::Closed => reset_sent || now >= until + LINGER,
+                State::Closed => !flow.tcp.is_reset_due() || now >= until + LINGER,
                 State::TimeWait => true,
                 _ => false,
             };
@@ -129,7 +125,10 @@ impl<P: PacketIo> Stack<P> {
                 Self::mark_dirty(&mut self.dirty, &mut flow.dirty, slot);
                 flow.linger
             }
-            at => [at, flow.linger].into_iter().flatten().min(),
+            at => match flow.linger {
+                Some(until) => Some(at.map_or(until, |at| at.min(until))),
+                None => at,
+            },
         };
         if let Some(deadline) = deadline {
             self.timers.set(slot, deadline);
@@ -140,9 +139,10 @@ impl<P: PacketIo> Stack<P> {
         let Some(entry) = self.slots.get_mut(slot as usize) else {
             return;
         };
-        let Some(flow) = entry.flow.take() else {
+        let Some(mut flow) = entry.flow.take() else {
             return;
         };
+        flow.tcp.release(&mut self.pool);
         entry.turn = entry.turn.wrapping_add(1);
         self.timers.cancel(slot);
         self.by_key.remove(&flow.key);
@@ -160,14 +160,7 @@ impl<P: PacketIo> Stack<P> {
         self.slots
             .iter()
             .filter_map(|slot| slot.flow.as_ref())
-            .all(|flow| {
-                let socket = flow.tcp.socket();
-                let end_under_way = matches!(
-                    socket.state(),
-                    State::FinWait1 | State::Closing | State::LastAck
-                );
-                socket.send_queue() == 0 && !end_under_way
-            })
+            .all(|flow| !flow.tcp.is_delivering())
     }
 
     /// When [`Self::expire`] or [`Self::flush`] has something to do, frames aside; `None` when
@@ -179,7 +172,7 @@ impl<P: PacketIo> Stack<P> {
         let asking = self
             .ports
             .iter()
-            .filter_map(|p| p.link.neighbours.next_retry())
+            .filter_map(|p| p.neighbours.next_retry())
             .min();
         [
             self.timers.next_due(),

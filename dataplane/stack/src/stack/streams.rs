@@ -1,11 +1,10 @@
 //! Flows as byte streams: reading, writing, and giving them back.
 
-use smoltcp::socket::tcp::State;
-
 use super::{FlowView, LINGER, Owner, Phase, Stack, flow_mut, flow_ref, of_turn};
 use crate::fate::StackEvent;
 use crate::io::PacketIo;
 use crate::key::{FlowId, FlowKey};
+use crate::tcp::State;
 use crate::time::Instant;
 
 impl<P: PacketIo> Stack<P> {
@@ -67,17 +66,16 @@ impl<P: PacketIo> Stack<P> {
                 finished: true,
             };
         };
-        let socket = flow.tcp.socket();
-        let (phase, may_send) = match socket.state() {
-            _ if flow.stranded => (Phase::Closed, false),
-            State::Closed | State::Listen => (Phase::Closed, false),
-            State::SynSent | State::SynReceived => (Phase::Connecting, false),
-            State::Established | State::CloseWait => (Phase::Open, true),
-            _ => (Phase::Open, false),
+        let state = flow.tcp.state();
+        let phase = match state {
+            _ if flow.stranded => Phase::Closed,
+            State::Closed => Phase::Closed,
+            State::SynSent | State::SynReceived => Phase::Connecting,
+            _ => Phase::Open,
         };
         let finished = flow.stranded
             || !matches!(
-                socket.state(),
+                state,
                 State::SynSent
                     | State::SynReceived
                     | State::Established
@@ -86,13 +84,13 @@ impl<P: PacketIo> Stack<P> {
             );
         FlowView {
             phase,
-            readable: socket.recv_queue(),
-            writable: if may_send {
-                socket.send_capacity() - socket.send_queue()
+            readable: flow.tcp.receive.ring.len(),
+            writable: if flow.tcp.may_send() {
+                flow.tcp.send.room()
             } else {
                 0
             },
-            unacknowledged: socket.send_queue(),
+            unacknowledged: flow.tcp.send.queued(),
             finished,
         }
     }
@@ -103,7 +101,7 @@ impl<P: PacketIo> Stack<P> {
         let Some(flow) = flow_mut(&mut self.slots, id) else {
             return &[];
         };
-        flow.tcp.socket_mut().peek(usize::MAX).unwrap_or(&[])
+        flow.tcp.receive.ring.slices(0, usize::MAX).0
     }
 
     /// The first `limit` unread bytes (fewer if fewer are there) in one piece. Almost always in
@@ -113,15 +111,14 @@ impl<P: PacketIo> Stack<P> {
         let Some(flow) = flow_mut(&mut self.slots, id) else {
             return &[];
         };
-        let socket = flow.tcp.socket_mut();
-        let wanted = socket.recv_queue().min(limit);
-        let contiguous = socket.peek(wanted).map_or(0, |bytes| bytes.len());
-        if contiguous < wanted {
-            scratch.resize(wanted, 0);
-            let copied = socket.peek_slice(scratch).unwrap_or(0);
-            return &scratch[..copied.min(wanted)];
+        let (first, second) = flow.tcp.receive.ring.slices(0, limit);
+        if second.is_empty() {
+            return first;
         }
-        socket.peek(wanted).unwrap_or(&[])
+        scratch.clear();
+        scratch.extend_from_slice(first);
+        scratch.extend_from_slice(second);
+        scratch
     }
 
     /// Forgets the first `len` unread bytes.
@@ -130,18 +127,7 @@ impl<P: PacketIo> Stack<P> {
         let Some(flow) = flow_mut(&mut self.slots, id) else {
             return;
         };
-        let mut left = len;
-        // Twice at most: the ring's end may lie in between.
-        for _ in 0..2 {
-            let took = flow.tcp.socket_mut().recv(|bytes| {
-                let n = bytes.len().min(left);
-                (n, n)
-            });
-            left -= took.unwrap_or(0);
-            if left == 0 {
-                break;
-            }
-        }
+        flow.tcp.consume(len);
         Self::mark_dirty(&mut self.dirty, &mut flow.dirty, id.slot);
     }
 
@@ -151,7 +137,7 @@ impl<P: PacketIo> Stack<P> {
         let Some(flow) = flow_mut(&mut self.slots, id) else {
             return 0;
         };
-        let written = flow.tcp.socket_mut().send_slice(bytes).unwrap_or(0);
+        let written = flow.tcp.write(bytes, &mut self.pool);
         Self::mark_dirty(&mut self.dirty, &mut flow.dirty, id.slot);
         written
     }
@@ -168,23 +154,12 @@ impl<P: PacketIo> Stack<P> {
         else {
             return 0;
         };
-        let mut moved = 0;
-        // Each turn stops at the end of one of the two rings: two ends, so three turns at most.
-        for _ in 0..3 {
-            let output = sink.tcp.socket_mut();
-            let turn = source.tcp.socket_mut().recv(|bytes| {
-                let piece = &bytes[..bytes.len().min(len - moved)];
-                let n = output.send_slice(piece).unwrap_or(0);
-                (n, n)
-            });
-            match turn {
-                Ok(n) if n > 0 => moved += n,
-                _ => break,
-            }
-            if moved == len {
-                break;
-            }
+        let (first, second) = source.tcp.receive.ring.slices(0, len);
+        let mut moved = sink.tcp.write(first, &mut self.pool);
+        if moved == first.len() {
+            moved += sink.tcp.write(second, &mut self.pool);
         }
+        source.tcp.consume(moved);
         if moved > 0 {
             Self::mark_dirty(&mut self.dirty, &mut source.dirty, from.slot);
             Self::mark_dirty(&mut self.dirty, &mut sink.dirty, to.slot);
@@ -195,7 +170,7 @@ impl<P: PacketIo> Stack<P> {
     /// Sends FIN behind what is queued; the flow stays its user's, who can go on reading.
     pub fn finish_sending(&mut self, id: FlowId) {
         if let Some(flow) = flow_mut(&mut self.slots, id) {
-            flow.tcp.socket_mut().close();
+            flow.tcp.close();
             Self::mark_dirty(&mut self.dirty, &mut flow.dirty, id.slot);
         }
     }
@@ -207,9 +182,9 @@ impl<P: PacketIo> Stack<P> {
         let Some(flow) = flow_mut(&mut self.slots, id) else {
             return;
         };
-        flow.tcp.socket_mut().close();
+        flow.tcp.close();
         flow.linger = Some(now + LINGER);
-        flow.lingering = flow.tcp.socket().send_queue();
+        flow.lingering = flow.tcp.send.queued();
         Self::mark_dirty(&mut self.dirty, &mut flow.dirty, id.slot);
     }
 
@@ -218,10 +193,10 @@ impl<P: PacketIo> Stack<P> {
         let Some(flow) = flow_mut(&mut self.slots, id) else {
             return;
         };
-        if flow.tcp.socket().state() != State::Closed && !flow.stranded {
+        if flow.tcp.state() != State::Closed && !flow.stranded {
             self.stats.events.count(StackEvent::FlowAborted);
         }
-        flow.tcp.socket_mut().abort();
+        flow.tcp.abort();
         flow.linger = Some(now + LINGER);
         Self::mark_dirty(&mut self.dirty, &mut flow.dirty, id.slot);
     }

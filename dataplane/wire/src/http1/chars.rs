@@ -1,6 +1,7 @@
 //! Which bytes may stand where, and the scanning loops over them.
 
 use super::error::HeadError;
+use super::word;
 
 /// RFC 9110 `tchar`: methods, field names, tokens.
 pub(super) const TOKEN: u8 = 1;
@@ -67,6 +68,11 @@ pub(super) fn all(bytes: &[u8], class: u8) -> bool {
     bytes.iter().all(|&b| is(b, class))
 }
 
+/// RFC 9110 `tchar`, what methods are made of.
+pub(crate) fn is_token_byte(byte: u8) -> bool {
+    is(byte, TOKEN)
+}
+
 /// A token (RFC 9110 section 5.6.2): at least one `tchar`.
 pub(super) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && all(bytes, TOKEN)
@@ -82,42 +88,44 @@ pub(super) fn skip(buf: &[u8], pos: usize, class: u8) -> usize {
     }
 }
 
+/// Index of the first byte from `pos` on that is no `tchar`, eight bytes at a time as long as they are
+/// what names are made of: letters, digits and dashes. And whether there was nothing else.
+#[inline]
+pub(super) fn skip_token(buf: &[u8], mut pos: usize) -> (usize, bool) {
+    let mut plain = true;
+    loop {
+        let others = word::others(word::at(buf, pos));
+        if others == 0 {
+            pos += 8;
+            continue;
+        }
+        pos += (others.trailing_zeros() / 8) as usize;
+        match buf.get(pos) {
+            Some(&byte) if is(byte, TOKEN) => {
+                plain = false;
+                pos += 1;
+            }
+            _ => return (pos, plain),
+        }
+    }
+}
+
 /// Index of the first byte from `pos` on that no field value may contain (a control byte other
 /// than HTAB); the length of `buf` if there is none.
 #[inline]
 pub(super) fn skip_value(buf: &[u8], mut pos: usize) -> usize {
     loop {
-        let found = next_control(buf, pos);
-        if buf.get(found) != Some(&b'\t') {
-            return found;
+        let controls = word::controls(word::at(buf, pos));
+        if controls == 0 {
+            pos += 8;
+            continue;
         }
-        pos = found + 1;
-    }
-}
-
-/// Index of the first byte below 0x20 or equal to 0x7f, eight bytes at a time.
-#[inline]
-fn next_control(buf: &[u8], pos: usize) -> usize {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    const HIGH: u64 = ONES << 7;
-    let (words, tail) = buf.get(pos..).unwrap_or_default().as_chunks::<8>();
-    let mut at = pos;
-    for word in words {
-        let word = u64::from_le_bytes(*word);
-        let below_space = word.wrapping_sub(ONES * 0x20) & !word;
-        let not_delete = word ^ (ONES * 0x7f);
-        let delete = not_delete.wrapping_sub(ONES) & !not_delete;
-        // A borrow can only raise a false flag above a true one, so the lowest flag is exact.
-        let flags = (below_space | delete) & HIGH;
-        if flags != 0 {
-            return at + (flags.trailing_zeros() / 8) as usize;
+        pos += (controls.trailing_zeros() / 8) as usize;
+        match buf.get(pos) {
+            Some(b'\t') => pos += 1,
+            _ => return pos,
         }
-        at += 8;
     }
-    at + tail
-        .iter()
-        .position(|&b| b < 0x20 || b == 0x7f)
-        .unwrap_or(tail.len())
 }
 
 /// `bytes` without the spaces and tabs around it (RFC 9110 `OWS`).
@@ -151,18 +159,18 @@ impl<E> From<E> for Stop<E> {
 /// can not.
 #[inline]
 pub(super) fn line_end(buf: &[u8], pos: usize) -> Result<usize, Stop<HeadError>> {
-    match (buf.get(pos), buf.get(pos + 1)) {
-        (Some(b'\r'), Some(b'\n')) => Ok(pos + 2),
-        (None, _) | (Some(b'\r'), None) => Err(Stop::Partial),
-        (Some(&byte), _) => Err(Stop::Refused(unexpected(byte))),
+    if buf.get(pos..).and_then(|rest| rest.first_chunk()) == Some(b"\r\n") {
+        return Ok(pos + 2);
     }
+    no_line_end(buf, pos)
 }
 
-/// The most telling error for a byte that should have been a CRLF.
-fn unexpected(byte: u8) -> HeadError {
-    match byte {
-        b'\n' => HeadError::BareLf,
-        b'\r' => HeadError::BareCr,
-        _ => HeadError::ControlByte,
+#[cold]
+fn no_line_end(buf: &[u8], pos: usize) -> Result<usize, Stop<HeadError>> {
+    match (buf.get(pos), buf.get(pos + 1)) {
+        (None, _) | (Some(b'\r'), None) => Err(Stop::Partial),
+        (Some(b'\n'), _) => Err(HeadError::BareLf.into()),
+        (Some(b'\r'), _) => Err(HeadError::BareCr.into()),
+        (Some(_), _) => Err(HeadError::ControlByte.into()),
     }
 }

@@ -108,6 +108,10 @@ pub enum RequestError {
     /// A forbidden character, or a form that does not fit the method.
     #[error("the request target has an invalid character or form")]
     InvalidTarget,
+    /// A segment `.` or `..`, plain or percent-encoded: whoever resolves it asks for another resource
+    /// than the one that was routed. Clients resolve them before they send (RFC 3986 section 5.2.4).
+    #[error("the path has a segment . or .., which not every server reads in the same way")]
+    DotSegment,
     /// Not `HTTP/` digit `.` digit.
     #[error("the request line does not end in an HTTP version")]
     InvalidVersion,
@@ -155,6 +159,7 @@ impl RequestError {
             Self::InvalidRequestLine => "invalid_request_line",
             Self::InvalidMethod => "invalid_method",
             Self::InvalidTarget => "invalid_target",
+            Self::DotSegment => "dot_segment",
             Self::InvalidVersion => "invalid_version",
             Self::UnsupportedVersion => "unsupported_version",
             Self::ConnectUnsupported => "connect_unsupported",
@@ -174,7 +179,7 @@ pub enum ResponseError {
     #[error("the status line is longer than the limit")]
     StatusLineTooLong,
     /// Not `version SP three digits [SP reason] CRLF`.
-    #[error("the status line is not a version, a status from 100 to 999 and a reason")]
+    #[error("the status line is not a version, a status from 100 to 599 and a reason")]
     InvalidStatusLine,
     /// A version other than 1.0 and 1.1.
     #[error("the HTTP version is neither 1.0 nor 1.1")]

@@ -3,7 +3,7 @@
 use super::chars::{self, Stop};
 use super::error::HeadError;
 use super::semantics::Semantics;
-use super::{MAX_HEADERS, chars::TOKEN};
+use super::{MAX_HEADERS, word};
 
 /// The headers that a gateway itself acts on, recognised once, while parsing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +31,9 @@ pub enum HeaderKind {
     MaxForwards,
     Date,
     Server,
+    /// One of the above, but with underscores for dashes. Programs that get their headers as
+    /// variables (RFC 3875 section 4.1.18) can't tell it from the real one.
+    Lookalike,
     /// Any other header.
     Other,
 }
@@ -40,42 +43,85 @@ impl HeaderKind {
     #[inline]
     #[must_use]
     pub fn of(name: &[u8]) -> Self {
-        let candidates: &[(&[u8], Self)] = match name.len() {
-            2 => &[(b"te", Self::Te)],
-            3 => &[(b"via", Self::Via)],
-            4 => &[(b"host", Self::Host), (b"date", Self::Date)],
-            6 => &[(b"expect", Self::Expect), (b"server", Self::Server)],
-            7 => &[(b"trailer", Self::Trailer), (b"upgrade", Self::Upgrade)],
-            9 => &[(b"forwarded", Self::Forwarded)],
-            10 => &[
-                (b"connection", Self::Connection),
-                (b"keep-alive", Self::KeepAlive),
-                (b"tracestate", Self::Tracestate),
-            ],
-            11 => &[(b"traceparent", Self::Traceparent)],
-            12 => &[
-                (b"x-request-id", Self::XRequestId),
-                (b"max-forwards", Self::MaxForwards),
-            ],
-            14 => &[(b"content-length", Self::ContentLength)],
-            15 => &[(b"x-forwarded-for", Self::XForwardedFor)],
-            16 => &[
-                (b"x-forwarded-host", Self::XForwardedHost),
-                (b"proxy-connection", Self::ProxyConnection),
-            ],
-            17 => &[
-                (b"transfer-encoding", Self::TransferEncoding),
-                (b"x-forwarded-proto", Self::XForwardedProto),
-            ],
-            _ => &[],
+        let candidates = match BY_LENGTH.get(name.len()) {
+            Some(&(from, to)) => KNOWN.get(from..to).unwrap_or_default(),
+            None => return Self::Other,
         };
-        for (candidate, kind) in candidates {
-            if name.eq_ignore_ascii_case(candidate) {
-                return *kind;
+        let ends = word::ends(name);
+        for known in candidates {
+            if known.ends == ends && known.is(name) {
+                return known.kind;
             }
         }
         Self::Other
     }
+}
+
+/// A name that has a kind.
+struct Known {
+    name: &'static [u8],
+    ends: (u64, u64),
+    kind: HeaderKind,
+}
+
+impl Known {
+    /// `name` is in lower case.
+    const fn new(name: &'static [u8], kind: HeaderKind) -> Self {
+        let ends = word::ends(name);
+        Self { name, ends, kind }
+    }
+
+    /// Whether this is the name, given that its length and ends are.
+    #[inline]
+    fn is(&self, name: &[u8]) -> bool {
+        name.len() <= 16 || name.eq_ignore_ascii_case(self.name)
+    }
+}
+
+/// The names that have a kind, by length.
+static KNOWN: [Known; 21] = [
+    Known::new(b"te", HeaderKind::Te),
+    Known::new(b"via", HeaderKind::Via),
+    Known::new(b"host", HeaderKind::Host),
+    Known::new(b"date", HeaderKind::Date),
+    Known::new(b"expect", HeaderKind::Expect),
+    Known::new(b"server", HeaderKind::Server),
+    Known::new(b"trailer", HeaderKind::Trailer),
+    Known::new(b"upgrade", HeaderKind::Upgrade),
+    Known::new(b"forwarded", HeaderKind::Forwarded),
+    Known::new(b"connection", HeaderKind::Connection),
+    Known::new(b"keep-alive", HeaderKind::KeepAlive),
+    Known::new(b"tracestate", HeaderKind::Tracestate),
+    Known::new(b"traceparent", HeaderKind::Traceparent),
+    Known::new(b"x-request-id", HeaderKind::XRequestId),
+    Known::new(b"max-forwards", HeaderKind::MaxForwards),
+    Known::new(b"content-length", HeaderKind::ContentLength),
+    Known::new(b"x-forwarded-for", HeaderKind::XForwardedFor),
+    Known::new(b"x-forwarded-host", HeaderKind::XForwardedHost),
+    Known::new(b"proxy-connection", HeaderKind::ProxyConnection),
+    Known::new(b"transfer-encoding", HeaderKind::TransferEncoding),
+    Known::new(b"x-forwarded-proto", HeaderKind::XForwardedProto),
+];
+
+/// Which places of [`KNOWN`] names of a length have.
+static BY_LENGTH: [(usize, usize); LONGEST_KNOWN + 1] = by_length();
+
+/// Bytes of the longest of [`KNOWN`].
+const LONGEST_KNOWN: usize = 17;
+
+const fn by_length() -> [(usize, usize); LONGEST_KNOWN + 1] {
+    let mut places = [(0, 0); LONGEST_KNOWN + 1];
+    let (mut length, mut at) = (0, 0);
+    while length <= LONGEST_KNOWN {
+        places[length].0 = at;
+        while at < KNOWN.len() && KNOWN[at].name.len() == length {
+            at += 1;
+        }
+        places[length].1 = at;
+        length += 1;
+    }
+    assert!(at == KNOWN.len(), "KNOWN is not sorted by length");
+    places
 }
 
 /// A set of [`HeaderKind`]s.
@@ -246,9 +292,9 @@ pub(super) enum FieldLine {
 }
 
 /// Parses the line at `pos` (RFC 9112 section 5): a field or the empty line.
-#[inline]
+#[inline(always)]
 pub(super) fn field_line(buf: &[u8], pos: usize) -> Result<FieldLine, Stop<HeadError>> {
-    let colon = chars::skip(buf, pos, TOKEN);
+    let (colon, plain) = chars::skip_token(buf, pos);
     match buf.get(colon) {
         Some(b':') if colon > pos => {}
         None => return Err(Stop::Partial),
@@ -265,15 +311,37 @@ pub(super) fn field_line(buf: &[u8], pos: usize) -> Result<FieldLine, Stop<HeadE
     while value_end > value_start && matches!(buf.get(value_end - 1), Some(b' ' | b'\t')) {
         value_end -= 1;
     }
+    let name = buf.get(pos..colon).unwrap_or_default();
     Ok(FieldLine::Field(Entry {
         start: pos as u16,
         colon: colon as u16,
         value_start: value_start as u16,
         value_end: value_end as u16,
         end: end as u16,
-        kind: HeaderKind::of(buf.get(pos..colon).unwrap_or_default()),
+        kind: if plain {
+            HeaderKind::of(name)
+        } else {
+            odd_kind(name)
+        },
         nominated: false,
     }))
+}
+
+/// The kind of a name that has other characters than letters, digits and dashes, which no name of a
+/// kind of its own has.
+#[cold]
+fn odd_kind(name: &[u8]) -> HeaderKind {
+    let mut dashed = [0; LONGEST_KNOWN];
+    let Some(dashed) = dashed.get_mut(..name.len()) else {
+        return HeaderKind::Other;
+    };
+    for (to, &from) in dashed.iter_mut().zip(name) {
+        *to = if from == b'_' { b'-' } else { from };
+    }
+    match HeaderKind::of(dashed) {
+        HeaderKind::Other => HeaderKind::Other,
+        _ => HeaderKind::Lookalike,
+    }
 }
 
 /// The most telling error for a byte that ended a name and is no colon.
@@ -330,5 +398,27 @@ fn header<'a>(buf: &'a [u8], entry: &Entry) -> Header<'a> {
         value: span(buf, entry.value_start, entry.value_end),
         kind: entry.kind,
         hop_by_hop: entry.nominated || KindSet::HOP_BY_HOP.contains(entry.kind),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_names_are_recognised_in_any_case_and_no_others() {
+        for known in &KNOWN {
+            assert_eq!(HeaderKind::of(known.name), known.kind);
+            let upper = known.name.to_ascii_uppercase();
+            assert_eq!(HeaderKind::of(&upper), known.kind);
+            for place in 0..known.name.len() {
+                for other in [b'_', b'\r', known.name[place] ^ 0x80] {
+                    let mut name = upper.clone();
+                    name[place] = other;
+                    assert_eq!(HeaderKind::of(&name), HeaderKind::Other, "{name:?}");
+                }
+            }
+            assert_eq!(HeaderKind::of(&upper[1..]), HeaderKind::Other);
+        }
     }
 }

@@ -3,6 +3,7 @@
 use super::chars::{self, PATH, QUERY, Stop, TOKEN};
 use super::error::{HeadError, RequestError};
 use super::field::{HeadIndex, HeaderKind, Headers, span};
+use super::path;
 use super::semantics::{Semantics, options};
 use super::target::{Authority, Target};
 use super::{BodyFraming, Limits, MAX_HEAD, Version};
@@ -94,6 +95,24 @@ impl<'a> Request<'a> {
     #[must_use]
     pub fn path(&self) -> &'a [u8] {
         self.target.path
+    }
+
+    /// The path as it is compared with those of rules: percent-encoded letters, digits, `-`, `.`, `_`,
+    /// `~` and slashes are decoded, since a server behind takes them for the same (RFC 3986 section
+    /// 6.2.2.2). `scratch` is used where that makes a difference.
+    #[inline]
+    #[must_use]
+    pub fn plain_path<'s>(&self, scratch: &'s mut Vec<u8>) -> &'s [u8]
+    where
+        'a: 's,
+    {
+        path::plain(self.target.path, scratch)
+    }
+
+    /// The target names the scheme https.
+    #[must_use]
+    pub fn is_for_https(&self) -> bool {
+        self.target.is_https()
     }
 
     /// What follows the first `?`.

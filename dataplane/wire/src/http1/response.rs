@@ -23,7 +23,7 @@ pub enum RequestKind {
 pub struct Response<'a> {
     /// The version the server speaks.
     pub version: Version,
-    /// 100 to 999.
+    /// 100 to 599 (RFC 9110 section 15).
     pub status: u16,
     /// Where the body ends.
     pub framing: BodyFraming,
@@ -198,7 +198,7 @@ fn status_line(buf: &[u8]) -> Result<StatusLine<'_>, Stop<ResponseError>> {
     };
     let digit = |byte: u8| u16::from(byte - b'0');
     let status = digit(hundreds) * 100 + digit(tens) * 10 + digit(ones);
-    if status < 100 {
+    if !(100..600).contains(&status) {
         return Err(ResponseError::InvalidStatusLine.into());
     }
     // The space before an empty reason is required (RFC 9112 section 4), and often missing.

@@ -3,7 +3,11 @@
 
 use super::chars::{self, HOST};
 use super::error::RequestError;
+use super::path;
 use super::request::MethodKind;
+
+const HTTP_PORT: u16 = 80;
+const HTTPS_PORT: u16 = 443;
 
 /// A host with an optional port, checked: a DNS name or IPv4 address of letters, digits, `-`, `.`,
 /// `_` and `~`, or an IPv6 address in brackets.
@@ -109,13 +113,22 @@ impl<'a> Target<'a> {
         if method == MethodKind::Connect {
             return Err(RequestError::ConnectUnsupported);
         }
-        if raw.first() == Some(&b'/') {
-            return Ok(Self::origin(raw, question));
+        let target = if raw.first() == Some(&b'/') {
+            Self::origin(raw, question)
+        } else if raw == b"*" && method == MethodKind::Options {
+            Self::origin(raw, None)
+        } else {
+            Self::absolute(raw, method)?
+        };
+        if path::has_dot_segment(target.path) {
+            return Err(RequestError::DotSegment);
         }
-        if raw == b"*" && method == MethodKind::Options {
-            return Ok(Self::origin(raw, None));
-        }
-        Self::absolute(raw, method)
+        Ok(target)
+    }
+
+    /// Whether the scheme is https.
+    pub(super) fn is_https(&self) -> bool {
+        matches!(self.authority, Some((_, HTTPS_PORT)))
     }
 
     fn origin(raw: &'a [u8], question: Option<usize>) -> Self {
@@ -134,10 +147,10 @@ impl<'a> Target<'a> {
     #[cold]
     fn absolute(raw: &'a [u8], method: MethodKind) -> Result<Self, RequestError> {
         let (rest, default_port) = match strip_scheme(raw, b"http://") {
-            Some(rest) => (rest, 80),
+            Some(rest) => (rest, HTTP_PORT),
             None => (
                 strip_scheme(raw, b"https://").ok_or(RequestError::InvalidTarget)?,
-                443,
+                HTTPS_PORT,
             ),
         };
         let authority_end = memchr::memchr2(b'/', b'?', rest).unwrap_or(rest.len());

@@ -190,7 +190,7 @@ pub fn write_request_head(out: &mut Vec<u8>, request: &Request<'_>, edits: &Requ
     out.extend_from_slice(edits.host.map_or(request.host(), |host| host.as_bytes()));
     out.extend_from_slice(b"\r\n");
 
-    let mut own = RESERVED;
+    let mut own = RESERVED.union(KindSet::of(&[HeaderKind::Lookalike]));
     if edits.forwarded_for.is_some() {
         own = own.union(KindSet::of(&[HeaderKind::XForwardedFor]));
     }

@@ -275,4 +275,13 @@ proptest! {
         bytes.extend_from_slice(&rest);
         prop_assert_eq!(chars::skip_value(&bytes, 0), clean.len());
     }
+
+    #[test]
+    fn names_end_where_the_first_byte_is_that_no_token_has(bytes in vec(any::<u8>(), 0..40), pos in 0usize..8) {
+        let pos = pos.min(bytes.len());
+        let end = chars::skip(&bytes, pos, chars::TOKEN);
+        prop_assert_eq!(chars::skip_token(&bytes, pos).0, end);
+        let token: Vec<u8> = bytes.into_iter().filter(|&b| chars::is(b, chars::TOKEN)).collect();
+        prop_assert_eq!(chars::skip_token(&token, 0).0, token.len());
+    }
 }

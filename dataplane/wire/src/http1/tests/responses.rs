@@ -52,6 +52,12 @@ fn status_lines() {
             b"HTTP/1.1 099 OK\r\n\r\n",
             Err(InvalidStatusLine),
         ),
+        ("the last status", b"HTTP/1.1 599 X\r\n\r\n", Ok(true)),
+        (
+            "status above 599",
+            b"HTTP/1.1 600 X\r\n\r\n",
+            Err(InvalidStatusLine),
+        ),
         (
             "signed status",
             b"HTTP/1.1 +20 OK\r\n\r\n",

@@ -1,0 +1,255 @@
+//! A client's next request: its head is read where it lies, judged, and either begun or answered.
+
+use sluice_policy::Listener;
+use sluice_policy::rules::ProxyProtocol;
+use sluice_stack::io::PacketIo;
+use sluice_stack::time::Instant;
+use sluice_wire::http1::{
+    BodyFraming, HeadIndex, Request, RequestError, needs_parse, parse_request,
+};
+use sluice_wire::proxy_protocol;
+
+use crate::chain::{self, Verdict};
+use crate::downstream::{Downstream, Step};
+use crate::ended::Notes;
+use crate::exchange::{Begun, Exchange};
+use crate::forwarding::{Provenance, Sender, encode};
+use crate::reply::{LocalReply, ReplyForm};
+use crate::stats::{EngineEvent, RequestFate};
+use crate::worker::Worker;
+
+/// A connection that has bytes of a head.
+struct Source {
+    /// The worker's number of its listener.
+    listener: u32,
+    /// It is to take no further requests.
+    leaving: bool,
+    /// The client sends nothing after those bytes.
+    finished: bool,
+}
+
+impl<P: PacketIo> Worker<P> {
+    /// Reads the next request head and begins what it asks for.
+    pub(crate) fn next_request(&mut self, number: u32, now: Instant) -> Step {
+        let Source {
+            listener,
+            leaving,
+            finished,
+        } = match self.source_of_head(number, now) {
+            Ok(source) => source,
+            Err(step) => return step,
+        };
+        let rules = self.generations.current();
+        let own = rules.listener_rules(listener);
+        let Some(down) = self.downs.get_mut(number as usize) else {
+            return Step::Over;
+        };
+        if let Some(own) = own {
+            down.limits = own.limits;
+        }
+        let most = down.limits.head + 2;
+        let buffer = self.stack.front(down.flow, most, &mut self.spare.linear);
+        let request = match down.read_head(buffer, &mut self.index, now) {
+            Ok(Some(request)) => request,
+            Ok(None) => return self.incomplete(number, finished, now),
+            Err(error) => {
+                return self.refuse(number, error.status(), &error.to_string(), now);
+            }
+        };
+        let (begun, spent) = down.request_begun(own, now);
+        if spent {
+            self.stats.events.count(EngineEvent::DownstreamSpent);
+        }
+        let verdict = match rules.listener(listener) {
+            Some(listener) => {
+                let (peer, scratch) = (down.peer.ip(), &mut self.spare.out);
+                chain::on_request(&rules.snapshot, listener, &request, peer, scratch)
+            }
+            // The rules no longer have this listener, nor routes for it.
+            None => Verdict::Reply(LocalReply::NO_ROUTE),
+        };
+        let provenance =
+            own.map(|own| Provenance::of(&request, down.peer.ip(), own, &mut self.rng));
+        let mut notes = Notes::of_head(begun, request.head_len, now);
+        let named = provenance
+            .as_ref()
+            .filter(|_| own.is_some_and(|own| own.request_id));
+        notes.record = self.recorder.of_head(
+            self.handoff.access_log(),
+            &rules.snapshot,
+            (rules.listener(listener), down.peer, named),
+            &request,
+            verdict.route(),
+        );
+        match verdict {
+            Verdict::Reply(reply) => {
+                let form = ReplyForm::to(&request, leaving || spent);
+                let (flow, head_len) = (down.flow, request.head_len);
+                self.stack.consume(flow, head_len);
+                self.reply(number, reply, form, notes, now)
+            }
+            Verdict::Forward(route, most) => {
+                let (Some(listener), Some(service), Some(provenance)) =
+                    (own, rules.snapshot.service(route.service), provenance)
+                else {
+                    // Rules that route a request have both.
+                    self.close_downstream(number, now);
+                    return Step::Over;
+                };
+                let sender = Sender {
+                    node: &rules.snapshot.node.name,
+                    listener,
+                    service,
+                    route,
+                    peer: down.peer.ip(),
+                    peer_text: &down.client,
+                    provenance: &provenance,
+                };
+                self.spare.out.clear();
+                encode(&mut self.spare.out, &request, &sender);
+                let mut exchange = Exchange::new(number, route, &request, notes, now);
+                exchange.promise(&request, service, most, spent, provenance);
+                self.start(exchange, now)
+            }
+        }
+    }
+
+    /// Where the next head is to be read from; the step to go on with where there is nothing to read,
+    /// or something else comes first.
+    #[inline]
+    fn source_of_head(&mut self, number: u32, now: Instant) -> Result<Source, Step> {
+        let down = self.downs.get(number as usize).ok_or(Step::Over)?;
+        let listener = down.listener;
+        let leaving = self.is_leaving(listener);
+        let view = self.stack.view(down.flow);
+        let finished = view.finished;
+        if view.readable == 0 {
+            if !finished && !leaving {
+                return Err(Step::Wait);
+            }
+            self.close_downstream(number, now);
+            return Err(Step::Over);
+        }
+        if down.awaits_proxy {
+            return Err(self.proxy_header(number, finished, now));
+        }
+        Ok(Source {
+            listener,
+            leaving,
+            finished,
+        })
+    }
+
+    /// Starts the exchange whose head stands in the scratch buffer, and sends it where it can be
+    /// sent at once.
+    #[inline]
+    fn start(&mut self, exchange: Exchange, now: Instant) -> Step {
+        let number = exchange.down;
+        let begun = self.begin(exchange, now);
+        if let (Begun::Ready(exchange), Some(down)) = (begun, self.downs.get_mut(number as usize)) {
+            down.exchange = Some(exchange);
+            return self.send_encoded(exchange, now);
+        }
+        begun.step()
+    }
+
+    /// A head that is not complete; the client may have given up on it.
+    fn incomplete(&mut self, number: u32, finished: bool, now: Instant) -> Step {
+        if finished {
+            let notes = self.notes_of_unread(number, now);
+            self.request_ended(notes, RequestFate::ClientGone, 0, now);
+            self.close_downstream(number, now);
+            return Step::Over;
+        }
+        Step::Wait
+    }
+
+    /// Encodes the request at the front of a connection once more, its exchange having waited for
+    /// an upstream connection; false if it is not there (which nothing should bring about).
+    pub(crate) fn encode_again(&mut self, number: u32, exchange: u32) -> bool {
+        let (Some(down), Some(exchange)) = (
+            self.downs.get(number as usize),
+            self.exchanges.get(exchange as usize),
+        ) else {
+            return false;
+        };
+        let generations = &self.generations;
+        let (Some(rules), Some(route), Some(service)) = (
+            generations.get(exchange.generation),
+            exchange.route(generations),
+            exchange.service(generations),
+        ) else {
+            return false;
+        };
+        let (Some(listener), Some(provenance)) =
+            (rules.listener_rules(down.listener), &exchange.provenance)
+        else {
+            return false;
+        };
+        let buffer = self
+            .stack
+            .front(down.flow, down.limits.head + 2, &mut self.spare.linear);
+        let Ok(Some(request)) = parse_request(buffer, &down.limits, &mut self.index) else {
+            return false;
+        };
+        let sender = Sender {
+            node: &rules.snapshot.node.name,
+            listener,
+            service,
+            route,
+            peer: down.peer.ip(),
+            peer_text: &down.client,
+            provenance,
+        };
+        self.spare.out.clear();
+        if let Some(version) = service.proxy_protocol {
+            let version = match version {
+                ProxyProtocol::V1 => proxy_protocol::Version::V1,
+                ProxyProtocol::V2 => proxy_protocol::Version::V2,
+            };
+            proxy_protocol::write(&mut self.spare.out, version, down.peer, down.local);
+        }
+        encode(&mut self.spare.out, &request, &sender);
+        true
+    }
+}
+
+impl Downstream {
+    /// Reads the head that `buffer` begins with; `None` as long as it is not complete.
+    #[inline]
+    fn read_head<'a>(
+        &mut self,
+        buffer: &'a [u8],
+        index: &'a mut HeadIndex,
+        now: Instant,
+    ) -> Result<Option<Request<'a>>, RequestError> {
+        if !needs_parse(buffer, self.seen, &self.limits) {
+            return Ok(None);
+        }
+        let request = parse_request(buffer, &self.limits, index)?;
+        if request.is_none() {
+            if self.seen == 0 {
+                self.waiting_since = now;
+            }
+            self.seen = buffer.len();
+        }
+        Ok(request)
+    }
+
+    /// Takes note of a request whose head is complete. Returns when that head began, and whether the
+    /// connection has had as many requests as the listener allows.
+    #[inline]
+    fn request_begun(&mut self, rules: Option<&Listener>, now: Instant) -> (Instant, bool) {
+        let begun = self.head_begun(now);
+        self.seen = 0;
+        self.fresh = false;
+        self.requests = self.requests.saturating_add(1);
+        let spent = rules.is_some_and(|rules| self.requests >= rules.max_requests);
+        (begun, spent)
+    }
+}
+
+/// Whether nothing follows the head.
+pub(crate) fn no_body(request: &Request<'_>) -> bool {
+    matches!(request.framing, BodyFraming::None | BodyFraming::Length(0))
+}

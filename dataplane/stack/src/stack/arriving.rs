@@ -1,0 +1,348 @@
+//! Frames in: each to its flow, to a half-open or TIME-WAIT record, or to an answer of its own.
+
+use super::{BURSTS_PER_POLL, HalfOpen, Listener, Owner, Stack, TimeWait};
+use crate::fate::{FrameFate, StackEvent};
+use crate::frame::{self, Inbound, Segment, TooBig};
+use crate::half_open::Syn;
+use crate::io::{BURST, PacketIo, RxBurst, RxFrame};
+use crate::key::FlowKey;
+use crate::tcp::emit::{ACK, Outgoing, RST, SYN};
+use crate::tcp::ingress::{Reaction, Surroundings};
+use crate::tcp::seq::before;
+use crate::tcp::wire::FlowWire;
+use crate::tcp::{State, Tcp};
+use crate::time::Instant;
+
+impl<P: PacketIo> Stack<P> {
+    /// Takes what has come on each port, at most [`BURSTS_PER_POLL`] bursts; returns how many frames.
+    pub fn receive(&mut self, now: Instant) -> usize {
+        let mut frames = 0;
+        for port in 0..self.ports.len() {
+            for _ in 0..BURSTS_PER_POLL {
+                let mut burst = RxBurst::<P::Rx>::new();
+                let link = &mut self.ports[port];
+                let came = link.io.rx_burst(&mut burst);
+                link.tap_received(&burst, now);
+                for frame in burst {
+                    let fate = self.receive_frame(port, &frame, now);
+                    self.stats.frames.count(fate);
+                }
+                frames += came;
+                // One that is not full leaves nothing behind it.
+                if came < BURST {
+                    break;
+                }
+            }
+        }
+        frames
+    }
+
+    #[inline]
+    fn receive_frame(&mut self, port: usize, frame: &P::Rx, now: Instant) -> FrameFate {
+        let link = &mut self.ports[port];
+        match frame::parse(frame.bytes(), frame.checksum(), &link.station()) {
+            Ok(Inbound::Tcp { key, segment }) => self.segment(port, key, &segment, now),
+            Ok(Inbound::TooBig(message)) => self.too_big(message),
+            Ok(other) => link.receive(other, now, &self.stats.events),
+            Err(fate) => fate,
+        }
+    }
+
+    #[inline]
+    fn segment(
+        &mut self,
+        port: usize,
+        key: FlowKey,
+        segment: &Segment<'_>,
+        now: Instant,
+    ) -> FrameFate {
+        if let Some(&slot) = self.by_key.get(&key) {
+            return self.feed(slot, segment, now);
+        }
+        self.segment_of_no_flow(port, key, segment, now)
+    }
+
+    fn segment_of_no_flow(
+        &mut self,
+        port: usize,
+        key: FlowKey,
+        segment: &Segment<'_>,
+        now: Instant,
+    ) -> FrameFate {
+        let opens = segment.has(SYN) && !segment.has(ACK);
+        if let Some(&record) = self.time_wait.get(&key) {
+            let reuse = opens && before(record.their_next, segment.seq);
+            if !reuse {
+                if !segment.has(RST) {
+                    let ack = Outgoing::bare(ACK, record.our_next, record.their_next);
+                    self.send_bare(port, &key, &ack, now);
+                }
+                return FrameFate::TimeWait;
+            }
+            self.time_wait.remove(&key);
+        }
+        if opens {
+            return self.syn(port, key, segment, now);
+        }
+        if segment.has(RST) {
+            // A client that gives up before its handshake is complete.
+            let known = self.half_open.get(&key);
+            if known.is_some_and(|half| half.syn.seq.wrapping_add(1) == segment.seq) {
+                self.half_open.remove(&key);
+                self.stats.events.count(StackEvent::HalfOpenExpired);
+            }
+            return FrameFate::NoFlowSilent;
+        }
+        if segment.has(ACK) && self.half_open.get(&key).is_some() {
+            return self.handshake(port, key, segment, now);
+        }
+        if segment.has(ACK)
+            && let Some(fate) = self.cookie(port, key, segment, now)
+        {
+            return fate;
+        }
+        self.refuse(port, key, segment, now)
+    }
+
+    /// Hands a segment to its flow.
+    #[inline]
+    fn feed(&mut self, slot: u32, segment: &Segment<'_>, now: Instant) -> FrameFate {
+        let Some(flow) = self
+            .slots
+            .get_mut(slot as usize)
+            .and_then(|s| s.flow.as_mut())
+        else {
+            return FrameFate::Flow;
+        };
+        let (before, progress) = (flow.tcp.state(), flow.tcp.progress());
+        let mut around = Surroundings {
+            now,
+            events: &self.stats.events,
+            pool: &mut self.pool,
+            challenges: &mut self.challenges,
+        };
+        let reaction = flow.tcp.ingress(segment, &mut around);
+        let after = flow.tcp.state();
+        if after != before {
+            match after {
+                State::Closed if before == State::LastAck => {
+                    self.stats.events.count(StackEvent::FlowClosed)
+                }
+                State::Closed => self.stats.events.count(StackEvent::FlowReset),
+                State::TimeWait => {
+                    let (our_next, their_next) = flow.tcp.next_numbers();
+                    flow.closed_at = Some(TimeWait {
+                        our_next,
+                        their_next,
+                    });
+                }
+                _ => {}
+            }
+        }
+        // What tells its user nothing new doesn't wake it.
+        if after != before || flow.tcp.progress() != progress {
+            Self::mark(&mut self.ready, &mut flow.ready, slot);
+        }
+        Self::mark_dirty(&mut self.dirty, &mut flow.dirty, slot);
+        match reaction {
+            Reaction::None => FrameFate::Flow,
+            Reaction::Malformed => FrameFate::BadTcp,
+            Reaction::Reset(seq) => {
+                let key = flow.key;
+                self.send_bare(
+                    usize::from(key.port()),
+                    &key,
+                    &Outgoing::bare(RST, seq, 0),
+                    now,
+                );
+                FrameFate::Flow
+            }
+        }
+    }
+
+    /// A router's word about a packet of ours; the flow judges whether it sent such a one.
+    fn too_big(&mut self, message: TooBig) -> FrameFate {
+        let slot = self.by_key.get(&message.key).copied();
+        let flow = slot.and_then(|slot| self.slots.get_mut(slot as usize)?.flow.as_mut());
+        if let (Some(slot), Some(flow)) = (slot, flow)
+            && flow
+                .tcp
+                .path_mtu(message.seq, message.mtu, message.key.is_v4())
+        {
+            self.stats.events.count(StackEvent::PathMtuLowered);
+            Self::mark_dirty(&mut self.dirty, &mut flow.dirty, slot);
+        }
+        FrameFate::PathMtu
+    }
+
+    fn syn(&mut self, port: usize, key: FlowKey, segment: &Segment<'_>, now: Instant) -> FrameFate {
+        let Some(&listener) = self.listeners.get(&(key.port(), key.local())) else {
+            return self.refuse(port, key, segment, now);
+        };
+        if self.by_key.len() >= self.limits.flows {
+            self.stats.events.count(StackEvent::FlowsFull);
+            return FrameFate::Refused;
+        }
+        // A SYN that comes again gets the same answer again, and keeps its place in the queue.
+        let known = self
+            .half_open
+            .get_mut(&key)
+            .filter(|half| half.syn.seq == segment.seq);
+        let syn = match known {
+            Some(half) => {
+                half.answered = None;
+                half.syn
+            }
+            None => {
+                let start = self.isn.start(&key, now);
+                let Some(syn) = Syn::read(segment, start) else {
+                    return FrameFate::BadTcp;
+                };
+                self.remember(key, syn, listener, now)
+            }
+        };
+        let Some(mtu) = self.ports.get(port).map(|link| link.caps.mtu) else {
+            return FrameFate::Refused;
+        };
+        let answer = syn.answer(listener.buffers, key.is_v4(), mtu, now);
+        self.send_bare(port, &key, &answer, now);
+        FrameFate::Syn
+    }
+
+    /// Records a half-open flow, or has its client keep the record. Returns what is to be answered.
+    fn remember(&mut self, key: FlowKey, syn: Syn, listener: Listener, now: Instant) -> Syn {
+        if self.half_open.is_full() {
+            self.stats.events.count(StackEvent::SynCookie);
+            return self.cookies.make(&key, &syn, now);
+        }
+        let half = HalfOpen {
+            syn,
+            listener,
+            answered: Some(now),
+        };
+        self.half_open.insert(key, half, now);
+        syn
+    }
+
+    /// An ACK that belongs to nothing recorded may bring a cookie.
+    fn cookie(
+        &mut self,
+        port: usize,
+        key: FlowKey,
+        segment: &Segment<'_>,
+        now: Instant,
+    ) -> Option<FrameFate> {
+        let syn = self.cookies.check(&key, segment, now)?;
+        let &listener = self.listeners.get(&(key.port(), key.local()))?;
+        let half = HalfOpen {
+            syn,
+            listener,
+            answered: None,
+        };
+        let fate = self.accept(port, key, half, segment, now);
+        if fate == FrameFate::Accepted {
+            self.stats.events.count(StackEvent::SynCookieAccepted);
+        }
+        Some(fate)
+    }
+
+    /// The ACK of our SYN-ACK: the record becomes a flow, and the segment its first input.
+    fn handshake(
+        &mut self,
+        port: usize,
+        key: FlowKey,
+        segment: &Segment<'_>,
+        now: Instant,
+    ) -> FrameFate {
+        let Some(&half) = self.half_open.get(&key) else {
+            return FrameFate::BadHandshake;
+        };
+        // Data may come before the bare ACK, out of order, so the sequence is the flow's to judge.
+        if segment.ack != half.syn.start.isn.wrapping_add(1) {
+            return self.refuse(port, key, segment, now);
+        }
+        let fate = self.accept(port, key, half, segment, now);
+        if fate == FrameFate::Accepted {
+            self.half_open.remove(&key);
+        }
+        fate
+    }
+
+    /// Makes a flow of a half-open one.
+    fn accept(
+        &mut self,
+        port: usize,
+        key: FlowKey,
+        half: HalfOpen,
+        segment: &Segment<'_>,
+        now: Instant,
+    ) -> FrameFate {
+        let HalfOpen {
+            syn,
+            listener,
+            answered,
+        } = half;
+        if self.by_key.len() >= self.limits.flows {
+            self.stats.events.count(StackEvent::FlowsFull);
+            return FrameFate::Refused;
+        }
+        let Some(mtu) = self.ports.get(port).map(|link| link.caps.mtu) else {
+            return FrameFate::Refused;
+        };
+        let Some(neighbour) = self.neighbour(port, &key) else {
+            return FrameFate::Refused;
+        };
+        let tcp = Tcp::accept(&syn, listener.buffers, key.is_v4(), mtu, answered, now);
+        let slot = self.insert(key, Owner::Listener(listener.id), neighbour, tcp);
+        self.stats.events.count(StackEvent::FlowAccepted);
+        if let Some(flow) = &mut self.slots[slot as usize].flow {
+            Self::mark(&mut self.ready, &mut flow.ready, slot);
+        }
+        self.feed(slot, segment, now);
+        FrameFate::Accepted
+    }
+
+    /// Answers a segment nobody here knows with RST (RFC 9293 3.10.7.1), within a rate limit.
+    fn refuse(
+        &mut self,
+        port: usize,
+        key: FlowKey,
+        segment: &Segment<'_>,
+        now: Instant,
+    ) -> FrameFate {
+        let allowed = self
+            .ports
+            .get_mut(port)
+            .is_some_and(|link| link.may_answer_stranger(now));
+        if !allowed {
+            return FrameFate::NoFlowSilent;
+        }
+        let reset = if segment.has(ACK) {
+            Outgoing::bare(RST, segment.ack, 0)
+        } else {
+            Outgoing::bare(RST | ACK, 0, segment.seq.wrapping_add(segment.len()))
+        };
+        self.send_bare(port, &key, &reset, now);
+        FrameFate::NoFlow
+    }
+
+    /// Sends a segment that no flow made.
+    fn send_bare(&mut self, port: usize, key: &FlowKey, segment: &Outgoing<'_>, now: Instant) {
+        let Some(neighbour) = self.neighbour(port, key) else {
+            return;
+        };
+        if let Some(link) = self.ports.get_mut(port) {
+            let mut wire = FlowWire {
+                link,
+                neighbour,
+                key: *key,
+                now,
+                events: &self.stats.events,
+            };
+            if wire.has_buffer() {
+                wire.send(segment);
+            }
+        }
+        self.release_neighbour(port, neighbour);
+    }
+}

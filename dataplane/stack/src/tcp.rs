@@ -1,0 +1,322 @@
+//! One TCP flow: the state machine of RFC 9293 over two halves, what the peer sends (`receive`) and
+//! what it is sent (`send`, with its `scoreboard`, `recovery`, `congestion`, `rtt`).
+//!
+//! A segment comes in by `ingress`, which parses nothing twice and sends nothing; whatever is due then
+//! goes out by `egress` at the end of the poll, so that an acknowledgement nearly always rides on
+//! data. Memory for bytes is taken from the worker's `pool` when they come and given back when they
+//! have gone: an idle flow has none.
+
+mod congestion;
+mod egress;
+pub(crate) mod emit;
+pub(crate) mod ingress;
+pub(crate) mod options;
+pub(crate) mod pool;
+mod reassembly;
+mod receive;
+mod recovery;
+mod ring;
+mod rtt;
+mod scoreboard;
+mod send;
+pub(crate) mod seq;
+mod timers;
+pub(crate) mod wire;
+
+use std::time::Duration;
+
+use crate::half_open::Syn;
+use crate::isn::Start;
+use crate::meter::Meter;
+use crate::stack::Buffers;
+use crate::time::Instant;
+use emit::{TCP_HEADER, ip_header};
+use options::TIMESTAMPS_LENGTH;
+use pool::Pool;
+use receive::Receiver;
+use send::Sender;
+
+pub use rtt::Rtt;
+pub(crate) use timers::Patience;
+pub use timers::TcpTimers;
+
+pub(crate) use receive::scale;
+
+/// RFC 9293 3.3.2. LISTEN and half-open flows are no flows yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum State {
+    SynSent,
+    /// Both sides opened at once; a half-open flow is a record instead.
+    SynReceived,
+    Established,
+    FinWait1,
+    FinWait2,
+    CloseWait,
+    Closing,
+    LastAck,
+    TimeWait,
+    Closed,
+}
+
+/// The state of one flow.
+pub(crate) struct Tcp {
+    state: State,
+    /// A RST is to be sent.
+    reset_due: bool,
+    /// What both sides can do; before the peer's SYN, what we can.
+    sack: bool,
+    timestamps: bool,
+    scaled: bool,
+    ecn: bool,
+    /// A mark of congestion is to be echoed (ECE), and a reduction to be told (CWR).
+    marked: bool,
+    reduced: bool,
+    /// The segment size we announce.
+    own_mss: u16,
+    /// Added to the clock of timestamps.
+    stamps_from: u32,
+    /// TS.Recent, and when it came.
+    recent: u32,
+    recent_at: Instant,
+    /// When a timer is due.
+    alarm: Instant,
+    /// When the peer was heard last.
+    heard: Instant,
+    pub(crate) receive: Receiver,
+    pub(crate) send: Sender,
+    meter: Meter,
+}
+
+impl Tcp {
+    /// A flow in SYN-SENT. The SYN leaves with the next `egress`.
+    pub(crate) fn connect(
+        start: Start,
+        buffers: Buffers,
+        v4: bool,
+        mtu: u16,
+        now: Instant,
+    ) -> Self {
+        let own_mss = own_mss(v4, mtu);
+        Tcp {
+            state: State::SynSent,
+            reset_due: false,
+            sack: true,
+            timestamps: true,
+            scaled: true,
+            ecn: false,
+            marked: false,
+            reduced: false,
+            own_mss,
+            stamps_from: start.timestamps,
+            recent: 0,
+            recent_at: now,
+            alarm: Instant::NEVER,
+            heard: now,
+            receive: Receiver::new(0, receive_limit(buffers, own_mss), true),
+            send: Sender::new(start.isn, buffers.send, own_mss, now),
+            meter: Meter::new(now),
+        }
+    }
+
+    /// The flow of a half-open record whose ACK has come, which has to be fed to it next. `answered`
+    /// is when our SYN-ACK was sent, if that was once.
+    pub(crate) fn accept(
+        syn: &Syn,
+        buffers: Buffers,
+        v4: bool,
+        mtu: u16,
+        answered: Option<Instant>,
+        now: Instant,
+    ) -> Self {
+        let mut tcp = Tcp::connect(syn.start, buffers, v4, mtu, now);
+        tcp.state = State::Established;
+        tcp.sack = syn.sack;
+        tcp.timestamps = syn.timestamp.is_some();
+        tcp.scaled = syn.window_scale.is_some();
+        tcp.ecn = syn.ecn;
+        tcp.recent = syn.timestamp.unwrap_or(0);
+        let limit = receive_limit(buffers, tcp.own_mss);
+        tcp.receive = Receiver::new(syn.seq.wrapping_add(1), limit, tcp.scaled);
+        tcp.send.una = syn.start.isn.wrapping_add(1);
+        tcp.send.next = tcp.send.una;
+        tcp.send
+            .meet(syn.mss, syn.window_scale.unwrap_or(0), tcp.overhead());
+        tcp.send.window = u32::from(syn.window);
+        tcp.send.most_window = tcp.send.window;
+        tcp.send.window_at = syn.seq;
+        if let Some(at) = answered {
+            tcp.send
+                .rtt
+                .sample(now.as_nanos().saturating_sub(at.as_nanos()));
+        }
+        tcp
+    }
+
+    #[inline]
+    pub(crate) fn state(&self) -> State {
+        self.state
+    }
+
+    /// What the flow has done so far.
+    pub(crate) fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    /// How long acknowledgements take.
+    pub(crate) fn rtt(&self) -> Option<Rtt> {
+        self.send.rtt.rtt()
+    }
+
+    /// Our next and the peer's next sequence number.
+    pub(crate) fn next_numbers(&self) -> (u32, u32) {
+        (self.send.next, self.receive.next)
+    }
+
+    /// How far both directions are: received in order, and acknowledged.
+    #[inline]
+    pub(crate) fn progress(&self) -> (u32, u32) {
+        (self.receive.next, self.send.una)
+    }
+
+    /// Whether a RST waits to be sent.
+    pub(crate) fn is_reset_due(&self) -> bool {
+        self.reset_due
+    }
+
+    /// Whether our end of the stream, or something before it, is on its way.
+    pub(crate) fn is_delivering(&self) -> bool {
+        let closing = matches!(
+            self.state,
+            State::FinWait1 | State::Closing | State::LastAck
+        );
+        self.send.queued() > 0 || closing
+    }
+
+    /// Whether the user may write.
+    #[inline]
+    pub(crate) fn may_send(&self) -> bool {
+        matches!(self.state, State::Established | State::CloseWait)
+    }
+
+    #[inline]
+    fn is_synchronized(&self) -> bool {
+        !matches!(
+            self.state,
+            State::SynSent | State::SynReceived | State::Closed
+        )
+    }
+
+    /// Queues bytes; returns how many there was room for.
+    #[inline]
+    pub(crate) fn write(&mut self, bytes: &[u8], pool: &mut Pool) -> usize {
+        if !self.may_send() {
+            return 0;
+        }
+        self.send.write(bytes, pool)
+    }
+
+    /// Forgets the first `len` unread bytes; returns how many there were.
+    #[inline]
+    pub(crate) fn consume(&mut self, len: usize) -> usize {
+        let consumed = self.receive.ring.consume(len);
+        if self.is_synchronized() {
+            self.receive.has_room();
+        }
+        consumed
+    }
+
+    /// The user has nothing more to send: FIN follows what is queued.
+    pub(crate) fn close(&mut self) {
+        self.state = match self.state {
+            State::SynSent => State::Closed,
+            State::Established => State::FinWait1,
+            State::CloseWait => State::LastAck,
+            other => other,
+        };
+        self.send.fin = true;
+    }
+
+    /// Ends it at once, with a RST unless the peer knows nothing of the flow or has ended it.
+    pub(crate) fn abort(&mut self) {
+        self.reset_due = !matches!(self.state, State::Closed | State::SynSent | State::TimeWait);
+        self.state = State::Closed;
+    }
+
+    /// A router says that packets of ours are too large. It is believed if it quotes something that is
+    /// under way (RFC 5927 7.2), within reason. Returns whether segments get smaller.
+    pub(crate) fn path_mtu(&mut self, seq: u32, mtu: u32, v4: bool) -> bool {
+        let under_way = seq::at_most(self.send.una, seq) && seq::before(seq, self.send.next);
+        // RFC 8200 5; the least that Linux believes for IPv4.
+        let least = if v4 { 552 } else { 1280 };
+        let mtu = mtu.clamp(least, u32::from(u16::MAX)) as u16;
+        let segment = own_mss(v4, mtu).saturating_sub(self.overhead());
+        if !under_way || !self.is_synchronized() || segment >= self.send.segment {
+            return false;
+        }
+        self.send.segment = segment;
+        self.send.board.lose_longer_than(u32::from(segment));
+        true
+    }
+
+    /// Gives all memory back.
+    pub(crate) fn release(&mut self, pool: &mut Pool) {
+        self.send.release(pool);
+        self.receive.ring.release(pool);
+    }
+
+    /// Checks what must hold whenever nothing is being done to the flow.
+    #[cfg(debug_assertions)]
+    pub(crate) fn check(&self) {
+        self.receive.check();
+        if self.state != State::Closed {
+            self.send.check();
+        }
+    }
+
+    /// What options take of each segment.
+    fn overhead(&self) -> u16 {
+        if self.timestamps {
+            TIMESTAMPS_LENGTH as u16
+        } else {
+            0
+        }
+    }
+
+    /// The clock of timestamps: milliseconds (RFC 7323 4.1).
+    #[inline]
+    fn stamp(&self, now: Instant) -> u32 {
+        stamp(now, self.stamps_from)
+    }
+}
+
+/// The clock of timestamps, of a flow that starts it at `from`.
+#[inline]
+pub(crate) fn stamp(now: Instant, from: u32) -> u32 {
+    const TICK: u64 = Duration::from_millis(1).as_nanos() as u64;
+    ((now.as_nanos() / TICK) as u32).wrapping_add(from)
+}
+
+/// Bytes that may wait to be read: a segment more than the user asks for. A window opens by whole
+/// segments (RFC 9293 3.8.6.2.2), so the last bytes of what the user wants to see at once might
+/// otherwise never be let in.
+pub(crate) fn receive_limit(buffers: Buffers, own_mss: u16) -> u32 {
+    buffers.receive.min(1 << 30) as u32 + u32::from(own_mss)
+}
+
+/// The largest payload of a segment without options (RFC 9293 3.7.1).
+pub(crate) fn own_mss(v4: bool, mtu: u16) -> u16 {
+    mtu.saturating_sub((ip_header(v4) + TCP_HEADER) as u16)
+        .max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With its key, table places and timer a flow without bytes stays below 1 KiB.
+    #[test]
+    fn an_idle_flow_is_small() {
+        let size = size_of::<Tcp>();
+        assert!(size <= 640, "{size} bytes");
+    }
+}

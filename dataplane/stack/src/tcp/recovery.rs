@@ -1,0 +1,446 @@
+//! What acknowledgements say about losses and what is done about them: RACK (RFC 8985) where the peer
+//! says what has arrived, counting duplicates (RFC 6582) where it does not; proportional rate
+//! reduction (RFC 6937) meanwhile; and taking it back when nothing was lost (RFC 3522, RFC 3708).
+
+use std::time::Duration;
+
+use super::congestion::Congestion;
+use super::options::Options;
+use super::pool::Pool;
+use super::scoreboard::Delivered;
+use super::send::Sender;
+use super::seq::{at_most, before};
+use crate::counters::Counters;
+use crate::fate::StackEvent;
+use crate::time::Instant;
+
+/// Duplicates, or segments that overtook, that mean a loss (RFC 5681 3.2).
+const DUPLICATES: u32 = 3;
+
+/// Whether a loss is being repaired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Open,
+    /// Found by acknowledgements: the window comes down smoothly.
+    Fast,
+    /// Found by a timeout: it starts again from one segment.
+    Timeout,
+}
+
+/// The tail loss probe that is under way (RFC 8985 7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Probe {
+    None,
+    /// It carried something new.
+    New,
+    /// It repeated the last segment.
+    Again,
+}
+
+/// The state of a sender's repairs.
+pub(crate) struct Recovery {
+    pub(crate) phase: Phase,
+    probe: Probe,
+    /// Something was overtaken on this path before: what is missing may still come.
+    reordering: bool,
+    /// The last byte under way when the window was reduced: beyond it, it may be again.
+    high: u32,
+    /// Behind the probe.
+    probe_end: u32,
+    /// Of the segments known to have arrived, the one sent last: when, and its end (RACK.segment).
+    newest: (Instant, u32),
+    /// How many nanoseconds that took.
+    newest_rtt: u64,
+    /// When something is to be taken for lost if nothing is heard of it; `NEVER` while nothing is.
+    pub(crate) look_again: Instant,
+    /// Duplicate acknowledgements in a row, and bytes taken to have arrived by them, both without SACK.
+    duplicates: u32,
+    left: u32,
+    /// PRR: bytes delivered and sent since, bytes under way at the beginning.
+    delivered: u32,
+    out: u32,
+    flight: u32,
+    undo: Option<Box<Undo>>,
+}
+
+/// What to go back to.
+struct Undo {
+    congestion: Congestion,
+    /// Our timestamp in the first segment that was sent again.
+    stamp: Option<u32>,
+    /// Segments sent again that have not been reported as unneeded.
+    doubtful: u32,
+}
+
+/// What an acknowledgement came with.
+pub(crate) struct Acknowledgement<'a> {
+    pub(crate) number: u32,
+    pub(crate) options: &'a Options,
+    /// It has no payload, and the window is as before.
+    pub(crate) plain: bool,
+    /// The peer says that a router marked what we sent (RFC 3168).
+    pub(crate) congested: bool,
+    /// Both sides use SACK.
+    pub(crate) sack: bool,
+    pub(crate) now: Instant,
+}
+
+impl Recovery {
+    pub(crate) fn new(next: u32) -> Self {
+        Recovery {
+            phase: Phase::Open,
+            probe: Probe::None,
+            reordering: false,
+            high: next,
+            probe_end: next,
+            newest: (Instant::ZERO, next),
+            newest_rtt: 0,
+            look_again: Instant::NEVER,
+            duplicates: 0,
+            left: 0,
+            delivered: 0,
+            out: 0,
+            flight: 0,
+            undo: None,
+        }
+    }
+
+    /// Bytes that left the network by the count of duplicates.
+    #[inline]
+    pub(crate) fn left(&self) -> u32 {
+        self.left
+    }
+
+    #[inline]
+    pub(crate) fn sent(&mut self, len: u32) {
+        self.out = self.out.saturating_add(len);
+    }
+
+    pub(crate) fn repaired(&mut self, stamp: u32) {
+        if let Some(undo) = &mut self.undo {
+            undo.stamp.get_or_insert(stamp);
+            undo.doubtful += 1;
+        }
+    }
+
+    #[inline]
+    pub(crate) fn may_probe(&self) -> bool {
+        self.phase == Phase::Open && self.probe == Probe::None
+    }
+
+    /// A probe was sent that ends before `end`.
+    pub(crate) fn probed(&mut self, end: u32, again: bool) {
+        self.probe_end = end;
+        self.probe = if again { Probe::Again } else { Probe::New };
+    }
+}
+
+impl Sender {
+    /// Takes in an acknowledgement that can be true; returns whether something new was acknowledged.
+    #[inline]
+    pub(crate) fn acknowledge(
+        &mut self,
+        ack: &Acknowledgement<'_>,
+        events: &Counters<StackEvent>,
+        pool: &mut Pool,
+    ) -> bool {
+        let now = ack.now;
+        let pipe = self.pipe();
+        let mut delivered = Delivered::default();
+        if ack.sack && !ack.options.sack.is_empty() {
+            let blocks = &ack.options.sack;
+            self.board
+                .sack(blocks, ack.number, self.next, &mut delivered);
+        }
+        let advanced = before(self.una, ack.number);
+        if advanced {
+            self.board.acknowledge(ack.number, &mut delivered, pool);
+            self.advance(ack.number, now, pool);
+        }
+        self.measure(&delivered, now);
+        let plain = self.recovery.phase == Phase::Open
+            && self.board.arrivals() == 0
+            && self.board.lost() == 0
+            && self.recovery.probe == Probe::None
+            && advanced
+            && !ack.congested;
+        if plain {
+            self.recovery.duplicates = 0;
+            self.recovery.left = 0;
+            self.recovery.look_again = Instant::NEVER;
+            self.grow(delivered.bytes, pipe, now);
+            return true;
+        }
+        self.handle_trouble(ack, advanced, pipe, &delivered, events);
+        advanced
+    }
+
+    /// Everything before `ack` has arrived.
+    #[inline]
+    fn advance(&mut self, ack: u32, now: Instant, pool: &mut Pool) {
+        let numbers = ack.wrapping_sub(self.una);
+        self.una = ack;
+        let bytes = self.ring.consume(numbers as usize);
+        debug_assert!(numbers as usize - bytes <= 1, "SYN or FIN");
+        if self.ring.is_empty() {
+            self.ring.release(pool);
+        }
+        self.backoff = 0;
+        self.timer_from = now;
+        self.progress = now;
+        // Kept near, or it would lie ahead again half the sequence space later.
+        if self.recovery.phase == Phase::Open && before(self.recovery.high, ack) {
+            self.recovery.high = ack;
+        }
+    }
+
+    #[inline]
+    fn measure(&mut self, delivered: &Delivered, now: Instant) {
+        if let Some(at) = delivered.sample {
+            self.rtt.sample(now.nanos_since(at));
+        }
+        let Some((at, end, again)) = delivered.newest else {
+            return;
+        };
+        let rtt = now.nanos_since(at);
+        // Of one sent twice and acknowledged this soon, it was the first (RFC 8985 6.2 step 2).
+        if again && rtt < self.rtt.least() {
+            return;
+        }
+        let (newest, newest_end) = self.recovery.newest;
+        if newest < at || (newest == at && before(newest_end, end)) {
+            self.recovery.newest = (at, end);
+            self.recovery.newest_rtt = rtt;
+        }
+    }
+
+    /// The window grows where it was in the way (RFC 5681 3.1, RFC 9438 5.8).
+    #[inline]
+    fn grow(&mut self, bytes: u32, pipe: u32, now: Instant) {
+        let congestion = &self.congestion;
+        let used = if congestion.in_slow_start() {
+            pipe >= congestion.window / 2
+        } else {
+            self.limited
+        };
+        if !used {
+            return;
+        }
+        self.limited = false;
+        let rtt = Duration::from_nanos(self.rtt.smoothed().unwrap_or(0));
+        self.congestion
+            .acknowledged(bytes, u32::from(self.segment), rtt, now);
+    }
+
+    #[cold]
+    fn handle_trouble(
+        &mut self,
+        ack: &Acknowledgement<'_>,
+        advanced: bool,
+        pipe: u32,
+        delivered: &Delivered,
+        events: &Counters<StackEvent>,
+    ) {
+        let (sack, now) = (ack.sack, ack.now);
+        self.recovery.reordering |= delivered.reordered;
+        if self.needless(ack, advanced, delivered) {
+            events.count(StackEvent::RecoveryUndone);
+        }
+        self.end_probe(ack, advanced, delivered);
+        let mut bytes = delivered.bytes;
+        if !sack {
+            bytes += self.count_duplicates(ack, advanced, bytes);
+        }
+        let lost = self.find_lost(sack, advanced, now);
+        if self.recovery.phase != Phase::Open && at_most(self.recovery.high, self.una) {
+            self.finish();
+        }
+        if lost && self.recovery.phase == Phase::Open {
+            events.count(StackEvent::FastRecovery);
+            self.begin(Phase::Fast);
+        } else if ack.congested
+            && self.recovery.phase == Phase::Open
+            && at_most(self.recovery.high, self.una)
+        {
+            // Once per round trip (RFC 3168 6.1.2).
+            self.congestion.reduce(u32::from(self.segment));
+            self.congestion.window = self.congestion.threshold;
+            self.recovery.high = self.next;
+        }
+        match self.recovery.phase {
+            Phase::Fast => self.reduce_proportionally(bytes, advanced && !lost),
+            Phase::Timeout if advanced => {
+                self.congestion
+                    .acknowledged(bytes, u32::from(self.segment), Duration::ZERO, now);
+            }
+            Phase::Open if advanced => self.grow(bytes, pipe, now),
+            _ => {}
+        }
+    }
+
+    /// Without SACK: what duplicates say has arrived (RFC 5681 3.2, RFC 6582).
+    fn count_duplicates(&mut self, ack: &Acknowledgement<'_>, advanced: bool, bytes: u32) -> u32 {
+        let segment = u32::from(self.segment);
+        let recovery = &mut self.recovery;
+        if advanced {
+            let before = recovery.left;
+            recovery.left = before.saturating_sub(bytes.saturating_sub(segment));
+            recovery.duplicates = 0;
+            if self.una == self.next {
+                recovery.left = 0;
+            }
+            return 0;
+        }
+        if !ack.plain || self.board.len() == 0 {
+            return 0;
+        }
+        recovery.duplicates += 1;
+        let most = self.next.wrapping_sub(self.una).saturating_sub(segment);
+        let left = (recovery.left + segment).min(most.saturating_sub(self.board.lost()));
+        let arrived = left.saturating_sub(recovery.left);
+        recovery.left = recovery.left.max(left);
+        arrived
+    }
+
+    /// True when something is taken for lost that was not before.
+    pub(crate) fn find_lost(&mut self, sack: bool, advanced: bool, now: Instant) -> bool {
+        self.recovery.look_again = Instant::NEVER;
+        if self.una == self.next {
+            return false;
+        }
+        let fast = self.recovery.phase == Phase::Fast;
+        if !sack {
+            let partial = fast && advanced && before(self.una, self.recovery.high);
+            let enough =
+                self.recovery.phase == Phase::Open && self.recovery.duplicates >= DUPLICATES;
+            return (partial || enough) && self.board.lose_first() > 0;
+        }
+        if self.board.arrivals() == 0 && self.recovery.phase == Phase::Open {
+            return false;
+        }
+        // RFC 8985 6.2 step 4.
+        let certain = !self.recovery.reordering
+            && (self.recovery.phase != Phase::Open || self.board.arrivals() >= DUPLICATES);
+        let slack = if certain { 0 } else { self.rtt.least() / 4 };
+        let patience = self.recovery.newest_rtt + slack;
+        let (found, look_again) = self.board.find_lost(self.recovery.newest, patience, now);
+        self.recovery.look_again = look_again.unwrap_or(Instant::NEVER);
+        found > 0
+    }
+
+    /// Something is lost: begins to repair it.
+    pub(crate) fn begin(&mut self, phase: Phase) {
+        let segment = u32::from(self.segment);
+        if self.recovery.phase == Phase::Open {
+            self.recovery.undo = Some(Box::new(Undo {
+                congestion: self.congestion,
+                stamp: None,
+                doubtful: 0,
+            }));
+            self.congestion.reduce(segment);
+        }
+        self.recovery.phase = phase;
+        self.recovery.high = self.next;
+        self.recovery.delivered = 0;
+        self.recovery.out = 0;
+        self.recovery.flight = self.outstanding().max(1);
+        self.recovery.probe = Probe::None;
+        if phase == Phase::Timeout {
+            self.congestion.window = segment;
+            self.recovery.left = 0;
+            self.recovery.duplicates = 0;
+        }
+    }
+
+    /// Everything that was under way when the loss was found has arrived.
+    fn finish(&mut self) {
+        if self.recovery.phase == Phase::Fast {
+            self.congestion.window = self.congestion.threshold;
+        }
+        self.recovery.phase = Phase::Open;
+        self.recovery.undo = None;
+        self.recovery.duplicates = 0;
+        self.recovery.left = 0;
+    }
+
+    /// RFC 6937 3: the window while losses are repaired.
+    fn reduce_proportionally(&mut self, bytes: u32, goes_on: bool) {
+        let segment = u32::from(self.segment);
+        let target = self.congestion.threshold;
+        let pipe = self.pipe();
+        let recovery = &mut self.recovery;
+        recovery.delivered = recovery.delivered.saturating_add(bytes);
+        let allowed = if pipe > target {
+            let share = u64::from(recovery.delivered) * u64::from(target);
+            let share = share.div_ceil(u64::from(recovery.flight)) as u32;
+            share.saturating_sub(recovery.out)
+        } else {
+            let mut limit = recovery.delivered.saturating_sub(recovery.out).max(bytes);
+            if goes_on {
+                limit += segment;
+            }
+            limit.min(target - pipe)
+        };
+        // The first repair goes out whatever the window.
+        let first = if recovery.out == 0 { segment } else { 0 };
+        self.congestion.window = pipe.saturating_add(allowed.max(first)).max(segment);
+    }
+
+    /// Takes a reduction back if what was sent again had not been lost: the acknowledgement answers
+    /// the first sending (RFC 3522), or all that was sent again arrived twice (RFC 3708).
+    fn needless(
+        &mut self,
+        ack: &Acknowledgement<'_>,
+        advanced: bool,
+        delivered: &Delivered,
+    ) -> bool {
+        let Some(undo) = &mut self.recovery.undo else {
+            return false;
+        };
+        let early = match (ack.options.timestamps, undo.stamp) {
+            (Some((_, echo)), Some(stamp)) => advanced && before(echo, stamp),
+            _ => false,
+        };
+        let all_twice = delivered.duplicate && undo.doubtful > 0 && {
+            undo.doubtful -= 1;
+            undo.doubtful == 0 && self.board.lost() == 0
+        };
+        if !early && !all_twice {
+            return false;
+        }
+        let window = self.congestion.window;
+        self.congestion = undo.congestion;
+        self.congestion.window = self.congestion.window.max(window);
+        self.board.lose_nothing();
+        // It took its time: what is missing may only be late.
+        self.recovery.reordering = true;
+        self.finish_undone();
+        true
+    }
+
+    fn finish_undone(&mut self) {
+        self.recovery.phase = Phase::Open;
+        self.recovery.undo = None;
+        self.recovery.duplicates = 0;
+        self.recovery.left = 0;
+    }
+
+    /// RFC 8985 7.4.2: whether a probe repaired a loss that would have gone unnoticed.
+    fn end_probe(&mut self, ack: &Acknowledgement<'_>, advanced: bool, delivered: &Delivered) {
+        if self.recovery.probe == Probe::None || before(ack.number, self.recovery.probe_end) {
+            return;
+        }
+        if self.recovery.probe == Probe::Again && !delivered.duplicate {
+            if ack.number == self.recovery.probe_end && advanced {
+                // Which of the two arrived is told by what comes next.
+                return;
+            }
+            if before(self.recovery.probe_end, ack.number) {
+                self.congestion.reduce(u32::from(self.segment));
+                self.congestion.window = self.congestion.threshold;
+                self.recovery.high = self.next;
+            }
+        }
+        self.recovery.probe = Probe::None;
+    }
+}

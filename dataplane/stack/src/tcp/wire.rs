@@ -1,0 +1,50 @@
+//! Where a flow's packets go.
+
+use super::emit::{Outgoing, ip_header};
+use crate::counters::Counters;
+use crate::fate::StackEvent;
+use crate::frame::ETHERNET;
+use crate::io::{L3, PacketIo, TxMeta};
+use crate::key::FlowKey;
+use crate::link::Link;
+use crate::neighbour::NeighbourRef;
+use crate::time::Instant;
+
+/// A port, the neighbour behind it, and the two ends.
+pub(crate) struct FlowWire<'a, P: PacketIo> {
+    pub(crate) link: &'a mut Link<P>,
+    pub(crate) neighbour: NeighbourRef,
+    pub(crate) key: FlowKey,
+    pub(crate) now: Instant,
+    pub(crate) events: &'a Counters<StackEvent>,
+}
+
+impl<P: PacketIo> FlowWire<'_, P> {
+    /// Whether a segment can be sent now; counted when not.
+    #[inline]
+    pub(crate) fn has_buffer(&mut self) -> bool {
+        let has = self.link.reserve();
+        if !has {
+            self.events.count(StackEvent::NoTxBuffer);
+        }
+        has
+    }
+
+    /// Sends a segment. Without a buffer ([`Self::has_buffer`]) it is lost.
+    #[inline]
+    pub(crate) fn send(&mut self, segment: &Outgoing<'_>) {
+        let v4 = self.key.is_v4();
+        let meta = TxMeta {
+            l2_len: ETHERNET as u8,
+            l3_len: ip_header(v4) as u8,
+            l3: if v4 { L3::V4 } else { L3::V6 },
+            tcp: true,
+        };
+        let caps = self.link.caps;
+        let (key, len) = (&self.key, segment.packet_len(v4));
+        let write = |packet: &mut [u8]| segment.write(key, &caps, packet);
+        let _ = self
+            .link
+            .send_ip(self.neighbour, len, meta, self.now, self.events, write);
+    }
+}

@@ -1,0 +1,9 @@
+//! Traces: what the stack sends for what a peer says, segment by segment, and what it counts.
+
+mod peer;
+
+mod closing;
+mod hostile;
+mod loss;
+mod receiving;
+mod waiting;

@@ -1,0 +1,471 @@
+//! A peer played by hand, segment by segment, against a stack that listens.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sluice_stack::counters::Counted;
+use sluice_stack::fate::StackEvent;
+use sluice_stack::io::{L3, PacketIo, RxBurst, RxFrame, TxFrame, TxMeta};
+use sluice_stack::sim::{Faults, Net, SimPort};
+use sluice_stack::{
+    Buffers, FlowId, FlowView, Limits, Owner, PortSetup, Secrets, Stack, StackStats,
+};
+
+pub(crate) const FIN: u8 = 0x01;
+pub(crate) const SYN: u8 = 0x02;
+pub(crate) const RST: u8 = 0x04;
+pub(crate) const PSH: u8 = 0x08;
+pub(crate) const ACK: u8 = 0x10;
+pub(crate) const ECE: u8 = 0x40;
+pub(crate) const CWR: u8 = 0x80;
+
+const MAC: [u8; 6] = [2, 9, 9, 9, 9, 9];
+const OURS: [u8; 4] = [10, 0, 0, 1];
+const PEER: [u8; 4] = [10, 0, 0, 2];
+/// Where the peer starts to count.
+const ISN: u32 = 1_000;
+/// Payload of a full segment without timestamps.
+pub(crate) const MSS: u32 = 1460;
+/// What the peer's SYN carries.
+pub(crate) const WITH_SACK: &[u8] = &[2, 4, 0x05, 0xb4, 1, 1, 4, 2];
+pub(crate) const WITHOUT_SACK: &[u8] = &[2, 4, 0x05, 0xb4];
+/// The round trip the peer plays.
+pub(crate) const RTT: u64 = 10;
+
+/// A segment, numbers relative to the first byte of either side.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(crate) struct Segment {
+    pub(crate) flags: u8,
+    pub(crate) seq: u32,
+    pub(crate) ack: u32,
+    pub(crate) window: u16,
+    pub(crate) ecn: u8,
+    pub(crate) options: Vec<u8>,
+    pub(crate) payload: Vec<u8>,
+}
+
+impl std::fmt::Debug for Segment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (flags, seq, ack, window) = (self.flags, self.seq, self.ack, self.window);
+        let (len, options) = (self.payload.len(), &self.options);
+        write!(
+            f,
+            "[{flags:02x} {seq}+{len} ack {ack} window {window} {options:?}]"
+        )
+    }
+}
+
+impl Segment {
+    pub(crate) fn len(&self) -> u32 {
+        self.payload.len() as u32
+    }
+
+    /// SACK blocks.
+    pub(crate) fn blocks(&self) -> Vec<(u32, u32)> {
+        let Some(at) = self
+            .options
+            .windows(2)
+            .position(|w| w[0] == 5 && w[1] % 8 == 2)
+        else {
+            return vec![];
+        };
+        let end = at + usize::from(self.options[at + 1]);
+        let word = |b: &[u8]| u32::from_be_bytes(b.try_into().unwrap()).wrapping_sub(ISN + 1);
+        let blocks = self.options[at + 2..end].chunks(8);
+        blocks.map(|b| (word(&b[..4]), word(&b[4..]))).collect()
+    }
+
+    /// Value and echo of the timestamps.
+    pub(crate) fn stamps(&self) -> Option<(u32, u32)> {
+        let at = self.options.windows(2).position(|w| w == [8, 10])?;
+        let word = |at: usize| u32::from_be_bytes(self.options[at..at + 4].try_into().unwrap());
+        Some((word(at + 2), word(at + 6)))
+    }
+}
+
+pub(crate) struct Peer {
+    pub(crate) net: Net,
+    pub(crate) stack: Stack<SimPort>,
+    pub(crate) stats: Arc<StackStats>,
+    port: SimPort,
+    mac: [u8; 6],
+    /// Our first byte's number.
+    base: u32,
+    ends: [u16; 2],
+    /// The window field of what the peer says.
+    pub(crate) window: u16,
+    pub(crate) flow: Option<FlowId>,
+    /// Behind the last byte the peer sent.
+    next: u32,
+}
+
+impl Peer {
+    pub(crate) fn new(limits: Limits, buffers: Buffers) -> Peer {
+        let mut net = Net::new(1);
+        let (ours, port) = net.link(1500, [Faults::default(); 2]);
+        net.vouch_for_checksums();
+        let stats = Arc::new(StackStats::default());
+        let mac = ours.caps().mac;
+        let link = PortSetup {
+            addresses: vec![(OURS.into(), 24)],
+            routes: vec![],
+        };
+        let mut stack = Stack::new(
+            vec![(ours, link)],
+            limits,
+            Secrets::from_seed(1),
+            stats.clone(),
+        );
+        stack.listen(0, SocketAddr::from((OURS, 80)), 7, buffers);
+        let mut peer = Peer {
+            net,
+            stack,
+            stats,
+            port,
+            mac,
+            base: 0,
+            ends: [40_000, 80],
+            window: 0xffff,
+            flow: None,
+            next: 0,
+        };
+        peer.say_where();
+        peer.turn();
+        let mut burst = RxBurst::new();
+        peer.port.rx_burst(&mut burst);
+        peer
+    }
+
+    /// Asks for the stack, which so learns where the peer is.
+    fn say_where(&mut self) {
+        let mut arp = vec![0xff; 6];
+        arp.extend(MAC);
+        arp.extend([8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
+        arp.extend(MAC);
+        arp.extend(PEER);
+        arp.extend([0; 6]);
+        arp.extend(OURS);
+        self.put(&arp);
+    }
+
+    /// An open flow, its handshake done in [`RTT`], with default limits.
+    pub(crate) fn open(options: &[u8]) -> Peer {
+        let mut peer = Peer::new(Limits::default(), Buffers::default());
+        peer.accept(options);
+        peer
+    }
+
+    /// The handshake; returns the SYN-ACK.
+    pub(crate) fn accept(&mut self, options: &[u8]) -> Segment {
+        let answer = self.syn(SYN, options);
+        self.wait(RTT);
+        let options = match answer.stamps() {
+            Some((value, _)) => stamps(2, value),
+            None => vec![],
+        };
+        self.play(Segment {
+            flags: ACK,
+            options,
+            ..Segment::default()
+        });
+        self.own();
+        answer
+    }
+
+    /// A SYN of the peer's and its answer.
+    pub(crate) fn syn(&mut self, flags: u8, options: &[u8]) -> Segment {
+        let seq = 0u32.wrapping_sub(1);
+        let answer = self.play(Segment {
+            flags,
+            seq,
+            options: options.to_vec(),
+            ..Segment::default()
+        });
+        let [syn_ack] = &answer[..] else {
+            panic!("one answer, not {answer:?}");
+        };
+        assert_eq!(syn_ack.flags & (SYN | ACK), SYN | ACK);
+        self.base = self.base.wrapping_add(syn_ack.seq).wrapping_add(1);
+        syn_ack.clone()
+    }
+
+    /// A SYN from another port, whose answer is of no interest.
+    pub(crate) fn flood(&mut self, n: u16) {
+        let ours = std::mem::replace(&mut self.ends[0], 10_000 + n);
+        self.play(Segment {
+            flags: SYN,
+            ..Segment::default()
+        });
+        self.ends[0] = ours;
+    }
+
+    /// Goes on from another port.
+    pub(crate) fn ends_at(&mut self, port: u16) {
+        self.ends[0] = port;
+    }
+
+    /// Takes the flow that is there.
+    pub(crate) fn own(&mut self) -> FlowId {
+        let (flow, owner) = self.stack.next_ready().expect("a flow");
+        if let Owner::Listener(_) = owner {
+            self.stack.adopt(flow, 1);
+        }
+        self.flow = Some(flow);
+        flow
+    }
+
+    /// Our own connection to the peer; its SYN.
+    pub(crate) fn connect(&mut self) -> Segment {
+        let now = self.net.now();
+        let to = SocketAddr::from((PEER, 9000));
+        let flow = self
+            .stack
+            .connect(0, to, 1, Buffers::default(), now)
+            .unwrap();
+        self.flow = Some(flow);
+        self.ends = [9000, self.stack.key(flow).unwrap().local().port()];
+        self.turn();
+        let syn = self.take();
+        assert_eq!((syn.len(), syn[0].flags), (1, SYN));
+        self.base = self.base.wrapping_add(syn[0].seq).wrapping_add(1);
+        syn[0].clone()
+    }
+
+    pub(crate) fn view(&self) -> FlowView {
+        self.stack.view(self.flow.expect("a flow"))
+    }
+
+    /// Has the stack send so many bytes; returns the segments that come.
+    pub(crate) fn write(&mut self, len: u32) -> Vec<Segment> {
+        let bytes: Vec<u8> = (0..len).map(|i| (i / 7) as u8).collect();
+        let written = self.stack.write(self.flow.unwrap(), &bytes);
+        assert_eq!(written, len as usize, "room");
+        self.turn();
+        self.take()
+    }
+
+    /// Has the stack take everything that came.
+    pub(crate) fn read(&mut self) -> Vec<u8> {
+        let mut scratch = Vec::new();
+        let flow = self.flow.unwrap();
+        let bytes = self.stack.front(flow, usize::MAX, &mut scratch).to_vec();
+        self.stack.consume(flow, bytes.len());
+        self.turn();
+        bytes
+    }
+
+    pub(crate) fn close(&mut self) -> Vec<Segment> {
+        let now = self.net.now();
+        self.stack.close(self.flow.unwrap(), now);
+        self.turn();
+        self.take()
+    }
+
+    /// Sends a segment and returns what comes back at once.
+    pub(crate) fn play(&mut self, segment: Segment) -> Vec<Segment> {
+        self.send(&segment);
+        self.turn();
+        self.take()
+    }
+
+    /// A bare acknowledgement, with SACK blocks.
+    pub(crate) fn ack(&mut self, ack: u32, blocks: &[(u32, u32)]) -> Vec<Segment> {
+        let mut options = vec![];
+        if !blocks.is_empty() {
+            options.extend([1, 1, 5, 2 + 8 * blocks.len() as u8]);
+            for (start, end) in blocks {
+                options.extend(self.base.wrapping_add(*start).to_be_bytes());
+                options.extend(self.base.wrapping_add(*end).to_be_bytes());
+            }
+        }
+        let seq = self.next;
+        self.play(Segment {
+            flags: ACK,
+            seq,
+            ack,
+            options,
+            ..Segment::default()
+        })
+    }
+
+    /// Data of the peer's.
+    pub(crate) fn data(&mut self, seq: u32, len: u32) -> Vec<Segment> {
+        let payload = (seq..seq + len).map(|i| i as u8).collect();
+        self.next = self.next.max(seq + len);
+        self.play(Segment {
+            flags: ACK,
+            seq,
+            payload,
+            ..Segment::default()
+        })
+    }
+
+    /// Queues a segment for the stack.
+    pub(crate) fn send(&mut self, segment: &Segment) {
+        let mut options = segment.options.clone();
+        options.resize(options.len().next_multiple_of(4), 0);
+        let mut tcp = Vec::new();
+        tcp.extend(self.ends[0].to_be_bytes());
+        tcp.extend(self.ends[1].to_be_bytes());
+        tcp.extend(segment.seq.wrapping_add(ISN + 1).to_be_bytes());
+        tcp.extend(segment.ack.wrapping_add(self.base).to_be_bytes());
+        let window = if segment.window == 0 {
+            self.window
+        } else {
+            segment.window
+        };
+        tcp.extend([(5 + options.len() as u8 / 4) << 4, segment.flags]);
+        tcp.extend(window.to_be_bytes());
+        tcp.extend([0; 4]);
+        tcp.extend(options);
+        tcp.extend(&segment.payload);
+        self.send_ip(segment.ecn, 6, &tcp);
+    }
+
+    /// Queues an IPv4 packet.
+    pub(crate) fn send_ip(&mut self, ecn: u8, protocol: u8, body: &[u8]) {
+        let mut frame = self.mac.to_vec();
+        frame.extend(MAC);
+        frame.extend([8, 0, 0x45, ecn]);
+        frame.extend((20 + body.len() as u16).to_be_bytes());
+        frame.extend([0, 0, 0x40, 0, 64, protocol, 0, 0]);
+        frame.extend(PEER);
+        frame.extend(OURS);
+        frame.extend(body);
+        self.put(&frame);
+    }
+
+    /// A router says that the segment at `seq` was too large.
+    pub(crate) fn too_big(&mut self, seq: u32, mtu: u16) {
+        let mut icmp = vec![3, 4, 0, 0, 0, 0];
+        icmp.extend(mtu.to_be_bytes());
+        icmp.extend([0x45, 0, 5, 220, 0, 0, 0x40, 0, 64, 6, 0, 0]);
+        icmp.extend(OURS);
+        icmp.extend(PEER);
+        icmp.extend(self.ends[1].to_be_bytes());
+        icmp.extend(self.ends[0].to_be_bytes());
+        icmp.extend(self.base.wrapping_add(seq).to_be_bytes());
+        let sum = icmp
+            .chunks(2)
+            .map(|w| u32::from(u16::from_be_bytes([w[0], w[1]])))
+            .sum::<u32>();
+        let sum = !(((sum >> 16) + (sum & 0xffff)) as u16);
+        icmp[2..4].copy_from_slice(&sum.to_be_bytes());
+        self.send_ip(0, 1, &icmp);
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        let mut frame = self.port.alloc().expect("a buffer");
+        frame.fill(bytes.len()).copy_from_slice(bytes);
+        let meta = TxMeta {
+            l2_len: 14,
+            l3_len: 20,
+            l3: L3::V4,
+            tcp: true,
+        };
+        self.port.send(frame, meta);
+    }
+
+    pub(crate) fn turn(&mut self) {
+        let now = self.net.now();
+        while self.stack.receive(now) > 0 {}
+        self.stack.expire(now);
+        self.stack.flush(now);
+    }
+
+    /// What has come to the peer.
+    pub(crate) fn take(&mut self) -> Vec<Segment> {
+        let mut all = Vec::new();
+        let mut burst = RxBurst::new();
+        let mut asked = false;
+        while self.port.rx_burst(&mut burst) > 0 {
+            for frame in burst.drain(..) {
+                // A question, not the answer to one of ours.
+                asked |= frame.bytes()[12..14] == [8, 6] && frame.bytes()[21] == 1;
+                all.extend(self.parse(frame.bytes()));
+            }
+        }
+        if asked {
+            self.say_where();
+            self.turn();
+            all.extend(self.take());
+        }
+        all
+    }
+
+    fn parse(&self, frame: &[u8]) -> Option<Segment> {
+        if frame[12..14] != [8, 0] || frame[23] != 6 {
+            return None;
+        }
+        let ip = &frame[14..];
+        let tcp = &ip[20..usize::from(u16::from_be_bytes([ip[2], ip[3]]))];
+        let word = |at: usize| u32::from_be_bytes(tcp[at..at + 4].try_into().unwrap());
+        let header = usize::from(tcp[12] >> 4) * 4;
+        Some(Segment {
+            flags: tcp[13],
+            seq: word(4).wrapping_sub(self.base),
+            ack: word(8).wrapping_sub(ISN + 1),
+            window: u16::from_be_bytes([tcp[14], tcp[15]]),
+            ecn: ip[1] & 3,
+            options: tcp[20..header].to_vec(),
+            payload: tcp[header..].to_vec(),
+        })
+    }
+
+    /// Lets time pass; what comes meanwhile, each with the millisecond it came in.
+    pub(crate) fn watch(&mut self, millis: u64) -> Vec<(u64, Segment)> {
+        let begin = self.net.now();
+        let mut all = Vec::new();
+        let step = (millis / 20_000).max(1);
+        for _ in 0..millis.div_ceil(step) {
+            self.net
+                .advance_to(self.net.now() + Duration::from_millis(step));
+            self.turn();
+            let at = (self.net.now() - begin).as_millis() as u64;
+            all.extend(self.take().into_iter().map(|segment| (at, segment)));
+        }
+        all
+    }
+
+    /// The same without the times.
+    pub(crate) fn wait(&mut self, millis: u64) -> Vec<Segment> {
+        self.watch(millis)
+            .into_iter()
+            .map(|(_, segment)| segment)
+            .collect()
+    }
+
+    /// Everything counted so far beside flows that come and go, as `name n, name`.
+    pub(crate) fn events(&self) -> String {
+        let shown = self.stats.events.iter().filter(|(what, n)| {
+            *n > 0 && *what != StackEvent::FlowAccepted && *what != StackEvent::FlowConnecting
+        });
+        let shown: Vec<String> = shown
+            .map(|(what, n)| match n {
+                1 => what.name().to_string(),
+                n => format!("{} {n}", what.name()),
+            })
+            .collect();
+        shown.join(", ")
+    }
+}
+
+/// A timestamps option.
+pub(crate) fn stamps(value: u32, echo: u32) -> Vec<u8> {
+    let mut option = vec![1, 1, 8, 10];
+    option.extend(value.to_be_bytes());
+    option.extend(echo.to_be_bytes());
+    option
+}
+
+/// The numbers of segments with payload.
+pub(crate) fn numbers(segments: &[Segment]) -> Vec<u32> {
+    let with_payload = segments.iter().filter(|s| s.len() > 0);
+    with_payload.map(|s| s.seq).collect()
+}
+
+/// The same in full segments.
+pub(crate) fn places(segments: &[Segment]) -> Vec<u32> {
+    numbers(segments).into_iter().map(|n| n / MSS).collect()
+}
