@@ -4,13 +4,20 @@
 //! it to ask, and checks every answer to the byte; a [`backend::Backend`] answers what the path of a
 //! request asks for. [`bytes`] is the language they share. [`memory`] puts a gateway between the two
 //! in one thread, without DPDK; [`scripted`] puts it between two [`raw::Host`]s that do exactly what
-//! a test tells them.
+//! a test tells them. [`report`] is what a load run found out.
+//! [`load`] is the load generator, made for speed, [`rig`] puts a gateway in its midst in memory, and
+//! [`bench`] is its command line on real ports.
 #![forbid(unsafe_code)]
 
 pub mod backend;
+pub mod bench;
 pub mod bytes;
 pub mod client;
+pub mod compare;
+pub mod load;
 pub mod memory;
 pub mod raw;
+pub mod report;
+pub mod rig;
 pub mod scripted;
 pub mod wire;

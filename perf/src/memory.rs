@@ -1,6 +1,6 @@
 //! A gateway between a client and a backend in one thread, over links in memory.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -160,8 +160,22 @@ pub(crate) struct Parts {
     pub(crate) backend: Stack<SimPort>,
 }
 
-impl Parts {
-    pub(crate) fn new(setup: &Setup, text: &str) -> Result<Parts, String> {
+/// A gateway, and the far ends of its two links.
+pub(crate) struct Gateway {
+    pub(crate) net: Net,
+    /// Of link 0: where clients are.
+    pub(crate) front: SimPort,
+    /// Of link 1: where backends are.
+    pub(crate) back: SimPort,
+    pub(crate) target: SocketAddr,
+    pub(crate) worker: Worker<SimPort>,
+    pub(crate) stats: Arc<WorkerStats>,
+    pub(crate) handoff: Arc<Handoff>,
+    pub(crate) inspection: Arc<Inspection>,
+}
+
+impl Gateway {
+    pub(crate) fn new(setup: &Setup, text: &str) -> Result<Gateway, String> {
         let mut net = Net::new(setup.seed);
         let (client_port, front) = net.link(setup.mtu, setup.faults[0]);
         let (backend_port, back) = net.link(setup.mtu, setup.faults[1]);
@@ -188,38 +202,55 @@ impl Parts {
             handoff.clone(),
             stats.clone(),
         );
-        let stack = |port: SimPort, addresses: Vec<SocketAddr>, seed: u64| {
-            let prefix = if setup.v6 { 64 } else { 24 };
-            let addresses = addresses.iter().map(|a| (a.ip(), prefix)).collect();
-            let link = PortSetup {
-                addresses,
-                routes: vec![],
-            };
-            let stats = Arc::new(StackStats::default());
-            let limits = Limits {
-                flows: setup.flows.max(HOST_FLOWS),
-                ..limits
-            };
-            Stack::new(vec![(port, link)], limits, Secrets::from_seed(seed), stats)
-        };
-        let ours: SocketAddr = if setup.v6 {
-            SocketAddr::from(([0xfd77, 1, 0, 0, 0, 0, 0, 2], 0))
-        } else {
-            SocketAddr::from(([10, 77, 1, 2], 0))
-        };
-        Ok(Parts {
-            client: stack(client_port, vec![ours], setup.seed ^ 0xc11e),
-            backend: stack(
-                backend_port,
-                endpoints(setup.v6).to_vec(),
-                setup.seed ^ 0xbacc,
-            ),
+        Ok(Gateway {
             net,
+            front: client_port,
+            back: backend_port,
             target,
             worker,
             stats,
             handoff,
             inspection,
+        })
+    }
+}
+
+/// The addresses at the far ends: the client's, and the backend's.
+pub(crate) fn far_ends(v6: bool) -> [PortSetup; 2] {
+    let prefix = if v6 { 64 } else { 24 };
+    let client: IpAddr = if v6 {
+        [0xfd77, 1, 0, 0, 0, 0, 0, 2].into()
+    } else {
+        [10, 77, 1, 2].into()
+    };
+    let backend = endpoints(v6).map(|endpoint| (endpoint.ip(), prefix));
+    [vec![(client, prefix)], backend.into()].map(|addresses| PortSetup {
+        addresses,
+        routes: vec![],
+    })
+}
+
+impl Parts {
+    pub(crate) fn new(setup: &Setup, text: &str) -> Result<Parts, String> {
+        let gateway = Gateway::new(setup, text)?;
+        let stack = |port: SimPort, link: PortSetup, seed: u64| {
+            let stats = Arc::new(StackStats::default());
+            let limits = Limits {
+                flows: setup.flows.max(HOST_FLOWS),
+                ..Limits::default()
+            };
+            Stack::new(vec![(port, link)], limits, Secrets::from_seed(seed), stats)
+        };
+        let [client, backend] = far_ends(setup.v6);
+        Ok(Parts {
+            client: stack(gateway.front, client, setup.seed ^ 0xc11e),
+            backend: stack(gateway.back, backend, setup.seed ^ 0xbacc),
+            net: gateway.net,
+            target: gateway.target,
+            worker: gateway.worker,
+            stats: gateway.stats,
+            handoff: gateway.handoff,
+            inspection: gateway.inspection,
         })
     }
 }

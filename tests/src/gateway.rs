@@ -75,10 +75,7 @@ impl<'lab> Gateway<'lab> {
     /// Runs another command of the same binary where the gateway is, to its end. A `launcher` comes in
     /// front of it, such as timeout(1) with its options.
     pub fn sluice(&self, launcher: &[&str], arguments: &[&str]) -> Output {
-        let binary = binary();
-        let binary = binary.to_str().expect("the path of the binary is text");
-        self.lab
-            .at_gateway(&[launcher, &[binary], arguments].concat())
+        sluice_at_gateway(self.lab, launcher, arguments)
     }
 
     /// Asks the admin interface for a path.
@@ -171,6 +168,14 @@ impl Drop for Gateway<'_> {
     }
 }
 
+/// Runs a command of the binary where the gateway would be, to its end. A `launcher` comes in front of it,
+/// such as timeout(1) with its options.
+pub fn sluice_at_gateway(lab: &Lab, launcher: &[&str], arguments: &[&str]) -> Output {
+    let binary = binary();
+    let binary = binary.to_str().expect("the path of the binary is text");
+    lab.at_gateway(&[launcher, &[binary], arguments].concat())
+}
+
 /// Runs `sluice run` with a configuration that it should refuse, to its end.
 pub fn run_to_end(lab: &Lab, config: &str) -> Output {
     let config = write_config(lab, config);
@@ -197,7 +202,7 @@ fn binary_for_all(lab: &Lab) -> PathBuf {
 }
 
 /// `SLUICE_BIN`, or what cargo built last beside this test.
-fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     if let Some(binary) = std::env::var_os("SLUICE_BIN") {
         return binary.into();
     }

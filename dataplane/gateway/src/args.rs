@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+use sluice_perf::bench::BenchCommand;
 
 use crate::capture::CaptureArgs;
 use crate::explain::ExplainArgs;
@@ -21,6 +22,7 @@ Examples:
   sluice rollback                                   back to the rules before
   sluice flows                                      which connections are there?
   sluice capture --tcp-port 80 --write a.pcapng     what goes over the wire?
+  sluice bench run --help                           how much does it stand?
 
 Exit codes: 0 fine, 1 the answer is no (stderr says why and what to do), 2 wrong usage.";
 
@@ -112,6 +114,9 @@ pub(crate) enum Command {
     /// Copy frames of a running gateway to a pcapng file, which Wireshark and tshark read.
     #[command(after_help = CAPTURE_EXAMPLES)]
     Capture(CaptureArgs),
+    /// Generate load, and measure what serves it.
+    #[command(subcommand)]
+    Bench(BenchCommand),
 }
 
 #[cfg(test)]

@@ -7,9 +7,7 @@ mod args;
 mod capture;
 mod check;
 mod client;
-mod clock;
 mod control;
-mod cores;
 mod diff;
 mod explain;
 mod flows;
@@ -43,5 +41,6 @@ fn main() -> ExitCode {
         Command::Schema => check::schema(),
         Command::Flows(args) => flows::command(&args),
         Command::Capture(args) => capture::command(&args),
+        Command::Bench(command) => sluice_perf::bench::command(&command),
     }
 }

@@ -1,7 +1,6 @@
 //! `sluice run`: the order in which a gateway starts, and stops.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
@@ -10,17 +9,19 @@ use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 
 use sluice_control_client::file::FileSource;
-use sluice_engine::stack::{Limits, PortSetup, Secrets};
+use sluice_engine::stack::{Limits, PortSetup};
 use sluice_engine::{Handoff, Inspection, WorkerSetup, WorkerStats};
 use sluice_policy::rules::Idle;
 use sluice_policy::{Problem, Snapshot};
-use sluice_port::{DeviceError, DpdkIo, Eal, EalError, EalHandle, OpenError, cycles};
+use sluice_port::{
+    CoreError, Cores, DeviceError, DpdkIo, Eal, EalError, EalHandle, OpenError, cores, cycles,
+    secrets,
+};
 
 use crate::access_log::{AccessLogThread, Totals};
 use crate::admin::{self, Admin, BindError, PortView, View};
 use crate::check::{Counts, show};
 use crate::control::{Control, effective, history};
-use crate::cores::{self, CoreError, Cores};
 use crate::links::{Link, Links};
 use crate::loop_stats::LoopStats;
 use crate::notify::Notify;
@@ -42,7 +43,7 @@ pub(crate) enum RunError {
     #[error("the rules have {} problem(s), nothing was started", .0.len())]
     Rules(Vec<Problem>),
     /// The worker's core.
-    #[error(transparent)]
+    #[error("workers.cores: {0}")]
     Core(#[from] CoreError),
     /// A port of an interface, without root.
     #[error(transparent)]
@@ -101,12 +102,12 @@ fn run(config: &Path, verbose: bool) -> Result<(), RunError> {
     let cores = cores::choose(rules.workers.core)?;
     // Bound early, because it is the cheapest thing to fail; served when all counters exist.
     let socket = admin::bind(rules.admin)?;
-    let secrets = secrets()?;
+    let secrets = secrets().map_err(system("/dev/urandom cannot be read"))?;
 
     // Every thread from here on stays off the worker's core, EAL's own included: DPDK would put them
     // on whichever cores its lcores leave over.
     cores::bind(&cores.control).map_err(system("this thread cannot be bound to its cores"))?;
-    let eal = Eal::start(&ports::eal_config(&rules, &cores, verbose)?)?;
+    let eal = Eal::start(&ports::eal_setup(&rules, &cores, verbose)?)?;
     let (events_in, events) = sync_channel(EVENTS);
     signals::watch(events_in.clone()).map_err(system("signals cannot be handled"))?;
     let (views, queues, links) = open_ports(eal.handle(), &rules)?;
@@ -256,22 +257,6 @@ fn stop(worker: JoinHandle<()>, admin: Admin, eal: Eal, verbose: bool) {
     {
         log::warning(error);
     }
-}
-
-/// Numbers that nobody can guess, from the kernel.
-fn secrets() -> Result<Secrets, RunError> {
-    let mut bytes = [0; 40];
-    File::open("/dev/urandom")
-        .and_then(|mut file| file.read_exact(&mut bytes))
-        .map_err(system("/dev/urandom cannot be read"))?;
-    let (words, _) = bytes.as_chunks::<8>();
-    let mut words = words.iter().copied().map(u64::from_ne_bytes);
-    let mut word = || words.next().unwrap_or_default();
-    Ok(Secrets {
-        isn: (word(), word()),
-        tables: (word(), word()),
-        ports: word(),
-    })
 }
 
 fn system(what: &'static str) -> impl FnOnce(io::Error) -> RunError {

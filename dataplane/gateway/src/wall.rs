@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use sluice_engine::stack::time::Instant;
 use sluice_port::cycles;
 
-use crate::clock::Clock;
+use sluice_port::Clock;
 
 /// From the epoch to the end of the year 9999.
 const LAST: Duration = Duration::from_secs(253_402_300_799);

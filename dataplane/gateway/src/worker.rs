@@ -12,11 +12,9 @@ use rustix::thread::set_current_timer_slack;
 use sluice_engine::stack::time::Instant;
 use sluice_engine::{Handoff, Worker, WorkerSetup, WorkerStats};
 use sluice_policy::rules::Idle;
-use sluice_port::{DpdkIo, EalHandle, RegisteredThread, cycles};
+use sluice_port::{Clock, DpdkIo, EalHandle, RegisteredThread, cores, cycles};
 
-use crate::clock::Clock;
 use crate::control::Event;
-use crate::cores;
 use crate::loop_stats::{LoopStats, Tally};
 use crate::status::Status;
 

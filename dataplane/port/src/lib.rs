@@ -1,16 +1,25 @@
 //! The [`PacketIo`](sluice_stack::io::PacketIo) of a DPDK port: queues, buffers and negotiated offloads.
 //!
+//! Beside it what a process needs that polls one: [`cores`], a [`Clock`], [`secrets`], and how large queues
+//! and pools are ([`port_config`]).
+//!
 //! [`open`] turns a [`PortConfig`] into one [`DpdkIo`] per queue pair. Each belongs to one worker, whose
 //! thread calls [`EalHandle::register_thread`] before it polls. EAL itself is started once, by
 //! [`Eal::start`].
 #![forbid(unsafe_code)]
 
 mod checksum;
+mod clock;
+pub mod cores;
 mod frame;
 mod interface;
 mod io;
 mod open;
+mod secrets;
+mod size;
 
+pub use clock::Clock;
+pub use cores::{CoreError, Cores};
 pub use dpdk::{
     DeviceError, Eal, EalConfig, EalError, EalHandle, Link, PciAddress, Pool, PoolError, Port,
     PortError, PortInfo, PortStats, RegisteredThread, StillInUse, cycles, log_tail, version,
@@ -19,3 +28,5 @@ pub use frame::{DpdkRx, DpdkTx};
 pub use interface::Interface;
 pub use io::DpdkIo;
 pub use open::{Device, OpenError, OpenedPort, PortConfig, open};
+pub use secrets::secrets;
+pub use size::{eal_config, port_config};

@@ -1,24 +1,24 @@
-//! Which processor core does what.
+//! Which processor core does what: a core for the thread that polls, the others for all else.
 
 use std::io;
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// The cores of the gateway's threads.
+/// The cores of a process's threads.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Cores {
-    /// The worker's own.
-    pub(crate) worker: usize,
+pub struct Cores {
+    /// That of the thread that polls.
+    pub worker: usize,
     /// Those of all other threads: every core but the worker's, unless there is no other.
-    pub(crate) control: Vec<usize>,
+    pub control: Vec<usize>,
 }
 
 /// The core asked for cannot be had.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum CoreError {
+pub enum CoreError {
     /// Not there, or not allowed.
     #[error(
-        "workers.cores: core {core} is not there for this process, which may run on {}. \
+        "core {core} is not there for this process, which may run on {}. \
          Choose one of these, or allow more (taskset, cpuset)", list(.allowed)
     )]
     NotAllowed {
@@ -32,9 +32,9 @@ pub(crate) enum CoreError {
     Unknown,
 }
 
-/// Chooses among the cores that this process may run on: the worker gets the one asked for, or the
+/// Chooses among the cores that this process may run on: the thread that polls gets the one asked for, or the
 /// last. To be called before anything binds the calling thread.
-pub(crate) fn choose(asked: Option<u16>) -> Result<Cores, CoreError> {
+pub fn choose(asked: Option<u16>) -> Result<Cores, CoreError> {
     let set = sched_getaffinity(None).map_err(|_| CoreError::Unknown)?;
     let allowed = (0..CpuSet::MAX_CPU)
         .filter(|core| set.is_set(*core))
@@ -43,13 +43,13 @@ pub(crate) fn choose(asked: Option<u16>) -> Result<Cores, CoreError> {
 }
 
 /// Binds the calling thread to a core of its own; false when the system refuses.
-pub(crate) fn pin(core: usize) -> bool {
+pub fn pin(core: usize) -> bool {
     core_affinity::set_for_current(core_affinity::CoreId { id: core })
 }
 
 /// Binds the calling thread, and the threads that it starts from now on, to these cores: a set, which
 /// `core_affinity` has no call for.
-pub(crate) fn bind(cores: &[usize]) -> io::Result<()> {
+pub fn bind(cores: &[usize]) -> io::Result<()> {
     let mut set = CpuSet::new();
     // `choose` gave numbers that are in range.
     cores.iter().for_each(|core| set.set(*core));

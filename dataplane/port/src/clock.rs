@@ -1,15 +1,15 @@
-//! The worker's clock: the time stamp counter, read once per poll.
+//! The clock of a thread that polls: the time stamp counter, read once per poll.
 //!
 //! Some ten nanoseconds a reading, less than half of what `clock_gettime` costs, and the same
 //! reading serves the account of busy and idle cycles. DPDK requires a counter that runs at a
-//! constant rate; the worker stays on one core, so it is also steady. EAL's figure for the rate may
+//! constant rate; the thread stays on one core, so it is also steady. EAL's figure for the rate may
 //! be off by some 0.2 %, which no timeout minds.
 
-use sluice_engine::stack::time::Instant;
+use sluice_stack::time::Instant;
 
 /// Turns readings of the counter into instants since the clock was made.
 #[derive(Debug)]
-pub(crate) struct Clock {
+pub struct Clock {
     start: u64,
     /// Nanoseconds per cycle, times 2^32.
     scale: u64,
@@ -18,7 +18,7 @@ pub(crate) struct Clock {
 
 impl Clock {
     /// A clock for a counter of `hz` cycles per second that stands at `start`.
-    pub(crate) fn new(start: u64, hz: u64) -> Self {
+    pub fn new(start: u64, hz: u64) -> Self {
         let scale = (1_000_000_000u128 << 32) / u128::from(hz.max(1));
         Clock {
             start,
@@ -30,7 +30,7 @@ impl Clock {
     /// The instant at which the counter stood at `cycles`; never before the one told last, whatever
     /// the counter does (a virtual machine that moves to another host may see it jump).
     #[inline]
-    pub(crate) fn at(&mut self, cycles: u64) -> Instant {
+    pub fn at(&mut self, cycles: u64) -> Instant {
         let elapsed = cycles.saturating_sub(self.start);
         let nanos = (u128::from(elapsed) * u128::from(self.scale)) >> 32;
         self.now = self.now.max(Instant::from_nanos(nanos as u64));

@@ -1,0 +1,98 @@
+//! How large the queues and pools of a port are, and how EAL starts for a set of devices.
+
+use dpdk::{DeviceError, EalConfig, PciAddress};
+
+use crate::open::{Device, PortConfig};
+
+/// Descriptors of each receive and transmit queue: about a millisecond of small frames at 1 Mpps.
+const DESCRIPTORS: u16 = 1024;
+
+/// The same of an interface: as many frames as AF_XDP gives the kernel to fill, so that a burst is not
+/// dropped while there are still buffers for it.
+const INTERFACE_DESCRIPTORS: u16 = 2048;
+
+/// Frames of a port's pool at least: AF_XDP keeps 4096 for its own rings, beside the descriptors.
+const POOL_MIN: u64 = 8_192;
+
+/// Frames of a port's pool at most: what 64 times the descriptors can hold.
+const POOL_MAX: u64 = 65_536;
+
+/// What a frame takes beside its MTU: mbuf header, headroom, Ethernet and rounding, in bytes.
+const FRAME_OVERHEAD: u64 = 512;
+
+/// How EAL starts for these devices: its threads on `cpus`, with `memory` bytes of hugepages.
+///
+/// # Errors
+/// A PCI address that DPDK cannot read.
+pub fn eal_config<'a>(
+    devices: impl IntoIterator<Item = &'a Device>,
+    cpus: Vec<usize>,
+    memory: u64,
+    verbose: bool,
+) -> Result<EalConfig, DeviceError> {
+    let (mut pci, mut single_file_segments) = (Vec::new(), false);
+    for device in devices {
+        match device {
+            Device::Pci(address) => pci.push(address.parse::<PciAddress>()?),
+            Device::Vdev(device) => single_file_segments |= shares_memory(device),
+            Device::Interface(_) => {}
+        }
+    }
+    Ok(EalConfig {
+        cpus,
+        memory_mib: u32::try_from(memory >> 20).unwrap_or(u32::MAX),
+        pci,
+        single_file_segments,
+        verbose,
+        extra_args: Vec::new(),
+    })
+}
+
+/// Whether a virtual device hands our memory to another process.
+fn shares_memory(device: &str) -> bool {
+    ["net_virtio_user", "virtio_user", "net_vhost", "eth_vhost"]
+        .iter()
+        .any(|driver| device.starts_with(driver))
+}
+
+/// One of `ports` ports that share `memory` bytes of hugepages, with one queue pair.
+pub fn port_config(device: Device, mtu: u16, memory: u64, ports: usize) -> PortConfig {
+    let descriptors = match &device {
+        Device::Interface(_) => INTERFACE_DESCRIPTORS,
+        Device::Pci(_) | Device::Vdev(_) => DESCRIPTORS,
+    };
+    PortConfig {
+        device,
+        mtu,
+        queues: 1,
+        descriptors,
+        pool_size: pool_size(memory, ports, mtu),
+    }
+}
+
+/// Frames of a port's pool: half of the memory is for pools, in equal parts. One less than a power
+/// of two, which is what a mempool holds without waste.
+fn pool_size(memory: u64, ports: usize, mtu: u16) -> u32 {
+    let frame = u64::from(mtu).max(2048) + FRAME_OVERHEAD;
+    let share = memory / 2 / (ports.max(1) as u64) / frame;
+    let frames = if share.is_power_of_two() {
+        share
+    } else {
+        share.next_power_of_two() / 2
+    };
+    frames.clamp(POOL_MIN, POOL_MAX) as u32 - 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pools_take_at_most_half_the_memory_unless_that_is_too_little_to_work() {
+        assert_eq!(pool_size(256 << 20, 2, 1500), 16_383);
+        assert_eq!(pool_size(4 << 30, 1, 1500), 65_535);
+        assert_eq!(pool_size(64 << 20, 2, 1500), 8_191);
+        assert_eq!(pool_size(512 << 20, 2, 9000), 8_191);
+        assert_eq!(pool_size(0, 0, 0), 8_191);
+    }
+}

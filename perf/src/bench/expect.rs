@@ -1,0 +1,283 @@
+//! What a run must have shown: `p99<2ms`, `errors=0`, `rps>100000`.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::report::RunReport;
+
+/// A condition on a figure of the report.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Expectation {
+    text: String,
+    figure: Figure,
+    order: Order,
+    /// In the figure's unit: microseconds for latencies.
+    bound: f64,
+    /// `bound` is a share: of the requests, of the core's time.
+    share: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Figure {
+    Rps,
+    Errors,
+    Answers,
+    Busy,
+    Min,
+    Mean,
+    P50,
+    P90,
+    P99,
+    P999,
+    P9999,
+    Max,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Less,
+    AtMost,
+    More,
+    AtLeast,
+    Equal,
+}
+
+const FIGURES: [(&str, Figure); 12] = [
+    ("rps", Figure::Rps),
+    ("errors", Figure::Errors),
+    ("answers", Figure::Answers),
+    ("busy", Figure::Busy),
+    ("min", Figure::Min),
+    ("mean", Figure::Mean),
+    ("p50", Figure::P50),
+    ("p90", Figure::P90),
+    ("p99", Figure::P99),
+    ("p99.9", Figure::P999),
+    ("p99.99", Figure::P9999),
+    ("max", Figure::Max),
+];
+
+/// Longer ones first.
+const ORDERS: [(&str, Order); 5] = [
+    ("<=", Order::AtMost),
+    (">=", Order::AtLeast),
+    ("<", Order::Less),
+    (">", Order::More),
+    ("=", Order::Equal),
+];
+
+impl FromStr for Expectation {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let at = text
+            .find(['<', '>', '='])
+            .ok_or("write a figure, <, <=, >, >= or =, and a bound: 'p99<2ms'")?;
+        let (name, rest) = (text[..at].trim(), &text[at..]);
+        let figure = FIGURES
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, figure)| *figure)
+            .ok_or_else(|| {
+                let known: Vec<&str> = FIGURES.iter().map(|(name, _)| *name).collect();
+                format!("`{name}` is no figure; they are {}", known.join(", "))
+            })?;
+        let (order, value) = ORDERS
+            .iter()
+            .find_map(|(sign, order)| Some((*order, rest.strip_prefix(sign)?.trim())))
+            .ok_or("write <, <=, >, >= or =")?;
+        let (bound, share) = figure.bound(value)?;
+        Ok(Expectation {
+            text: text.to_owned(),
+            figure,
+            order,
+            bound,
+            share,
+        })
+    }
+}
+
+impl Figure {
+    /// The bound, and whether it is a share.
+    fn bound(self, text: &str) -> Result<(f64, bool), String> {
+        let number = |text: &str| {
+            text.replace('_', "")
+                .parse::<f64>()
+                .map_err(|_| format!("`{text}` is no number"))
+        };
+        match (self, text.strip_suffix('%')) {
+            (Figure::Errors | Figure::Busy, Some(percent)) => {
+                Ok((number(percent.trim())? / 100.0, true))
+            }
+            (Figure::Busy, None) => Err("write a share of the core's time: 'busy<90%'".into()),
+            _ if !self.is_latency() => Ok((number(text)?, false)),
+            _ => humantime::parse_duration(text)
+                .map(|time| (micros(time), false))
+                .map_err(|_| format!("`{text}` is no time; write 2ms or 800us")),
+        }
+    }
+
+    fn of(self, report: &RunReport) -> f64 {
+        let latency = &report.latency;
+        match self {
+            Figure::Rps => report.rps,
+            Figure::Errors => report.totals.all_errors() as f64,
+            Figure::Answers => report.totals.answers as f64,
+            Figure::Busy => report.generator_busy,
+            Figure::Min => latency.min_us,
+            Figure::Mean => latency.mean_us,
+            Figure::P50 => latency.p50_us,
+            Figure::P90 => latency.p90_us,
+            Figure::P99 => latency.p99_us,
+            Figure::P999 => latency.p999_us,
+            Figure::P9999 => latency.p9999_us,
+            Figure::Max => latency.max_us,
+        }
+    }
+
+    fn is_latency(self) -> bool {
+        !matches!(
+            self,
+            Figure::Rps | Figure::Errors | Figure::Answers | Figure::Busy
+        )
+    }
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_nanos() as f64 / 1_000.0
+}
+
+/// Whether a condition held.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Verdict {
+    pub(crate) holds: bool,
+    text: String,
+    value: String,
+}
+
+impl Expectation {
+    /// Looks at the report. A latency of no answer at all never holds.
+    pub(crate) fn judge(&self, report: &RunReport) -> Verdict {
+        let mut value = self.figure.of(report);
+        if self.share && self.figure == Figure::Errors {
+            value /= report.totals.requests.max(1) as f64;
+        }
+        let holds = match self.order {
+            Order::Less => value < self.bound,
+            Order::AtMost => value <= self.bound,
+            Order::More => value > self.bound,
+            Order::AtLeast => value >= self.bound,
+            Order::Equal => value == self.bound,
+        };
+        let nothing = self.figure.is_latency() && report.totals.answers == 0;
+        let value = match self.figure {
+            _ if nothing => "no answer".to_owned(),
+            figure if figure.is_latency() => format!("{value:.1}us"),
+            _ if self.share => format!("{:.3}%", value * 100.0),
+            Figure::Errors | Figure::Answers => format!("{value:.0}"),
+            _ => format!("{value:.1}"),
+        };
+        Verdict {
+            holds: holds && !nothing,
+            text: self.text.clone(),
+            value,
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = if self.holds { "holds" } else { "does NOT hold" };
+        write!(f, "expected {}: {word}, it was {}", self.text, self.value)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::report::{ErrorKind, LimitedBy, RUN_FORM, Settings, Totals, latency};
+
+    fn report(answers: u64, errors: u64) -> RunReport {
+        let mut nanos = latency::histogram();
+        (1..=answers).for_each(|n| nanos.saturating_record(n * 1_000));
+        RunReport {
+            form: RUN_FORM.to_owned(),
+            name: String::new(),
+            started: String::new(),
+            fingerprint: Default::default(),
+            settings: Settings::default(),
+            totals: Totals {
+                requests: answers + errors,
+                answers,
+                errors: BTreeMap::from([(ErrorKind::Reset, errors)]),
+                ..Totals::default()
+            },
+            duration_s: 1.0,
+            rps: answers as f64,
+            connections_per_second: 0.0,
+            generator_busy: 0.25,
+            send_delay: None,
+            latency: latency::Latency::of(&nanos),
+            intervals: Vec::new(),
+            steps: Vec::new(),
+            limited_by: LimitedBy::Target,
+        }
+    }
+
+    fn holds(text: &str, report: &RunReport) -> bool {
+        text.parse::<Expectation>().unwrap().judge(report).holds
+    }
+
+    #[test]
+    fn conditions_are_judged_by_the_report() {
+        let report = report(1_000, 2);
+        for (text, expected) in [
+            ("errors=0", false),
+            ("errors = 2", true),
+            ("errors<=2", true),
+            ("errors<2", false),
+            ("errors<0.3%", true),
+            ("errors<0.1%", false),
+            ("rps>999", true),
+            ("rps>1_000", false),
+            ("rps>=1000", true),
+            ("answers=1000", true),
+            ("busy<30%", true),
+            ("busy<20%", false),
+            ("p50<1ms", true),
+            ("p50<400us", false),
+            ("p99.99<=2ms", true),
+            ("max<500us", false),
+        ] {
+            assert_eq!(holds(text, &report), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_latency_of_nothing_does_not_hold() {
+        let report = report(0, 5);
+        assert!(!holds("p99<2ms", &report));
+        let verdict = "p99<2ms".parse::<Expectation>().unwrap().judge(&report);
+        assert_eq!(
+            verdict.to_string(),
+            "expected p99<2ms: does NOT hold, it was no answer"
+        );
+    }
+
+    #[test]
+    fn what_is_no_condition_is_refused_with_what_is() {
+        for (text, words) in [
+            ("p99", "'p99<2ms'"),
+            ("p98<1ms", "p99.99"),
+            ("p99<2", "write 2ms"),
+            ("rps>many", "no number"),
+            ("busy<1", "'busy<90%'"),
+        ] {
+            let error = text.parse::<Expectation>().unwrap_err();
+            assert!(error.contains(words), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,563 @@
+//! `sluice bench run`: the order in which a run starts, goes through its steps, and reports.
+
+use std::fs;
+use std::io::{self, Read, Write, stderr, stdin, stdout};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::{JoinHandle, sleep};
+use std::time::{Duration, Instant, SystemTime};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use sluice_policy::rules::Size;
+use sluice_port::{
+    CoreError, Cores, DeviceError, DpdkIo, Eal, EalError, EalHandle, Interface, OpenError, Port,
+    cores, eal_config, open, port_config, secrets,
+};
+use sluice_stack::{Buffers, Limits, PortSetup, Stack, StackStats};
+
+use super::args::RunArgs;
+use super::poller::{self, Event, PollerError};
+use super::port_spec::{BackendSpec, PortSpec};
+use super::progress::View;
+use super::steps::Steps;
+use super::summary::{self, About, Done};
+use super::{refuse, say};
+use crate::load::plan::{Common, PlanError, RequestFile, RequestSpec};
+use crate::load::server::ServerSetup;
+use crate::load::{ClientSetup, Generator, Pace, Plan, Reuse};
+use crate::report::fingerprint::Fingerprint;
+use crate::report::latency::NoHistogram;
+use crate::report::noise::Watch;
+use crate::report::{RunReport, Settings, hlog, html};
+
+/// How long the other end of a virtual wire may take to come up.
+const LINK_WITHIN: Duration = Duration::from_secs(15);
+
+/// Flows beside the connections that were asked for: those that are closing.
+const SPARE_FLOWS: usize = 16_384;
+
+/// Largest file of requests.
+const MAX_REQUESTS_FILE: u64 = 64 << 20;
+
+/// Why there is no run.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RunError {
+    #[error("--requests {file}: {reason}")]
+    File { file: String, reason: String },
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    #[error("--backend {0}: there is no client's port to share; give it a device and an address")]
+    NoPort(String),
+    #[error("--core: {0}")]
+    Core(#[from] CoreError),
+    #[error(transparent)]
+    Pci(#[from] DeviceError),
+    #[error(transparent)]
+    Eal(#[from] EalError),
+    #[error("--{which}: {error}")]
+    Port {
+        which: &'static str,
+        error: Box<OpenError>,
+    },
+    #[error(
+        "--{which}: the link did not come up within {LINK_WITHIN:?}; start the other end of the wire, \
+         with the same socket and the other role"
+    )]
+    NoLink { which: &'static str },
+    #[error("{what}: {error}")]
+    System { what: String, error: io::Error },
+    #[error(transparent)]
+    Poller(#[from] PollerError),
+    #[error(transparent)]
+    Histogram(#[from] NoHistogram),
+    #[error(
+        "the generator's thread ended unasked, which is a defect of sluice: please report what is above"
+    )]
+    Gone,
+}
+
+pub(super) fn command(args: &RunArgs) -> ExitCode {
+    match run(args) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => refuse(error),
+    }
+}
+
+/// Runs all of it; false where an expectation does not hold or nothing was answered.
+fn run(args: &RunArgs) -> Result<bool, RunError> {
+    let file = request_file(args)?;
+    let plan = plan(args, &file)?;
+    let cores = cores::choose(args.core)?;
+    cores::bind(&cores.control).map_err(system("this thread cannot be bound to its cores"))?;
+    let stop = stop_flag()?;
+    let specs = specs(args)?;
+    let devices = specs.iter().map(|(_, spec)| &spec.device);
+    let eal = Eal::start(&eal_config(
+        devices,
+        cores.control.clone(),
+        args.memory,
+        args.verbose,
+    )?)?;
+    let opened = open_ports(eal.handle(), args, &specs)?;
+    let links: Vec<_> = opened.iter().map(|opened| opened.link.clone()).collect();
+    wait_for_links(&links, &stop)?;
+    let devices: Vec<String> = opened.iter().map(|o| o.description.clone()).collect();
+    let wire = opened.first().map_or("none".into(), |o| o.link.wire());
+
+    let mean_request = plan.as_ref().map_or(0, Plan::mean_bytes);
+    let generator = generator(args, &file, plan, opened)?;
+    let (steps_in, steps) = sync_channel(1);
+    let (events_in, events) = sync_channel(256);
+    let poller = poller::spawn(poller::Setup {
+        core: cores.worker,
+        eal: eal.handle().clone(),
+        generator,
+        steps,
+        events: events_in,
+        stop: stop.clone(),
+    })
+    .map_err(system("no generator thread"))?;
+    let poller = Running {
+        steps: Some(steps_in),
+        thread: Some(poller),
+    };
+
+    let holds = match args.target {
+        Some(target) => {
+            let (done, started, watch) = measure(args, &poller, &events, &stop, &cores)?;
+            let settings = settings(args, target, wire, mean_request, &cores);
+            let mut fingerprint =
+                Fingerprint::of_this_machine(sluice_port::version(), cores.worker as u32);
+            fingerprint.devices = devices;
+            fingerprint.noise = Some(watch.noise(&[]));
+            if let Some(path) = &args.requests
+                && let Ok(text) = serde_json::to_vec(&file)
+            {
+                fingerprint.add_configuration(path, &text);
+            }
+            let about = About {
+                name: args.name.clone().unwrap_or_else(|| target.to_string()),
+                started: humantime::format_rfc3339_millis(started).to_string(),
+                fingerprint,
+                settings,
+            };
+            let report = summary::report(&done, about).ok_or(RunError::Gone)?;
+            deliver(args, &report, &done)?
+        }
+        None => {
+            serve(args, &events, &stop)?;
+            true
+        }
+    };
+    drop(poller);
+    // What DPDK keeps is the kernel's to take back.
+    let _ = eal.stop();
+    Ok(holds)
+}
+
+/// The generator's thread, which ends with this.
+struct Running {
+    steps: Option<SyncSender<crate::load::Step>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.steps = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+// ---- what is asked for -------------------------------------------------------------------------
+
+fn request_file(args: &RunArgs) -> Result<RequestFile, RunError> {
+    let Some(path) = &args.requests else {
+        let headers = args.header.iter().cloned();
+        return Ok(RequestFile {
+            requests: vec![RequestSpec {
+                method: args.method.clone(),
+                path: args.path.clone(),
+                headers: headers.collect(),
+                body: args.body.map(Size),
+                ..RequestSpec::default()
+            }],
+        });
+    };
+    let file = |reason: String| RunError::File {
+        file: path.display().to_string(),
+        reason,
+    };
+    let mut text = String::new();
+    let read = if path == Path::new("-") {
+        stdin().take(MAX_REQUESTS_FILE).read_to_string(&mut text)
+    } else {
+        fs::File::open(path).and_then(|f| f.take(MAX_REQUESTS_FILE).read_to_string(&mut text))
+    };
+    read.map_err(|error| file(error.to_string()))?;
+    // JSON is YAML.
+    serde_saphyr::from_str(&text).map_err(|error| file(error.to_string()))
+}
+
+fn plan(args: &RunArgs, file: &RequestFile) -> Result<Option<Plan>, RunError> {
+    let Some(target) = args.target else {
+        return Ok(None);
+    };
+    let common = Common {
+        host: args.host.clone().unwrap_or_else(|| target.to_string()),
+        close: args.close,
+        backend: args.backend.as_ref().map(|backend| backend.body),
+        think: args.think,
+    };
+    Ok(Some(Plan::new(file, &common)?))
+}
+
+/// Every port to be opened, by the option that describes it; the client's first.
+fn specs(args: &RunArgs) -> Result<Vec<(&'static str, &PortSpec)>, RunError> {
+    let backend = args.backend.as_ref();
+    let specs: Vec<_> = args
+        .client
+        .iter()
+        .map(|spec| ("client", spec))
+        .chain(
+            backend
+                .and_then(|b| b.port.as_ref())
+                .map(|spec| ("backend", spec)),
+        )
+        .collect();
+    match (specs.is_empty(), backend) {
+        (true, Some(backend)) => Err(RunError::NoPort(backend.text.clone())),
+        _ => Ok(specs),
+    }
+}
+
+fn settings(
+    args: &RunArgs,
+    target: SocketAddr,
+    wire: String,
+    mean_request: u64,
+    cores: &Cores,
+) -> Settings {
+    let backend = args.backend.as_ref();
+    Settings {
+        protocol: "http1".into(),
+        target: target.to_string(),
+        wire,
+        client: args
+            .client
+            .as_ref()
+            .map(|spec| spec.text.clone())
+            .unwrap_or_default(),
+        backend: backend.map(|backend| backend.text.clone()),
+        connections: args.connections,
+        pace: summary::pace(args),
+        keep_alive: !args.close,
+        think_time_us: args.think.as_secs_f64() * 1e6,
+        request_bytes: mean_request,
+        response_body_bytes: backend.map(|backend| backend.body),
+        requests_file: args
+            .requests
+            .as_ref()
+            .map(|path| path.display().to_string()),
+        warm_up_s: args.warm_up.as_secs_f64(),
+        duration_s: Some(super::steps::duration(args).as_secs_f64()),
+        requests: args.count,
+        core: cores.worker as u32,
+    }
+}
+
+// ---- what it takes -----------------------------------------------------------------------------
+
+/// An open port.
+struct Opened {
+    io: DpdkIo,
+    setup: PortSetup,
+    description: String,
+    link: Link,
+}
+
+/// Where frames go, up or down.
+#[derive(Clone)]
+struct Link {
+    which: &'static str,
+    port: Port,
+    /// The kernel's interface behind it: DPDK's drivers for those always call the link up.
+    interface: Option<Arc<Interface>>,
+}
+
+impl Link {
+    fn is_up(&self) -> bool {
+        let interface = self.interface.as_ref();
+        interface
+            .and_then(|interface| interface.link_up())
+            .unwrap_or_else(|| self.port.link().up)
+    }
+
+    /// The kind of wire, by the driver's name.
+    fn wire(&self) -> String {
+        let driver = self.port.info().driver.as_str();
+        match driver.strip_prefix("net_").unwrap_or(driver) {
+            "virtio_user" => "virtio-user".into(),
+            name @ ("memif" | "vhost" | "af_xdp" | "af_packet" | "tap" | "ring") => name.into(),
+            _ => "pci".into(),
+        }
+    }
+}
+
+fn open_ports(
+    eal: &EalHandle,
+    args: &RunArgs,
+    specs: &[(&'static str, &PortSpec)],
+) -> Result<Vec<Opened>, RunError> {
+    let mut all = Vec::new();
+    for (which, spec) in specs {
+        let config = port_config(spec.device.clone(), spec.mtu, args.memory, specs.len());
+        let opened = open(eal, &config).map_err(|error| RunError::Port {
+            which,
+            error: Box::new(error),
+        })?;
+        if args.verbose {
+            say(format_args!("{which}: {}", opened.description));
+        }
+        if let Some(notice) = &opened.notice {
+            say(format_args!("{which}: {notice}"));
+        }
+        let link = Link {
+            which,
+            port: opened.port,
+            interface: opened.interface.map(Arc::new),
+        };
+        // One thread, so one queue pair.
+        all.extend(opened.queues.into_iter().map(|io| Opened {
+            io,
+            setup: spec.stack_setup(),
+            description: opened.description.clone(),
+            link: link.clone(),
+        }));
+    }
+    Ok(all)
+}
+
+/// A virtual wire carries nothing until its other end is there.
+fn wait_for_links(links: &[Link], stop: &AtomicBool) -> Result<(), RunError> {
+    let deadline = Instant::now() + LINK_WITHIN;
+    while let Some(down) = links.iter().find(|link| !link.is_up()) {
+        if Instant::now() > deadline || stop.load(Ordering::Relaxed) {
+            return Err(RunError::NoLink { which: down.which });
+        }
+        sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+fn generator(
+    args: &RunArgs,
+    file: &RequestFile,
+    plan: Option<Plan>,
+    opened: Vec<Opened>,
+) -> Result<Generator<DpdkIo>, RunError> {
+    let secrets = secrets().map_err(system("/dev/urandom cannot be read"))?;
+    let stats = Arc::new(StackStats::default());
+    let limits = Limits {
+        flows: 2 * args.connections as usize + SPARE_FLOWS,
+        ..Limits::default()
+    };
+    let ports = opened.into_iter().map(|opened| (opened.io, opened.setup));
+    let stack = Stack::new(ports.collect(), limits, secrets, stats.clone());
+    let buffers = Buffers {
+        receive: args.buffer as usize,
+        send: args.buffer as usize,
+    };
+    let client = plan.zip(args.target).map(|(plan, target)| {
+        let setup = ClientSetup {
+            port: 0,
+            target,
+            connections: args.connections,
+            reuse: if args.close {
+                Reuse::Close
+            } else {
+                Reuse::KeepAlive
+            },
+            buffers,
+            connect_timeout: args.connect_timeout,
+            timeout: args.timeout,
+        };
+        (setup, plan)
+    });
+    let server = args
+        .backend
+        .as_ref()
+        .map(|spec| server(args, spec, buffers));
+    let server = server.as_ref().map(|setup| (setup, file));
+    Ok(Generator::new(stack, stats, client, server, args.seed))
+}
+
+/// The backend listens on its own port, which stands behind the client's, or on the client's.
+fn server(args: &RunArgs, spec: &BackendSpec, buffers: Buffers) -> ServerSetup {
+    let own = spec.port.as_ref();
+    let port = own.or(args.client.as_ref());
+    ServerSetup {
+        port: u8::from(own.is_some() && args.client.is_some()),
+        addresses: port.map_or(Vec::new(), |port| port.sockets(spec.listen)),
+        body: spec.body,
+        buffers,
+    }
+}
+
+/// Set by the first SIGINT or SIGTERM; the second ends the process at once.
+fn stop_flag() -> Result<Arc<AtomicBool>, RunError> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM] {
+        // In this order: the first signal finds the flag down and puts it up.
+        signal_hook::flag::register_conditional_shutdown(signal, 1, stop.clone())
+            .and_then(|_| signal_hook::flag::register(signal, stop.clone()))
+            .map_err(system("signals cannot be handled"))?;
+    }
+    Ok(stop)
+}
+
+fn system(what: impl ToString) -> impl FnOnce(io::Error) -> RunError {
+    move |error| RunError::System {
+        what: what.to_string(),
+        error,
+    }
+}
+
+// ---- the run -----------------------------------------------------------------------------------
+
+/// Goes through the steps; what each has come to, when the first began to count, and what else used
+/// the core.
+fn measure(
+    args: &RunArgs,
+    poller: &Running,
+    events: &Receiver<Event>,
+    stop: &AtomicBool,
+    cores: &Cores,
+) -> Result<(Vec<Done>, SystemTime, Watch), RunError> {
+    let mut view = View::new(args.quiet);
+    let mut steps = Steps::new(args);
+    let mut done: Vec<Done> = Vec::new();
+    let mut started = None;
+    while let Some(step) = steps.next() {
+        let offered = match step.pace {
+            Pace::Closed => None,
+            Pace::Open(rate) => {
+                let seconds = step.length.duration.as_secs_f64();
+                Some(rate.within(step.length.duration) / seconds)
+            }
+        };
+        view.step(match (args.sweep, offered) {
+            (Some(_), Some(rate)) => format!("{rate:>10.0}/s  "),
+            _ => String::new(),
+        });
+        let sender = poller.steps.as_ref().ok_or(RunError::Gone)?;
+        sender.send(step).map_err(|_| RunError::Gone)?;
+        let outcome = loop {
+            match events.recv().map_err(|_| RunError::Gone)? {
+                Event::Measuring => {
+                    started.get_or_insert_with(|| {
+                        (SystemTime::now(), Watch::start(&[cores.worker as u32]))
+                    });
+                }
+                Event::Progress(progress) => view.interval(&progress),
+                Event::StepEnded(outcome) => break outcome,
+                Event::Failed(error) => return Err(error.into()),
+            }
+        };
+        view.clear();
+        let step = Done { offered, outcome };
+        steps.note(&step.as_step());
+        done.push(step);
+        if stop.load(Ordering::Relaxed) {
+            say("ended early");
+            break;
+        }
+    }
+    let (started, watch) =
+        started.unwrap_or_else(|| (SystemTime::now(), Watch::start(&[cores.worker as u32])));
+    Ok((done, started, watch))
+}
+
+/// A backend alone: until it is told to stop, or for the duration.
+fn serve(args: &RunArgs, events: &Receiver<Event>, stop: &AtomicBool) -> Result<(), RunError> {
+    let spec = args.backend.as_ref();
+    let addresses = spec.map(|spec| server(args, spec, Buffers::default()).addresses);
+    for address in addresses.into_iter().flatten() {
+        say(format_args!("serving on {address}"));
+    }
+    let deadline = args.duration.map(|duration| Instant::now() + duration);
+    while !stop.load(Ordering::Relaxed) && deadline.is_none_or(|end| Instant::now() < end) {
+        match events.recv_timeout(Duration::from_millis(50)) {
+            Ok(Event::Failed(error)) => return Err(error.into()),
+            Err(RecvTimeoutError::Disconnected) => return Err(RunError::Gone),
+            Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Prints, writes, judges.
+fn deliver(args: &RunArgs, report: &RunReport, done: &[Done]) -> Result<bool, RunError> {
+    let mut table = summary::table(report);
+    if args.backend.is_some()
+        && let Some(served) = done.last().map(|done| done.outcome.served)
+    {
+        table.push_str(&format!(
+            "backend     {} requests on {} connections, {} malformed, {} wrong bodies\n",
+            served.requests, served.connections, served.malformed, served.wrong_bodies
+        ));
+    }
+    let to_stdout = args.json.as_deref() == Some(Path::new("-"));
+    let printed = if to_stdout {
+        stderr().write_all(table.as_bytes())
+    } else {
+        stdout().write_all(table.as_bytes())
+    };
+    printed.map_err(system("the table cannot be printed"))?;
+    if let Some(path) = &args.json {
+        let text = serde_json::to_string_pretty(report)
+            .map_err(|error| system("the report cannot be written")(error.into()))?;
+        write_to(path, &(text + "\n"))?;
+    }
+    let runs = std::slice::from_ref(report);
+    if let Some(path) = &args.hlog {
+        write_to(path, &hlog::log(runs)?)?;
+    }
+    if let Some(path) = &args.html {
+        write_to(path, &html::page(&report.name, &[], runs)?)?;
+    }
+    let mut holds = report.totals.answers > 0;
+    if !holds {
+        say("error: no request was answered; the errors above say why");
+    }
+    let damaged = done.iter().map(|done| done.outcome.served);
+    if damaged
+        .into_iter()
+        .any(|s| s.malformed + s.wrong_bodies > 0)
+    {
+        say("error: requests reached the backend damaged");
+        holds = false;
+    }
+    for expectation in &args.expect {
+        let verdict = expectation.judge(report);
+        say(&verdict);
+        holds &= verdict.holds;
+    }
+    Ok(holds)
+}
+
+/// Writes a file, or standard output for "-".
+fn write_to(path: &Path, text: &str) -> Result<(), RunError> {
+    let written = if path == Path::new("-") {
+        stdout().write_all(text.as_bytes())
+    } else {
+        fs::write(path, text)
+    };
+    written.map_err(system(format!("{} cannot be written", path.display())))
+}

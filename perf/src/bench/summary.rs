@@ -1,0 +1,331 @@
+//! From what the steps have counted to the report, and to the table at the end.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use sluice_stack::io::IoStats;
+
+use super::args::RunArgs;
+use super::poller::Outcome;
+use super::progress::time;
+use super::steps;
+use crate::load::Arrivals;
+use crate::report::fingerprint::Fingerprint;
+use crate::report::latency::Latency;
+use crate::report::{
+    self, ErrorKind, Interval, LimitedBy, Pace, RUN_FORM, RunReport, SendDelay, Settings, Totals,
+};
+
+/// The generator's core counts as full above this share.
+const FULL: f64 = 0.95;
+
+/// Figures mean little above this share of failed requests.
+const MANY_ERRORS: f64 = 0.01;
+
+/// The wire counts as the limit above this share of frames lost on it.
+const LOSSY: f64 = 0.001;
+
+/// A step and the rate it offered, if any.
+pub(super) struct Done {
+    pub(super) offered: Option<f64>,
+    pub(super) outcome: Box<Outcome>,
+}
+
+impl Done {
+    pub(super) fn as_step(&self) -> report::Step {
+        let stats = &self.outcome.stats;
+        report::Step::of(
+            self.offered.unwrap_or(0.0),
+            stats.measured.as_secs_f64(),
+            &stats.latency,
+            stats.faults.sum() + stats.unsent,
+        )
+    }
+}
+
+/// What else the report tells.
+pub(super) struct About {
+    pub(super) name: String,
+    pub(super) started: String,
+    pub(super) fingerprint: Fingerprint,
+    pub(super) settings: Settings,
+}
+
+/// Puts the report together. The figures of a sweep are those of its knee, or of its first step where
+/// there is none; its totals are of all steps.
+pub(super) fn report(done: &[Done], about: About) -> Option<RunReport> {
+    let mut steps: Vec<report::Step> = done.iter().map(Done::as_step).collect();
+    let sweep = matches!(about.settings.pace, Pace::Sweep { .. });
+    let chosen = if sweep {
+        steps::mark_knee(&mut steps).unwrap_or(0)
+    } else {
+        steps.clear();
+        0
+    };
+    let chosen = done.get(chosen)?;
+    let stats = &chosen.outcome.stats;
+    let seconds = stats.measured.as_secs_f64();
+    let rps = report::rate(stats.latency.len(), seconds);
+    Some(RunReport {
+        form: RUN_FORM.to_owned(),
+        name: about.name,
+        started: about.started,
+        fingerprint: about.fingerprint,
+        settings: about.settings,
+        totals: totals(done),
+        duration_s: seconds,
+        rps,
+        connections_per_second: report::rate(stats.connections, seconds),
+        generator_busy: chosen.outcome.busy,
+        send_delay: chosen
+            .offered
+            .is_some()
+            .then(|| SendDelay::of(&stats.timing)),
+        latency: Latency::of(&stats.latency),
+        intervals: intervals(done),
+        steps,
+        limited_by: limited_by(chosen),
+    })
+}
+
+fn totals(done: &[Done]) -> Totals {
+    let mut totals = Totals::default();
+    let mut errors = BTreeMap::new();
+    for Done { outcome, .. } in done {
+        let stats = &outcome.stats;
+        totals.requests += stats.requests;
+        totals.answers += stats.answers;
+        totals.connections += stats.connections;
+        totals.bytes_sent += stats.bytes_out;
+        totals.bytes_received += stats.bytes_in;
+        for (fault, count) in stats.faults.iter() {
+            *errors.entry(fault.kind()).or_default() += count;
+        }
+        *errors.entry(ErrorKind::NotSent).or_default() += stats.unsent;
+    }
+    errors.retain(|_, count| *count > 0);
+    totals.errors = errors;
+    totals
+}
+
+/// Of all steps, one behind the other.
+fn intervals(done: &[Done]) -> Vec<Interval> {
+    let mut all = Vec::new();
+    let mut before = 0.0;
+    for Done { outcome, .. } in done {
+        let stats = &outcome.stats;
+        for interval in &stats.intervals {
+            all.push(Interval::of(
+                before + interval.start.as_secs_f64(),
+                interval.length.as_secs_f64(),
+                &interval.latency,
+                interval.faults,
+            ));
+        }
+        before += stats.measured.as_secs_f64();
+    }
+    all
+}
+
+/// What kept a step from being faster.
+fn limited_by(done: &Done) -> LimitedBy {
+    let stats = &done.outcome.stats;
+    let faults = stats.faults.sum();
+    if faults as f64 > MANY_ERRORS * stats.requests as f64 || stats.answers == 0 {
+        LimitedBy::Errors
+    } else if done.outcome.busy > FULL {
+        LimitedBy::Generator
+    } else if is_lossy(&done.outcome.io) {
+        LimitedBy::Wire
+    } else if done
+        .offered
+        .is_some_and(|offered| steps::keeps_up(stats.rate(), offered))
+    {
+        LimitedBy::Rate
+    } else {
+        LimitedBy::Target
+    }
+}
+
+fn is_lossy(io: &IoStats) -> bool {
+    (io.tx_full + io.tx_no_buffer) as f64 > LOSSY * io.tx_frames as f64
+}
+
+/// The pace in the report's words.
+pub(super) fn pace(args: &RunArgs) -> Pace {
+    match (args.sweep, args.rate, args.arrivals) {
+        (Some((from, to, _)), _, _) => Pace::Sweep { from, to },
+        (None, None, _) => Pace::Closed,
+        (None, Some((from, to)), _) if from != to => Pace::Ramp { from, to },
+        (None, Some((rate, _)), Arrivals::Constant) => Pace::Constant { rate },
+        (None, Some((rate, _)), Arrivals::Poisson) => Pace::Poisson { rate },
+    }
+}
+
+/// The figures for a person.
+pub(super) fn table(report: &RunReport) -> String {
+    let mut text = String::new();
+    // Writing to a string cannot fail.
+    let _ = write_table(&mut text, report);
+    text
+}
+
+fn write_table(out: &mut String, report: &RunReport) -> std::fmt::Result {
+    let (settings, totals) = (&report.settings, &report.totals);
+    writeln!(
+        out,
+        "{} over {}: {} connections, {}, {}",
+        settings.target,
+        settings.wire,
+        settings.connections,
+        if settings.keep_alive {
+            "keep-alive"
+        } else {
+            "one request each"
+        },
+        pace_words(&settings.pace),
+    )?;
+    writeln!(
+        out,
+        "requests    {} in {:.2}s, {} checked answers, {} errors",
+        totals.requests,
+        report.duration_s,
+        totals.answers,
+        totals.all_errors(),
+    )?;
+    for (kind, count) in &totals.errors {
+        writeln!(out, "            {:>10} {}", count, kind.words())?;
+    }
+    writeln!(
+        out,
+        "rate        {:.1} answers/s, {:.1} new connections/s, {:.1} MiB sent, {:.1} MiB received",
+        report.rps,
+        report.connections_per_second,
+        totals.bytes_sent as f64 / 1_048_576.0,
+        totals.bytes_received as f64 / 1_048_576.0,
+    )?;
+    let latency = &report.latency;
+    let columns = [
+        ("min", latency.min_us),
+        ("mean", latency.mean_us),
+        ("p50", latency.p50_us),
+        ("p90", latency.p90_us),
+        ("p99", latency.p99_us),
+        ("p99.9", latency.p999_us),
+        ("p99.99", latency.p9999_us),
+        ("max", latency.max_us),
+    ];
+    let names: String = columns
+        .iter()
+        .map(|(name, _)| format!("{name:>10}"))
+        .collect();
+    let values: String = columns
+        .iter()
+        .map(|(_, value)| format!("{:>10}", time(*value)))
+        .collect();
+    writeln!(out, "latency   {names}")?;
+    writeln!(out, "          {values}")?;
+    if let Some(delay) = &report.send_delay {
+        writeln!(
+            out,
+            "send delay  p50 {}, p99 {}, max {}",
+            time(delay.p50_us),
+            time(delay.p99_us),
+            time(delay.max_us)
+        )?;
+    }
+    for step in &report.steps {
+        writeln!(
+            out,
+            "step        {:>10.0}/s offered {:>10.0}/s achieved  p50 {:>9} p99 {:>9} p99.9 {:>9}  {} errors{}",
+            step.offered_rps,
+            step.achieved_rps,
+            time(step.p50_us),
+            time(step.p99_us),
+            time(step.p999_us),
+            step.errors,
+            if step.knee { "  <- knee" } else { "" },
+        )?;
+    }
+    if !report.steps.is_empty() && !report.steps.iter().any(|step| step.knee) {
+        writeln!(out, "no step kept up: begin the sweep at a lower rate")?;
+    }
+    writeln!(
+        out,
+        "generator   core {}, {:.1}% busy; limited by: {}",
+        settings.core,
+        report.generator_busy * 100.0,
+        report.limited_by.word(),
+    )
+}
+
+fn pace_words(pace: &Pace) -> String {
+    match pace {
+        Pace::Closed => "closed loop".into(),
+        Pace::Constant { rate } => format!("{rate}/s"),
+        Pace::Poisson { rate } => format!("{rate}/s, Poisson"),
+        Pace::Ramp { from, to } => format!("{from} to {to}/s"),
+        Pace::Sweep { from, to } => format!("sweep {from} to {to}/s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::load::Fault;
+    use crate::load::server::Served;
+    use crate::load::stats::StepStats;
+
+    /// A second in which so many requests were answered and so many not.
+    fn done(offered: Option<f64>, answers: u64, faults: u64, busy: f64) -> Done {
+        let mut stats = StepStats::new(Duration::from_secs(1), 1);
+        stats.measured = Duration::from_secs(1);
+        stats.requests = answers + faults;
+        stats.answers = answers;
+        (0..answers).for_each(|n| stats.latency.saturating_record(1_000 + n));
+        stats.faults.add(Fault::Reset, faults);
+        Done {
+            offered,
+            outcome: Box::new(Outcome {
+                stats,
+                busy,
+                io: IoStats {
+                    tx_frames: 1_000_000,
+                    ..IoStats::default()
+                },
+                served: Served::default(),
+            }),
+        }
+    }
+
+    #[test]
+    fn what_limits_a_run_is_said() {
+        for (done, expected) in [
+            (done(None, 1_000, 0, 0.5), LimitedBy::Target),
+            (done(None, 1_000, 0, 0.96), LimitedBy::Generator),
+            (done(None, 1_000, 20, 0.96), LimitedBy::Errors),
+            (done(None, 0, 0, 0.1), LimitedBy::Errors),
+            (done(Some(1_020.0), 1_000, 0, 0.5), LimitedBy::Rate),
+            (done(Some(1_100.0), 1_000, 0, 0.5), LimitedBy::Target),
+        ] {
+            assert_eq!(limited_by(&done), expected);
+        }
+        let mut lossy = done(None, 1_000, 0, 0.5);
+        lossy.outcome.io.tx_full = 2_000;
+        assert_eq!(limited_by(&lossy), LimitedBy::Wire);
+    }
+
+    #[test]
+    fn errors_are_told_by_their_kind_and_those_that_did_not_happen_left_out() {
+        let mut done = done(Some(1_000.0), 900, 3, 0.5);
+        done.outcome.stats.unsent = 97;
+        let totals = totals(&[done]);
+        assert_eq!(
+            totals.errors,
+            BTreeMap::from([(ErrorKind::Reset, 3), (ErrorKind::NotSent, 97)])
+        );
+        assert_eq!((totals.requests, totals.all_errors()), (903, 100));
+    }
+}

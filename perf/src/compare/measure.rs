@@ -1,0 +1,309 @@
+//! One measurement: the generator against one system, and what that cost the system.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::bed::{Bed, CORES, Place};
+use super::error::CompareError;
+use super::process::{Running, command, stop, wait};
+use super::systems::{System, Wire};
+use super::{GENERATOR_CORE, PROXY_CORE};
+use crate::report::RunReport;
+use crate::report::noise::{Noise, Watch};
+
+/// Load before each measurement.
+pub(super) const WARM_UP: Duration = Duration::from_millis(500);
+/// Longest beyond load and measurement: start of DPDK, connections, answers that are waited for.
+const OVERHEAD: Duration = Duration::from_secs(40);
+/// Time between two looks at meters.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// What the generator does.
+#[derive(Debug, Clone)]
+pub(super) struct Load {
+    /// Connections at once.
+    pub(super) connections: u32,
+    /// One request per connection.
+    pub(super) close: bool,
+    /// Requests per second of an open loop.
+    pub(super) rate: Option<f64>,
+    /// Further options.
+    pub(super) options: &'static [&'static str],
+    /// How long is measured.
+    pub(super) length: Duration,
+}
+
+/// What was seen.
+#[derive(Debug)]
+pub(super) struct Observation {
+    /// The generator's report.
+    pub(super) run: RunReport,
+    /// Busy time of both cores on the system's account, microseconds per answer; `None` where that
+    /// can't be told.
+    pub(super) busy_us: Option<f64>,
+    /// The same per second.
+    pub(super) busy_share: Option<f64>,
+    /// Resident memory of the system before, KiB.
+    pub(super) resident_kib: u64,
+    /// The most it had meanwhile, KiB.
+    pub(super) most_resident_kib: u64,
+    /// What else went on.
+    pub(super) noise: Noise,
+}
+
+/// Who is measured.
+#[derive(Debug)]
+pub(super) struct Subject<'a> {
+    pub(super) bed: &'a Bed<'a>,
+    pub(super) system: System,
+    pub(super) wire: Wire,
+    /// Envoy's binary.
+    pub(super) envoy: Option<&'a Path>,
+}
+
+impl Subject<'_> {
+    /// Starts the system, runs the generator once, stops the system. Each time anew, since a system
+    /// does not learn that a generator's connections are gone with it. `name` is the run's.
+    ///
+    /// # Errors
+    ///
+    /// The generator wrote no report, the system ended, or this process was told to stop.
+    pub(super) fn observe(&self, name: &str, load: &Load) -> Result<Observation, CompareError> {
+        let mut running = self.system.start(self.wire, self.bed, self.envoy)?;
+        let report = self.bed.directory().join("run.json");
+        let log = self.bed.directory().join("generator.log");
+        let _ = fs::remove_file(&report);
+        let argv = self.argv(name, load, &report);
+        let argv: Vec<&str> = argv.iter().map(String::as_str).collect();
+        let output = File::create(&log).map_err(|error| CompareError::File(log.clone(), error))?;
+        let errors = output
+            .try_clone()
+            .map_err(|error| CompareError::File(log.clone(), error))?;
+
+        let watch = Watch::start(&CORES);
+        let mut generator = command(&argv)
+            .stdout(output)
+            .stderr(errors)
+            .spawn()
+            .map_err(|error| CompareError::Start(argv.join(" "), error))?;
+        let mut looks = Vec::new();
+        let mut next_look = Instant::now();
+        let resident_kib = resident(running.as_ref());
+        let mut most_resident_kib = resident_kib;
+        let within = WARM_UP + load.length + OVERHEAD;
+        let ended = wait(&mut generator, within, || {
+            if Instant::now() >= next_look {
+                next_look = Instant::now() + LOOK_EVERY;
+                looks.extend(self.look());
+                most_resident_kib = most_resident_kib.max(resident(running.as_ref()));
+            }
+            self.bed.go_on().is_err()
+        });
+        let noise = watch.noise(&[]);
+        stop(&mut generator);
+        self.bed.go_on()?;
+        if let Some(running) = &mut running {
+            running.check()?;
+        }
+        let failed = |why: &str| CompareError::Generator {
+            against: name.to_owned(),
+            output: format!("{why}\n{}", fs::read_to_string(&log).unwrap_or_default()),
+        };
+        ended.map_err(|error| failed(&format!("{error} after {within:?}")))?;
+        let text = fs::read_to_string(&report).map_err(|_| failed("it wrote no report"))?;
+        let run: RunReport = serde_json::from_str(&text).map_err(|e| failed(&e.to_string()))?;
+        let busy_share = busy_share(&run, &looks);
+        let busy_us = busy_share
+            .filter(|_| run.rps > 0.0)
+            .map(|share| share * 1e6 / run.rps);
+        Ok(Observation {
+            run,
+            busy_us,
+            busy_share,
+            resident_kib,
+            most_resident_kib,
+            noise,
+        })
+    }
+
+    fn argv(&self, name: &str, load: &Load, report: &Path) -> Vec<String> {
+        let mut options: Vec<String> = vec![self.bed.sluice(), "bench".into(), "run".into()];
+        options.extend(self.bed.load_options(self.system, self.wire));
+        let seconds = |time: Duration| format!("{}ms", time.as_millis());
+        options.extend([
+            "--name".to_owned(),
+            name.to_owned(),
+            "--connections".to_owned(),
+            load.connections.to_string(),
+            "--warm-up".to_owned(),
+            seconds(WARM_UP),
+            "--duration".to_owned(),
+            seconds(load.length),
+            "--core".to_owned(),
+            GENERATOR_CORE.to_string(),
+            "--quiet".to_owned(),
+            "--json".to_owned(),
+            report.display().to_string(),
+        ]);
+        if load.close {
+            options.push("--close".to_owned());
+        }
+        if let Some(rate) = load.rate {
+            options.extend(["--rate".to_owned(), format!("{:.0}", rate.max(1.0))]);
+        }
+        options.extend(load.options.iter().map(|&option| option.to_owned()));
+        let argv: Vec<&str> = options.iter().map(String::as_str).collect();
+        self.bed.argv(Place::Load, None, &argv)
+    }
+
+    /// Reads the meter of this system, where it has one.
+    fn look(&self) -> Option<Look> {
+        let stat = fs::read_to_string("/proc/stat").ok()?;
+        let generator = core_seconds(&stat, GENERATOR_CORE)?;
+        let own = match self.system {
+            System::Direct => return None,
+            system if system.polls_blindly() => return None,
+            System::Sluice => worked_seconds(&self.bed.admin("/metrics")?)?,
+            _ => core_seconds(&stat, PROXY_CORE)?.busy,
+        };
+        Some(Look {
+            at: SystemTime::now(),
+            busy: own + generator.interrupts,
+        })
+    }
+}
+
+/// Resident memory of a system's processes, KiB, hugepages among it.
+fn resident(running: Option<&Running>) -> u64 {
+    let mut pending: Vec<u32> = running.map(Running::id).into_iter().collect();
+    let mut sum = 0;
+    while let Some(id) = pending.pop() {
+        let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+        sum += status
+            .lines()
+            .filter_map(|line| {
+                line.strip_prefix("VmRSS:")
+                    .or(line.strip_prefix("HugetlbPages:"))
+            })
+            .filter_map(|value| value.split_whitespace().next()?.parse::<u64>().ok())
+            .sum::<u64>();
+        let children = fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
+        let children = children.unwrap_or_default();
+        pending.extend(
+            children
+                .split_whitespace()
+                .filter_map(|id| id.parse::<u32>().ok()),
+        );
+    }
+    sum
+}
+
+/// A meter's reading.
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    at: SystemTime,
+    /// Seconds of work on the system's account so far.
+    busy: f64,
+}
+
+/// Busy seconds per second while the run was measured; may exceed 1, as there are two cores.
+fn busy_share(run: &RunReport, looks: &[Look]) -> Option<f64> {
+    let began = humantime::parse_rfc3339(&run.started).ok()?;
+    let ended = began + Duration::try_from_secs_f64(run.duration_s).ok()?;
+    let inside = || {
+        looks
+            .iter()
+            .filter(|look| look.at >= began && look.at <= ended)
+    };
+    let (first, last) = (inside().next()?, inside().next_back()?);
+    let elapsed = last.at.duration_since(first.at).ok()?.as_secs_f64();
+    (elapsed > 0.0).then(|| (last.busy - first.busy) / elapsed)
+}
+
+/// What the kernel says of a core.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct CoreSeconds {
+    /// In processes, in the kernel and in interrupts.
+    busy: f64,
+    /// In interrupts, deferred ones (softirq) among them.
+    interrupts: f64,
+}
+
+/// Of /proc/stat, which counts hundredths of seconds.
+fn core_seconds(stat: &str, core: u32) -> Option<CoreSeconds> {
+    let name = format!("cpu{core} ");
+    let line = stat.lines().find(|line| line.starts_with(&name))?;
+    let ticks: Vec<f64> = line
+        .split_whitespace()
+        .skip(1)
+        .filter_map(|field| field.parse().ok())
+        .collect();
+    let [user, nice, system, _idle, _iowait, irq, softirq, ..] = ticks[..] else {
+        return None;
+    };
+    Some(CoreSeconds {
+        busy: (user + nice + system + irq + softirq) / 100.0,
+        interrupts: (irq + softirq) / 100.0,
+    })
+}
+
+/// Seconds that Sluice's workers had work, in their own code and in drivers.
+fn worked_seconds(metrics: &str) -> Option<f64> {
+    let mut of: HashMap<&str, f64> = HashMap::new();
+    for line in metrics.lines() {
+        let Some((name, value)) = line.rsplit_once(' ') else {
+            continue;
+        };
+        let kinds = ["kind=\"busy\"", "kind=\"driver\""];
+        let counts =
+            name.starts_with("sluice_cycles_total{") && kinds.iter().any(|k| name.contains(k));
+        if let (true, Ok(value)) = (counts || name == "sluice_tsc_hz", value.parse::<f64>()) {
+            *of.entry(if counts { "worked" } else { "hz" }).or_default() += value;
+        }
+    }
+    Some(of.get("worked")? / of.get("hz").filter(|hz| **hz > 0.0)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_core_is_busy_with_everything_but_waiting() {
+        let stat = "cpu  1 1 1 1 1 1 1 1 0 0\ncpu1 100 10 200 5000 60 7 30 8 0 0\n";
+        let seconds = core_seconds(stat, 1).unwrap();
+        assert!((seconds.busy - 3.47).abs() < 1e-9);
+        assert!((seconds.interrupts - 0.37).abs() < 1e-9);
+        assert_eq!(core_seconds(stat, 0), None);
+    }
+
+    #[test]
+    fn sluice_works_in_its_own_code_and_in_drivers() {
+        let metrics = "# HELP x\nsluice_cycles_total{worker=\"0\",kind=\"busy\"} 2000\n\
+                       sluice_cycles_total{worker=\"0\",kind=\"driver\"} 1000\n\
+                       sluice_cycles_total{worker=\"0\",kind=\"idle\"} 9000\nsluice_tsc_hz 1000\n";
+        assert_eq!(worked_seconds(metrics), Some(3.0));
+        assert_eq!(worked_seconds(""), None);
+    }
+
+    #[test]
+    fn only_looks_while_it_was_measured_count() {
+        let run = crate::report::tests::run("a");
+        let began = humantime::parse_rfc3339(&run.started).unwrap();
+        let look = |millis: u64, busy| Look {
+            at: began + Duration::from_millis(millis) - Duration::from_secs(1),
+            busy,
+        };
+        // The run took two seconds.
+        let looks = [
+            look(0, 0.0),
+            look(1_100, 5.0),
+            look(2_900, 5.9),
+            look(3_200, 9.0),
+        ];
+        assert!((busy_share(&run, &looks).unwrap() - 0.5).abs() < 1e-9);
+        assert_eq!(busy_share(&run, &looks[..2]), None);
+    }
+}

@@ -1,0 +1,485 @@
+//! Medians and spread of what was measured, as rows, tables and a document.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+use super::measure::Observation;
+use super::rounds::pinning;
+use super::systems::{System, Wire};
+use crate::report::fingerprint::Fingerprint;
+use crate::report::tables::{Table, grouped, short};
+use crate::report::{LimitedBy, RunReport};
+
+/// The form of the document.
+const FORM: &str = "sluice-bench-compare/1";
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
+pub enum Test {
+    /// 64 connections, each asking again as soon as it has its answer.
+    #[serde(rename = "http1-keepalive")]
+    #[value(name = "http1-keepalive")]
+    KeepAlive,
+    /// One connection likewise.
+    #[serde(rename = "http1-one-connection")]
+    #[value(name = "http1-one-connection")]
+    OneConnection,
+    /// 64 connections at half the rate that the system reached in the same round, open loop.
+    #[serde(rename = "http1-half-load")]
+    #[value(name = "http1-half-load")]
+    HalfLoad,
+    /// 64 at once, a new connection for each request.
+    #[serde(rename = "http1-close")]
+    #[value(name = "http1-close")]
+    Close,
+}
+
+impl Test {
+    /// In the order of a turn: the half load follows from what was reached before.
+    pub const ALL: [Test; 4] = [
+        Test::KeepAlive,
+        Test::OneConnection,
+        Test::HalfLoad,
+        Test::Close,
+    ];
+
+    /// As it stands in the JSON.
+    pub fn word(self) -> &'static str {
+        match self {
+            Test::KeepAlive => "http1-keepalive",
+            Test::OneConnection => "http1-one-connection",
+            Test::HalfLoad => "http1-half-load",
+            Test::Close => "http1-close",
+        }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Test::KeepAlive => "http1-keepalive: 64 connections",
+            Test::OneConnection => "http1-one-connection: one connection",
+            Test::HalfLoad => "http1-half-load: half of what was reached, open loop",
+            Test::Close => "http1-close: a new connection for each request, 64 at once",
+        }
+    }
+}
+
+/// One measurement that counts.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) observation: Observation,
+    /// Others used the processor more than is allowed.
+    pub(super) noisy: bool,
+}
+
+/// Memory of one system.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Memory {
+    /// Which.
+    pub system: System,
+    /// How it was reached.
+    pub wire: Wire,
+    /// Connections of clients that were open.
+    pub connections: u32,
+    /// Resident with 64 connections or fewer, MiB.
+    pub idle_mib: f64,
+    /// Growth with the connections, KiB for each: the process alone, not what the kernel keeps for it.
+    pub kib_per_connection: f64,
+    /// Requests that failed meanwhile.
+    pub errors: u64,
+}
+
+/// Least and greatest of a figure over the rounds.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Spread {
+    /// Least.
+    pub min: f64,
+    /// Greatest.
+    pub max: f64,
+}
+
+/// Medians over the rounds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// What was measured.
+    pub system: System,
+    /// Under which load.
+    pub test: Test,
+    /// How it was reached.
+    pub wire: Wire,
+    /// Answers per second; of `http1-close`, that is connections per second.
+    pub rps: f64,
+    /// Busy time of both cores on the system's account, microseconds per answer: its own core's, and
+    /// interrupts on the generator's. Of Sluice, polls that found work count, others do not. `null`
+    /// where a system polls without saying what was work, and of direct.
+    pub busy_us: Option<f64>,
+    /// Median latency, microseconds.
+    pub p50_us: f64,
+    /// 99th percentile, microseconds.
+    pub p99_us: f64,
+    /// 99.9th percentile, microseconds.
+    pub p999_us: f64,
+    /// Requests that failed, in all rounds.
+    pub errors: u64,
+    /// Share of its time that the generator's core had something to do.
+    pub generator_busy: f64,
+    /// What kept it from being faster, in most rounds.
+    pub limited_by: LimitedBy,
+    /// Rounds that the medians are of.
+    pub rounds: u32,
+    /// Rounds among them in which others used the processor more than is allowed.
+    pub noisy_rounds: u32,
+    /// Spread of `rps`.
+    pub rps_spread: Spread,
+    /// Spread of `p50_us`.
+    pub p50_spread: Spread,
+    /// Spread of `p99_us`.
+    pub p99_spread: Spread,
+}
+
+type Key = (Test, System, Wire);
+
+/// All that was measured.
+#[derive(Debug)]
+pub struct Comparison {
+    length: Duration,
+    seen: BTreeMap<Key, Vec<Seen>>,
+    /// Memory, a row each.
+    pub memory: Vec<Memory>,
+    /// Versions of other systems.
+    pub peers: BTreeMap<String, String>,
+    /// Hashes of configurations, as they stand in the repository.
+    pub configurations: BTreeMap<String, String>,
+}
+
+/// The document.
+#[derive(Debug, Serialize)]
+struct Document<'a> {
+    form: &'static str,
+    fingerprint: Option<Fingerprint>,
+    seconds: f64,
+    rows: Vec<Row>,
+    memory: &'a [Memory],
+}
+
+impl Comparison {
+    pub(super) fn new(length: Duration) -> Comparison {
+        Comparison {
+            length,
+            seen: BTreeMap::new(),
+            memory: Vec::new(),
+            peers: BTreeMap::new(),
+            configurations: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn add(&mut self, system: System, wire: Wire, test: Test, mut seen: Seen) {
+        let fingerprint = &mut seen.observation.run.fingerprint;
+        fingerprint.peers = self.peers.clone();
+        fingerprint.configurations = self.configurations.clone();
+        fingerprint.pinning.extend(pinning(std::iter::once(system)));
+        fingerprint.noise = Some(seen.observation.noise.clone());
+        self.seen
+            .entry((test, system, wire))
+            .or_default()
+            .push(seen);
+    }
+
+    /// A row for each test, system and wire.
+    pub fn rows(&self) -> Vec<Row> {
+        self.seen
+            .iter()
+            .filter_map(|(key, seen)| row(*key, seen))
+            .collect()
+    }
+
+    /// The document as indented JSON with a line end.
+    pub fn json(&self) -> String {
+        let document = Document {
+            form: FORM,
+            fingerprint: self.fingerprint(),
+            seconds: self.length.as_secs_f64(),
+            rows: self.rows(),
+            memory: &self.memory,
+        };
+        let text = serde_json::to_string_pretty(&document);
+        text.expect("numbers and text are always JSON") + "\n"
+    }
+
+    /// What to plot: the last round at half load, where latency tells most, or else of the first test.
+    pub fn plotted(&self) -> Vec<RunReport> {
+        let tests = || self.seen.keys().map(|(test, _, _)| *test);
+        let half = tests().find(|test| *test == Test::HalfLoad);
+        let chosen = half.or_else(|| tests().next());
+        self.seen
+            .iter()
+            .filter(|((test, _, _), _)| Some(*test) == chosen)
+            .filter_map(|(_, seen)| Some(seen.last()?.observation.run.clone()))
+            .collect()
+    }
+
+    /// Of the generator, with every system's core.
+    fn fingerprint(&self) -> Option<Fingerprint> {
+        let last = self.seen.values().flatten().last()?;
+        let mut fingerprint = last.observation.run.fingerprint.clone();
+        fingerprint
+            .pinning
+            .extend(pinning(self.seen.keys().map(|(_, system, _)| *system)));
+        fingerprint.noise = None;
+        Some(fingerprint)
+    }
+
+    /// A table for each test, and those of latency, ratios and memory.
+    pub fn tables(&self) -> Vec<Table> {
+        let rows = self.rows();
+        let mut tables: Vec<Table> = Test::ALL
+            .iter()
+            .map(|test| test_table(*test, &rows))
+            .collect();
+        tables.push(added_table(&rows));
+        tables.push(ratio_table(&rows));
+        tables.push(memory_table(&self.memory));
+        tables.retain(|table| !table.rows.is_empty());
+        tables
+    }
+}
+
+fn row((test, system, wire): Key, seen: &[Seen]) -> Option<Row> {
+    let runs = || seen.iter().map(|seen| &seen.observation.run);
+    let all = |value: fn(&RunReport) -> f64| sorted(runs().map(value).collect());
+    let spread = |value| {
+        let values = all(value);
+        Some(Spread {
+            min: *values.first()?,
+            max: *values.last()?,
+        })
+    };
+    let busy: Vec<f64> = seen
+        .iter()
+        .filter_map(|seen| seen.observation.busy_us)
+        .collect();
+    Some(Row {
+        system,
+        test,
+        wire,
+        rps: median(&all(|run| run.rps))?,
+        busy_us: median(&sorted(busy)),
+        p50_us: median(&all(|run| run.latency.p50_us))?,
+        p99_us: median(&all(|run| run.latency.p99_us))?,
+        p999_us: median(&all(|run| run.latency.p999_us))?,
+        errors: runs().map(|run| run.totals.all_errors()).sum(),
+        generator_busy: median(&all(|run| run.generator_busy))?,
+        limited_by: most(runs().map(|run| run.limited_by))?,
+        rounds: seen.len() as u32,
+        noisy_rounds: seen.iter().filter(|seen| seen.noisy).count() as u32,
+        rps_spread: spread(|run| run.rps)?,
+        p50_spread: spread(|run| run.latency.p50_us)?,
+        p99_spread: spread(|run| run.latency.p99_us)?,
+    })
+}
+
+fn sorted(mut values: Vec<f64>) -> Vec<f64> {
+    values.sort_by(f64::total_cmp);
+    values
+}
+
+/// Of sorted values; of an even number, the mean of the two in the middle.
+fn median(values: &[f64]) -> Option<f64> {
+    let upper = *values.get(values.len() / 2)?;
+    let lower = *values.get(values.len().checked_sub(1)? / 2)?;
+    Some((lower + upper) / 2.0)
+}
+
+/// The most frequent; of equally frequent ones the first seen.
+fn most(values: impl Iterator<Item = LimitedBy>) -> Option<LimitedBy> {
+    let values: Vec<LimitedBy> = values.collect();
+    let count = |value: &LimitedBy| values.iter().filter(|other| *other == value).count();
+    values
+        .iter()
+        .rev()
+        .max_by_key(|value| count(value))
+        .copied()
+}
+
+fn test_table(test: Test, all: &[Row]) -> Table {
+    const COLUMNS: [&str; 6] = ["/s", "busy us", "p50", "p99", "p99.9", "limit"];
+    let mut head = vec!["system".to_owned()];
+    head.extend(COLUMNS.map(|column| format!("veth {column}")));
+    head.extend(COLUMNS.map(|column| format!("memif {column}")));
+    let rows = System::ALL.iter().filter_map(|system| {
+        let of = |wire| {
+            all.iter()
+                .find(|row| (row.test, row.system, row.wire) == (test, *system, wire))
+        };
+        let (veth, memif) = (of(Wire::Veth), of(Wire::Memif));
+        veth.or(memif)?;
+        let mut cells = vec![system.word().to_owned()];
+        cells.extend(cells_of(veth));
+        cells.extend(cells_of(memif));
+        Some(cells)
+    });
+    Table {
+        title: test.title().to_owned(),
+        note: "Medians over the rounds, with half the distance from least to greatest; times in microseconds. \
+               Same wire for all: veth, with AF_XDP for DPDK. Best wire: memif, shared memory. Where the \
+               generator or the wire was the limit, the system may be faster. * other processes disturbed \
+               some of the rounds."
+            .to_owned(),
+        head,
+        rows: rows.collect(),
+        compares: false,
+    }
+}
+
+fn cells_of(row: Option<&Row>) -> [String; 6] {
+    let Some(row) = row else {
+        return ["-"; 6].map(str::to_owned);
+    };
+    let mark = if row.noisy_rounds > 0 { "*" } else { "" };
+    let errors = match row.errors {
+        0 => String::new(),
+        errors => format!(", {} errors", grouped(errors as f64)),
+    };
+    let half = (row.rps_spread.max - row.rps_spread.min) / 2.0;
+    let spread = if row.rps > 0.0 {
+        100.0 * half / row.rps
+    } else {
+        0.0
+    };
+    [
+        format!("{}{mark} ±{spread:.0}%{errors}", grouped(row.rps)),
+        row.busy_us.map_or("-".to_owned(), short),
+        short(row.p50_us),
+        short(row.p99_us),
+        short(row.p999_us),
+        row.limited_by.word().to_owned(),
+    ]
+}
+
+/// Latency beyond that of the wire alone.
+fn added_table(all: &[Row]) -> Table {
+    let head = ["system", "wire", "test", "p50 us", "p99 us", "p99.9 us"];
+    let tests = [Test::OneConnection, Test::HalfLoad];
+    let rows = all
+        .iter()
+        .filter(|row| row.system != System::Direct && tests.contains(&row.test));
+    let rows = rows.filter_map(|row| {
+        // What one connection takes without a proxy, also for half load: direct has no capacity of
+        // the proxy's to take the half of.
+        let direct = all.iter().find(|other| {
+            (other.system, other.test, other.wire)
+                == (System::Direct, Test::OneConnection, row.wire)
+        })?;
+        let added = |of: fn(&Row) -> f64| short(of(row) - of(direct));
+        Some(vec![
+            row.system.word().to_owned(),
+            row.wire.word().to_owned(),
+            row.test.word().to_owned(),
+            added(|row| row.p50_us),
+            added(|row| row.p99_us),
+            added(|row| row.p999_us),
+        ])
+    });
+    Table {
+        title: "Latency added over direct".to_owned(),
+        note: "Difference to the same percentile of direct at one connection on the same wire."
+            .to_owned(),
+        head: head.map(str::to_owned).to_vec(),
+        rows: rows.collect(),
+        compares: false,
+    }
+}
+
+/// Sluice beside each of the others.
+fn ratio_table(all: &[Row]) -> Table {
+    let find = |system, test, wire| {
+        all.iter()
+            .find(move |row| (row.system, row.test, row.wire) == (system, test, wire))
+    };
+    let ratio = |ours: Option<f64>, theirs: Option<f64>| match (ours, theirs) {
+        (Some(ours), Some(theirs)) if theirs > 0.0 => format!("{:.2}", ours / theirs),
+        _ => "-".to_owned(),
+    };
+    let others = System::ALL
+        .iter()
+        .filter(|system| !matches!(system, System::Direct | System::Sluice));
+    let mut rows = Vec::new();
+    for other in others {
+        for wire in [Wire::Veth, Wire::Memif] {
+            let pair = |test| {
+                (
+                    find(System::Sluice, test, wire),
+                    find(*other, test, Wire::Veth),
+                )
+            };
+            let of = |test, value: fn(&Row) -> Option<f64>| {
+                let (ours, theirs) = pair(test);
+                ratio(ours.and_then(value), theirs.and_then(value))
+            };
+            if let (Some(_), Some(_)) = pair(Test::KeepAlive) {
+                rows.push(vec![
+                    format!("sluice {} to {} veth-af_xdp", wire.word(), other.word()),
+                    of(Test::KeepAlive, |row| Some(row.rps)),
+                    of(Test::KeepAlive, |row| row.busy_us),
+                    of(Test::OneConnection, |row| Some(row.p50_us)),
+                    of(Test::HalfLoad, |row| Some(row.p99_us)),
+                    of(Test::Close, |row| Some(row.rps)),
+                ]);
+            }
+        }
+    }
+    Table {
+        title: "Ratios".to_owned(),
+        note: "Of medians. Requests and connections per second: more than 1 is faster. Times: less than 1 is \
+               less."
+            .to_owned(),
+        head: [
+            "",
+            "requests/s",
+            "busy us",
+            "one connection p50",
+            "half load p99",
+            "connections/s",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+        rows,
+        compares: false,
+    }
+}
+
+fn memory_table(memory: &[Memory]) -> Table {
+    let rows = memory.iter().map(|of| {
+        vec![
+            of.system.word().to_owned(),
+            of.wire.word().to_owned(),
+            grouped(of.connections.into()),
+            short(of.idle_mib),
+            short(of.kib_per_connection),
+            grouped(of.errors as f64),
+        ]
+    });
+    Table {
+        title: "Memory".to_owned(),
+        note: "Resident memory of the process. The kernel keeps buffers of its own for connections of proxies \
+               on its TCP, which are not in this table."
+            .to_owned(),
+        head: [
+            "system",
+            "wire",
+            "connections",
+            "MiB before",
+            "KiB per connection",
+            "errors",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+        rows: rows.collect(),
+        compares: false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

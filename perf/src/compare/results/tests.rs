@@ -1,0 +1,140 @@
+//! Rows and tables of measurements that were made up.
+
+use super::*;
+use crate::report::noise::Noise;
+use crate::report::tests::run;
+
+fn seen(rps: f64, busy_us: Option<f64>, limited_by: LimitedBy) -> Seen {
+    let mut run = run("made up");
+    run.rps = rps;
+    run.limited_by = limited_by;
+    run.totals.errors.clear();
+    Seen {
+        observation: Observation {
+            run,
+            busy_us,
+            busy_share: None,
+            resident_kib: 0,
+            most_resident_kib: 0,
+            noise: Noise::default(),
+        },
+        noisy: false,
+    }
+}
+
+fn comparison() -> Comparison {
+    let mut all = Comparison::new(Duration::from_secs(4));
+    let systems = [
+        (System::Direct, Wire::Veth, 400.0, None),
+        (System::Sluice, Wire::Veth, 200.0, Some(5.0)),
+        (System::Sluice, Wire::Memif, 800.0, Some(1.0)),
+        (System::Envoy, Wire::Veth, 40.0, Some(25.0)),
+    ];
+    for (system, wire, rps, busy) in systems {
+        for factor in [1.0, 1.2, 0.9] {
+            for test in Test::ALL {
+                all.add(
+                    system,
+                    wire,
+                    test,
+                    seen(rps * factor, busy, LimitedBy::Target),
+                );
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn a_row_is_the_median_with_its_spread() {
+    let rows = comparison().rows();
+    assert_eq!(rows.len(), 4 * 4);
+    let row = rows
+        .iter()
+        .find(|row| {
+            (row.system, row.test, row.wire) == (System::Sluice, Test::KeepAlive, Wire::Memif)
+        })
+        .unwrap();
+    assert_eq!((row.rps, row.busy_us, row.rounds), (800.0, Some(1.0), 3));
+    assert_eq!(
+        row.rps_spread,
+        Spread {
+            min: 720.0,
+            max: 960.0
+        }
+    );
+    assert_eq!((row.noisy_rounds, row.errors), (0, 0));
+}
+
+#[test]
+fn the_median_of_two_is_between_them() {
+    assert_eq!(median(&[1.0, 3.0]), Some(2.0));
+    assert_eq!(median(&[1.0, 3.0, 9.0]), Some(3.0));
+    assert_eq!(median(&[]), None);
+}
+
+#[test]
+fn the_limit_is_that_of_most_rounds() {
+    use LimitedBy::{Generator, Target, Wire};
+    assert_eq!(
+        most([Target, Generator, Generator].into_iter()),
+        Some(Generator)
+    );
+    assert_eq!(most([Target, Generator, Wire].into_iter()), Some(Target));
+    assert_eq!(most(std::iter::empty()), None);
+}
+
+#[test]
+fn the_document_has_the_names_that_scripts_read() {
+    let document: serde_json::Value = serde_json::from_str(&comparison().json()).unwrap();
+    assert_eq!(document["form"], "sluice-bench-compare/1");
+    let rows = document["rows"].as_array().unwrap();
+    let envoy = rows
+        .iter()
+        .find(|row| row["system"] == "envoy" && row["test"] == "http1-half-load")
+        .unwrap();
+    assert_eq!(envoy["wire"], "veth-af_xdp");
+    assert_eq!(envoy["limited_by"], "target");
+    for name in [
+        "rps",
+        "busy_us",
+        "p50_us",
+        "p99_us",
+        "p999_us",
+        "errors",
+        "generator_busy",
+    ] {
+        assert!(envoy[name].is_number(), "{name}: {envoy}");
+    }
+    let direct = rows.iter().find(|row| row["system"] == "direct").unwrap();
+    assert!(direct["busy_us"].is_null());
+}
+
+#[test]
+fn wires_have_columns_of_their_own_and_ratios_name_theirs() {
+    let tables = comparison().tables();
+    let first = &tables[0];
+    assert!(first.head[1].starts_with("veth") && first.head[7].starts_with("memif"));
+    let sluice = first.rows.iter().find(|row| row[0] == "sluice").unwrap();
+    assert_eq!(
+        (sluice[1].as_str(), sluice[7].as_str()),
+        ("200 ±15%", "800 ±15%")
+    );
+    let envoy = first.rows.iter().find(|row| row[0] == "envoy").unwrap();
+    assert_eq!(envoy[7], "-");
+    let ratios = tables.iter().find(|table| table.title == "Ratios").unwrap();
+    assert_eq!(
+        ratios.rows[0][..3],
+        ["sluice veth-af_xdp to envoy veth-af_xdp", "5.00", "0.20"]
+    );
+    assert_eq!(
+        ratios.rows[1][..3],
+        ["sluice memif to envoy veth-af_xdp", "20.00", "0.04"]
+    );
+    for table in &tables {
+        assert!(
+            table.rows.iter().all(|row| row.len() == table.head.len()),
+            "{table}"
+        );
+    }
+}

@@ -1,0 +1,244 @@
+//! The order of work: rounds in which every system takes its turn at every test.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use super::bed::{Bed, CORES};
+use super::error::CompareError;
+use super::measure::{Load, Observation, Subject};
+use super::process::output_of;
+use super::results::{Comparison, Memory, Seen, Test};
+use super::systems::{System, Wire};
+use super::{CompareArgs, PROXY_CORE, envoy};
+use crate::report::LimitedBy;
+use crate::report::tables::{grouped, percent, short};
+
+/// Foreign processor use, by the time of a core, above which a measurement is discarded.
+const FOREIGN_AT_MOST: f64 = 0.04;
+/// Connections of the tests under load.
+const CONNECTIONS: u32 = 64;
+/// Connections whose memory is measured.
+const MANY_CONNECTIONS: u32 = 2_000;
+/// Below this share of its core a proxy under a closed loop waits for something else.
+const FULL: f64 = 0.9;
+
+/// Runs all rounds. The bed is gone when this returns, whichever way.
+///
+/// # Errors
+///
+/// What a comparison needs is missing, a system or the generator failed, or it was stopped.
+pub(super) fn run(args: &CompareArgs, stop: &AtomicBool) -> Result<Comparison, CompareError> {
+    let contenders = args.contenders();
+    let envoy = check(&contenders)?;
+    let bed = Bed::up(stop)?;
+    let mut comparison = Comparison::new(args.length());
+    note_versions(&mut comparison, &contenders, envoy.as_deref())?;
+    let rounds = args.rounds();
+    for round in 1..=rounds {
+        for &(system, wire) in &contenders {
+            let place = format!(
+                "round {round} of {rounds}, {} {}",
+                system.word(),
+                wire.word()
+            );
+            let subject = Subject {
+                bed: &bed,
+                system,
+                wire,
+                envoy: envoy.as_deref(),
+            };
+            turn(&subject, args, &place, &mut comparison)?;
+            if round == 1 && system != System::Direct && args.test.is_empty() {
+                comparison.memory.push(memory(&subject, &place)?);
+            }
+        }
+    }
+    Ok(comparison)
+}
+
+/// What must be there; the binary of Envoy where it takes part.
+fn check(contenders: &[(System, Wire)]) -> Result<Option<PathBuf>, CompareError> {
+    if !rustix::process::geteuid().is_root() {
+        return Err(CompareError::NotRoot);
+    }
+    let cores = available_parallelism().map_or(1, usize::from);
+    if cores < CORES.len() {
+        return Err(CompareError::Cores(cores));
+    }
+    let takes_part = |system: &System| contenders.iter().any(|(other, _)| other == system);
+    let needed = [
+        (true, "ip", "iproute2"),
+        (true, "ethtool", "ethtool"),
+        (true, "setpriv", "util-linux"),
+        (true, "taskset", "util-linux"),
+        (takes_part(&System::Nginx), "nginx", "nginx"),
+        (
+            takes_part(&System::Haproxy) || takes_part(&System::HaproxyBusy),
+            "haproxy",
+            "haproxy",
+        ),
+        (takes_part(&System::Envoy), "python3", "python3-venv"),
+    ];
+    for (_, program, package) in needed.iter().filter(|(needed, _, _)| *needed) {
+        output_of(&["sh", "-c", &format!("command -v {program}")])
+            .map_err(|_| CompareError::Missing(program, package))?;
+    }
+    takes_part(&System::Envoy).then(envoy::binary).transpose()
+}
+
+fn note_versions(
+    comparison: &mut Comparison,
+    contenders: &[(System, Wire)],
+    envoy: Option<&Path>,
+) -> Result<(), CompareError> {
+    for (system, _) in contenders {
+        if let Some(version) = system.version(envoy)? {
+            comparison.peers.insert(system.word().to_owned(), version);
+        }
+        if let Some((name, text)) = system.configuration() {
+            let hash = crate::report::fingerprint::hash(text.as_bytes());
+            comparison.configurations.insert(name.to_owned(), hash);
+        }
+    }
+    Ok(())
+}
+
+/// All tests of one system, in a row.
+fn turn(
+    subject: &Subject<'_>,
+    args: &CompareArgs,
+    place: &str,
+    comparison: &mut Comparison,
+) -> Result<(), CompareError> {
+    let mut capacity = 0.0;
+    for test in Test::ALL.into_iter().filter(|test| args.takes(*test)) {
+        let load = Load {
+            connections: if test == Test::OneConnection {
+                1
+            } else {
+                CONNECTIONS
+            },
+            close: test == Test::Close,
+            rate: (test == Test::HalfLoad).then_some(capacity / 2.0),
+            options: &[],
+            length: args.length(),
+        };
+        let seen = quiet(subject, test, &load, args.repeats(), place)?;
+        if test == Test::KeepAlive {
+            capacity = seen.observation.run.rps;
+        }
+        comparison.add(subject.system, subject.wire, test, seen);
+    }
+    Ok(())
+}
+
+/// One measurement, repeated while other processes disturb it.
+fn quiet(
+    subject: &Subject<'_>,
+    test: Test,
+    load: &Load,
+    most_repeats: u32,
+    place: &str,
+) -> Result<Seen, CompareError> {
+    let name = format!(
+        "{} {} {}",
+        subject.system.word(),
+        subject.wire.word(),
+        test.word()
+    );
+    let mut repeats = 0;
+    loop {
+        let mut observation = subject.observe(&name, load)?;
+        observation.run.limited_by = judged(subject.system, test, &observation);
+        eprintln!("compare: {place}, {}: {}", test.word(), told(&observation));
+        let foreign = observation.noise.foreign;
+        let noisy = foreign > FOREIGN_AT_MOST;
+        if noisy && repeats < most_repeats {
+            repeats += 1;
+            eprintln!(
+                "compare: discarded, other processes took {} of a core; again ({repeats} of {most_repeats})",
+                percent(foreign)
+            );
+            continue;
+        }
+        if noisy {
+            eprintln!(
+                "compare: taken as it is and marked, other processes took {} of a core",
+                percent(foreign)
+            );
+        }
+        return Ok(Seen { observation, noisy });
+    }
+}
+
+/// What the limit was, with what the generator can't know: how full the proxy's core was.
+fn judged(system: System, test: Test, observation: &Observation) -> LimitedBy {
+    let said = observation.run.limited_by;
+    if said != LimitedBy::Target || !matches!(test, Test::KeepAlive | Test::Close) {
+        return said;
+    }
+    match observation.busy_share {
+        _ if system == System::Direct => LimitedBy::Wire,
+        Some(share) if share < FULL => LimitedBy::Wire,
+        _ => said,
+    }
+}
+
+fn told(observation: &Observation) -> String {
+    let run = &observation.run;
+    let errors = match run.totals.all_errors() {
+        0 => String::new(),
+        errors => format!(", {errors} errors"),
+    };
+    let busy = observation.busy_us;
+    let busy = busy.map_or(String::new(), |us| {
+        format!(", {} us of core time each", short(us))
+    });
+    format!(
+        "{}/s, p50 {} p99 {} us{busy}{errors}, limited by {}",
+        grouped(run.rps),
+        short(run.latency.p50_us),
+        short(run.latency.p99_us),
+        run.limited_by.word()
+    )
+}
+
+/// How much resident memory grows by with many connections that ask now and then.
+fn memory(subject: &Subject<'_>, place: &str) -> Result<Memory, CompareError> {
+    let load = Load {
+        connections: MANY_CONNECTIONS,
+        close: false,
+        rate: None,
+        options: &["--think", "500ms", "--buffer", "4KiB"],
+        length: Duration::from_secs(2),
+    };
+    let name = format!("{} {} memory", subject.system.word(), subject.wire.word());
+    let observation = subject.observe(&name, &load)?;
+    let grown = observation
+        .most_resident_kib
+        .saturating_sub(observation.resident_kib);
+    let memory = Memory {
+        system: subject.system,
+        wire: subject.wire,
+        connections: MANY_CONNECTIONS,
+        idle_mib: observation.resident_kib as f64 / 1_024.0,
+        kib_per_connection: grown as f64 / f64::from(MANY_CONNECTIONS),
+        errors: observation.run.totals.all_errors(),
+    };
+    eprintln!(
+        "compare: {place}, memory: {} KiB for each of {MANY_CONNECTIONS} connections",
+        short(memory.kib_per_connection)
+    );
+    Ok(memory)
+}
+
+/// Which core does what, for the fingerprint.
+pub(super) fn pinning(systems: impl Iterator<Item = System>) -> BTreeMap<String, u32> {
+    systems
+        .filter(|system| *system != System::Direct)
+        .map(|system| (system.word().to_owned(), PROXY_CORE))
+        .collect()
+}

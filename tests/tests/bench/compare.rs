@@ -1,0 +1,170 @@
+//! `sluice bench compare` with the real systems.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use sluice_tests::gateway::binary;
+
+use crate::page::Scratch;
+
+/// Longest that anything waited for here takes, on a machine with other things to do.
+const WITHIN: Duration = Duration::from_secs(60);
+
+fn compare(arguments: &[&str]) -> Command {
+    let mut command = Command::new(binary());
+    command.args(["bench", "compare"]).args(arguments);
+    command
+}
+
+/// What is left of the comparison of a process.
+fn remains(id: u32) -> Vec<String> {
+    let name = format!("sluice-bench-{id}-");
+    let namespaces = fs::read_dir("/run/netns").into_iter().flatten();
+    let mut left: Vec<String> = namespaces
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|other| other.starts_with(&name))
+        .collect();
+    let state = format!("/run/sluice-bench/{id}");
+    left.extend(Path::new(&state).exists().then_some(state));
+    left
+}
+
+#[test]
+fn compare_has_a_row_for_nginx_haproxy_envoy_and_sluice_on_their_wires() {
+    let scratch = Scratch::new("compare");
+    let (json, html) = (scratch.text("compare.json"), scratch.text("compare.html"));
+    let child = compare(&[
+        "--quick",
+        "--test",
+        "http1-keepalive",
+        "--json",
+        &json,
+        "--html",
+        &html,
+    ])
+    .stdout(Stdio::piped())
+    .stderr(Stdio::piped())
+    .spawn()
+    .expect("sluice starts");
+    let id = child.id();
+    let output = child.wait_with_output().expect("sluice ends");
+    let (printed, told) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(output.status.success(), "{told}");
+    assert_eq!(remains(id), [""; 0]);
+
+    let document: serde_json::Value =
+        serde_json::from_slice(&fs::read(&json).expect("the JSON was written"))
+            .expect("it is JSON");
+    let rows = document["rows"].as_array().expect("rows");
+    let seen: BTreeSet<(&str, &str)> = rows
+        .iter()
+        .map(|row| {
+            (
+                row["system"].as_str().unwrap_or(""),
+                row["wire"].as_str().unwrap_or(""),
+            )
+        })
+        .collect();
+    let wanted = BTreeSet::from([
+        ("direct", "veth-af_xdp"),
+        ("direct", "memif"),
+        ("sluice", "veth-af_xdp"),
+        ("sluice", "memif"),
+        ("nginx", "veth-af_xdp"),
+        ("haproxy", "veth-af_xdp"),
+        ("haproxy-busy", "veth-af_xdp"),
+        ("envoy", "veth-af_xdp"),
+    ]);
+    assert_eq!(seen, wanted, "{told}");
+    for row in rows {
+        assert_eq!(row["test"], "http1-keepalive");
+        assert!(row["rps"].as_f64() > Some(0.0), "{row}");
+        assert!(row["p50_us"].as_f64() > Some(0.0), "{row}");
+        let metered = !["direct", "haproxy-busy"].contains(&row["system"].as_str().unwrap_or(""));
+        assert_eq!(row["busy_us"].is_number(), metered, "{row}");
+        let limits = ["target", "generator", "wire", "errors"];
+        assert!(
+            limits.contains(&row["limited_by"].as_str().unwrap_or("")),
+            "{row}"
+        );
+    }
+    for (name, version) in [
+        ("nginx", "nginx"),
+        ("haproxy", "HAProxy version"),
+        ("envoy", "1.40.0"),
+    ] {
+        let printed = document["fingerprint"]["peers"][name]
+            .as_str()
+            .unwrap_or("");
+        assert!(printed.contains(version), "{name}: {printed}");
+    }
+    assert!(
+        printed.contains("http1-keepalive") && printed.contains("Ratios"),
+        "{printed}"
+    );
+    let page = fs::read_to_string(&html).expect("the page was written");
+    assert!(page.contains("haproxy-busy") && page.contains("envoy.yaml"));
+}
+
+/// Ended with the test, should it fail.
+struct Started(Child);
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + WITHIN;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within {WITHIN:?}: {what}");
+        sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn compare_takes_all_down_when_interrupted_and_does_not_run_beside_another() {
+    let slow = compare(&["--system", "nginx", "--seconds", "600"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("sluice starts");
+    let mut slow = Started(slow);
+    let id = slow.0.id();
+    wait_for("the generator measures nginx", || {
+        Path::new(&format!("/run/sluice-bench/{id}/generator.log")).exists()
+    });
+
+    let second = compare(&["--quick", "--system", "nginx"])
+        .output()
+        .expect("sluice starts");
+    let errors = String::from_utf8_lossy(&second.stderr);
+    assert_eq!(second.status.code(), Some(1), "{errors}");
+    assert!(
+        errors.contains(&format!("another comparison is under way, process {id}")),
+        "{errors}"
+    );
+    assert!(
+        !remains(id).is_empty(),
+        "the second took the first one's bed away"
+    );
+
+    kill_process(Pid::from_child(&slow.0), Signal::INT).expect("it runs");
+    let mut ended = None;
+    wait_for("the end after Ctrl-C", || {
+        ended = slow.0.try_wait().expect("it is our child");
+        ended.is_some()
+    });
+    assert_eq!(ended.and_then(|status| status.code()), Some(1));
+    assert_eq!(remains(id), [""; 0]);
+}

@@ -1,0 +1,6 @@
+//! `sluice bench`, the real binary.
+#![forbid(unsafe_code)]
+
+mod compare;
+mod page;
+mod run;
