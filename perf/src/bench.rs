@@ -9,8 +9,9 @@ mod progress;
 mod run;
 mod steps;
 mod summary;
+mod wire;
 
-pub use args::{BenchCommand, RequestsArgs, RunArgs};
+pub use args::{BenchCommand, RequestsArgs, RunArgs, WireArgs};
 
 use std::fmt::Display;
 use std::io::{Write, stderr};
@@ -22,6 +23,7 @@ pub fn command(command: &BenchCommand) -> ExitCode {
         BenchCommand::Run(args) => run::command(args),
         BenchCommand::Requests(args) => from_log::command(args),
         BenchCommand::Compare(args) => crate::compare::command(args),
+        BenchCommand::Wire(args) => wire::command(args),
         BenchCommand::Report(args) => crate::report::command::command(args),
     }
 }

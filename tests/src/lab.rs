@@ -59,6 +59,11 @@ impl Lab {
         self.run("client", command)
     }
 
+    /// Runs a command where the backends are. It is ended after 40 seconds.
+    pub fn backend(&self, command: &[&str]) -> Output {
+        self.run("backend", command)
+    }
+
     /// Runs a command where the gateway is.
     pub(crate) fn at_gateway(&self, command: &[&str]) -> Output {
         self.run("gateway", command)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use super::expect::Expectation;
-use super::port_spec::{BackendSpec, PortSpec, bytes};
+use super::port_spec::{BackendSpec, DeviceSpec, PortSpec, bytes};
 use crate::compare::CompareArgs;
 use crate::load::Arrivals;
 use crate::report::command::ReportArgs;
@@ -55,6 +55,9 @@ pub enum BenchCommand {
     /// Measure Sluice and others as the same proxy, in turn, under the same load.
     #[command(after_help = COMPARE_EXAMPLES)]
     Compare(CompareArgs),
+    /// Carry frames between two ports, as badly as told: with loss, delay, reordering, a rate.
+    #[command(after_help = WIRE_EXAMPLES)]
+    Wire(WireArgs),
     /// Look at runs measured before, side by side.
     #[command(after_help = REPORT_EXAMPLES)]
     Report(ReportArgs),
@@ -180,6 +183,73 @@ pub struct RequestsArgs {
     #[arg(long, value_name = "N", default_value_t = 1_000,
           value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) limit: u32,
+}
+
+const WIRE_EXAMPLES: &str = "\
+Examples:
+  sudo sluice bench wire interface=left interface=right --loss 1% --delay 10ms
+  sudo sluice bench wire interface=left interface=right --rate 100000000 --jitter 2ms --reorder 0.1%
+
+Everything is for each direction: a delay of 10ms makes a round trip 20ms longer.
+
+Exit codes: 0 fine, 1 it could not start, 2 wrong usage.";
+
+/// How bad a wire is, and between what.
+#[derive(Debug, Args)]
+pub struct WireArgs {
+    /// One end: interface=NAME or device=DPDK-DEVICE, with ;mtu=N where it is not 1500.
+    #[arg(value_name = "PORT")]
+    pub(crate) left: DeviceSpec,
+    /// The other end.
+    #[arg(value_name = "PORT")]
+    pub(crate) right: DeviceSpec,
+    /// Share of the frames that are lost, such as 1% or 0.1%.
+    #[arg(long, value_name = "SHARE", value_parser = share, default_value = "0%")]
+    pub(crate) loss: f64,
+    /// Share of the frames that arrive twice.
+    #[arg(long, value_name = "SHARE", value_parser = share, default_value = "0%")]
+    pub(crate) duplicate: f64,
+    /// Share of the frames that take 3 ms longer, so that later ones overtake them.
+    #[arg(long, value_name = "SHARE", value_parser = share, default_value = "0%")]
+    pub(crate) reorder: f64,
+    /// How long every frame takes.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s")]
+    pub(crate) delay: Duration,
+    /// And up to how much longer, in order.
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s")]
+    pub(crate) jitter: Duration,
+    /// Bits per second that go through.
+    #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u64).range(1_000..))]
+    pub(crate) rate: Option<u64>,
+    /// Only from the first end to the second; the way back is good.
+    #[arg(long)]
+    pub(crate) one_way: bool,
+    /// How long to carry frames [default: until Ctrl-C].
+    #[arg(short, long, value_name = "TIME", value_parser = duration)]
+    pub(crate) duration: Option<Duration>,
+    /// The processor core of the wire, which it polls on all the time [default: the last].
+    #[arg(long, value_name = "N")]
+    pub(crate) core: Option<u16>,
+    /// Hugepage memory for packet buffers.
+    #[arg(long, value_name = "SIZE", value_parser = bytes, default_value = "128MiB")]
+    pub(crate) memory: u64,
+    /// What chance follows from.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) seed: u64,
+    /// Show DPDK's own log too.
+    #[arg(short, long)]
+    pub(crate) verbose: bool,
+}
+
+/// A share of all, in percent.
+fn share(text: &str) -> Result<f64, String> {
+    let percent = text
+        .strip_suffix('%')
+        .map(|number| number.trim().parse::<f64>());
+    match percent {
+        Some(Ok(percent)) if (0.0..=100.0).contains(&percent) => Ok(percent / 100.0),
+        _ => Err(format!("`{text}` is no share; write 1% or 0.1%")),
+    }
 }
 
 fn duration(text: &str) -> Result<Duration, String> {

@@ -18,6 +18,13 @@ pub(crate) struct PortSpec {
     pub(crate) text: String,
 }
 
+/// A device without addresses: an end of a wire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DeviceSpec {
+    pub(crate) device: Device,
+    pub(crate) mtu: u16,
+}
+
 /// The generator's own backend.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BackendSpec {
@@ -51,6 +58,15 @@ pub(crate) enum SpecError {
     NoAddress,
 }
 
+/// What is described, which decides what can be said of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Device,
+    Port,
+    Backend,
+}
+
+const DEVICE_KEYS: &str = "device, interface, mtu";
 const PORT_KEYS: &str = "device, interface, address, route, mtu";
 const BACKEND_KEYS: &str = "device, interface, address, route, mtu, listen, body";
 
@@ -95,7 +111,7 @@ fn route(text: &str) -> Result<(Cidr, IpAddr), SpecError> {
     Ok((value("route", to.trim())?, value("route", via.trim())?))
 }
 
-fn read(text: &str, backend: bool) -> Result<Keys, SpecError> {
+fn read(text: &str, kind: Kind) -> Result<Keys, SpecError> {
     let mut keys = Keys::default();
     for pair in text
         .split(';')
@@ -108,11 +124,11 @@ fn read(text: &str, backend: bool) -> Result<Keys, SpecError> {
         match key {
             "device" => keys.device = Some(text.to_owned()),
             "interface" => keys.interface = Some(text.to_owned()),
-            "address" => keys.addresses.push(value("address", text)?),
-            "route" => keys.routes.push(route(text)?),
+            "address" if kind != Kind::Device => keys.addresses.push(value("address", text)?),
+            "route" if kind != Kind::Device => keys.routes.push(route(text)?),
             "mtu" => keys.mtu = Some(value("mtu", text)?),
-            "listen" if backend => keys.listen = Some(value("listen", text)?),
-            "body" if backend => {
+            "listen" if kind == Kind::Backend => keys.listen = Some(value("listen", text)?),
+            "body" if kind == Kind::Backend => {
                 let body = bytes(text).map_err(|reason| SpecError::Value {
                     key: "body",
                     value: text.to_owned(),
@@ -123,7 +139,11 @@ fn read(text: &str, backend: bool) -> Result<Keys, SpecError> {
             _ => {
                 return Err(SpecError::Unknown {
                     key: key.to_owned(),
-                    known: if backend { BACKEND_KEYS } else { PORT_KEYS },
+                    known: match kind {
+                        Kind::Device => DEVICE_KEYS,
+                        Kind::Port => PORT_KEYS,
+                        Kind::Backend => BACKEND_KEYS,
+                    },
                 });
             }
         }
@@ -131,14 +151,18 @@ fn read(text: &str, backend: bool) -> Result<Keys, SpecError> {
     Ok(keys)
 }
 
+fn device(device: Option<String>, interface: Option<String>) -> Result<Device, SpecError> {
+    match (device, interface) {
+        (Some(device), None) if device.parse::<PciAddress>().is_ok() => Ok(Device::Pci(device)),
+        (Some(device), None) => Ok(Device::Vdev(device)),
+        (None, Some(interface)) => Ok(Device::Interface(interface)),
+        (None, None) => Err(SpecError::NoDevice),
+        (Some(_), Some(_)) => Err(SpecError::TwoDevices),
+    }
+}
+
 fn port(keys: Keys, text: &str) -> Result<PortSpec, SpecError> {
-    let device = match (keys.device, keys.interface) {
-        (Some(device), None) if device.parse::<PciAddress>().is_ok() => Device::Pci(device),
-        (Some(device), None) => Device::Vdev(device),
-        (None, Some(interface)) => Device::Interface(interface),
-        (None, None) => return Err(SpecError::NoDevice),
-        (Some(_), Some(_)) => return Err(SpecError::TwoDevices),
-    };
+    let device = device(keys.device, keys.interface)?;
     if keys.addresses.is_empty() {
         return Err(SpecError::NoAddress);
     }
@@ -151,11 +175,23 @@ fn port(keys: Keys, text: &str) -> Result<PortSpec, SpecError> {
     })
 }
 
+impl FromStr for DeviceSpec {
+    type Err = SpecError;
+
+    fn from_str(text: &str) -> Result<Self, SpecError> {
+        let keys = read(text, Kind::Device)?;
+        Ok(DeviceSpec {
+            device: device(keys.device, keys.interface)?,
+            mtu: keys.mtu.unwrap_or(1500),
+        })
+    }
+}
+
 impl FromStr for PortSpec {
     type Err = SpecError;
 
     fn from_str(text: &str) -> Result<Self, SpecError> {
-        port(read(text, false)?, text)
+        port(read(text, Kind::Port)?, text)
     }
 }
 
@@ -163,7 +199,7 @@ impl FromStr for BackendSpec {
     type Err = SpecError;
 
     fn from_str(text: &str) -> Result<Self, SpecError> {
-        let keys = read(text, true)?;
+        let keys = read(text, Kind::Backend)?;
         let (listen, body) = (keys.listen.unwrap_or(8080), keys.body.unwrap_or(100));
         let none = keys.device.is_none()
             && keys.interface.is_none()
@@ -222,6 +258,21 @@ mod tests {
             .parse()
             .unwrap();
         assert_eq!(spec.device, Device::Pci("0000:01:00.0".into()));
+    }
+
+    #[test]
+    fn an_end_of_a_wire_has_no_address() {
+        let spec: DeviceSpec = "interface=left;mtu=9000".parse().unwrap();
+        assert_eq!(
+            (spec.device, spec.mtu),
+            (Device::Interface("left".into()), 9000)
+        );
+        let error = "interface=left;address=10.0.0.1/24".parse::<DeviceSpec>();
+        let said = error.unwrap_err().to_string();
+        assert!(
+            said.contains("`address` is not known; the keys are device, interface, mtu"),
+            "{said}"
+        );
     }
 
     #[test]

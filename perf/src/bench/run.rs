@@ -411,7 +411,7 @@ fn server(args: &RunArgs, spec: &BackendSpec, buffers: Buffers) -> ServerSetup {
 }
 
 /// Set by the first SIGINT or SIGTERM; the second ends the process at once.
-fn stop_flag() -> Result<Arc<AtomicBool>, RunError> {
+pub(super) fn stop_flag() -> Result<Arc<AtomicBool>, RunError> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         // In this order: the first signal finds the flag down and puts it up.
@@ -422,7 +422,7 @@ fn stop_flag() -> Result<Arc<AtomicBool>, RunError> {
     Ok(stop)
 }
 
-fn system(what: impl ToString) -> impl FnOnce(io::Error) -> RunError {
+pub(super) fn system(what: impl ToString) -> impl FnOnce(io::Error) -> RunError {
     move |error| RunError::System {
         what: what.to_string(),
         error,
