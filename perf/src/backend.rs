@@ -364,8 +364,9 @@ fn begin_answer(out: &mut Vec<u8>, ask: &Ask) {
     match ask.form {
         Form::Chunked(_) => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n\r\n"),
         Form::UntilClose => out.extend_from_slice(b"Connection: close\r\n\r\n"),
-        _ => {
-            out.extend_from_slice(format!("Content-Length: {}\r\n\r\n", ask.length).as_bytes());
+        form => {
+            let length = ask.length - u64::from(form == Form::Excess && ask.length > 0);
+            out.extend_from_slice(format!("Content-Length: {length}\r\n\r\n").as_bytes());
         }
     }
 }

@@ -26,6 +26,8 @@ pub enum Form {
     Stall,
     /// Bytes that are not HTTP.
     Garbage,
+    /// A `Content-Length` that is one less than what is sent: the last byte belongs to no answer.
+    Excess,
 }
 
 /// What a path asks for.
@@ -53,6 +55,7 @@ impl Ask {
             Form::Truncate => write!(path, "truncate"),
             Form::Stall => write!(path, "stall"),
             Form::Garbage => write!(path, "garbage"),
+            Form::Excess => write!(path, "excess"),
         };
         path
     }
@@ -74,6 +77,7 @@ impl Ask {
             "truncate" => Form::Truncate,
             "stall" => Form::Stall,
             "garbage" => Form::Garbage,
+            "excess" => Form::Excess,
             chunked => Form::Chunked(chunked.strip_prefix("chunked-")?.parse().ok()?),
         };
         Some(Ask { id, length, form })

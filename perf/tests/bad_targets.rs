@@ -135,6 +135,13 @@ fn a_target_that_misbehaves_is_told_by_its_kind() {
 }
 
 #[test]
+fn bytes_behind_an_answer_are_told_by_their_kind() {
+    let requests = "requests: [{path: /t/1/100/excess}]";
+    let (only, stats) = only_fault(pair(SERVER, requests, Reuse::KeepAlive));
+    assert_eq!(only, Some(Fault::Unexpected), "{:?}", stats.faults);
+}
+
+#[test]
 fn an_answer_other_than_expected_is_told_by_its_kind() {
     for (wanted, fault) in [
         ("status: 404", Fault::WrongStatus),

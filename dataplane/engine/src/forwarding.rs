@@ -17,6 +17,7 @@ use sluice_wire::http1::{
 };
 
 use crate::body::Made;
+use crate::heads::no_body;
 use crate::reply::LocalReply;
 
 /// Bytes of the longest address as text.
@@ -263,7 +264,9 @@ pub(crate) fn encode(
         forwarded: in_forwarded
             .then(|| FieldValue::new(element.as_bytes()).ok())
             .flatten(),
-        upgrade: protocol(request, sender.service).and_then(|p| FieldValue::new(p).ok()),
+        upgrade: protocol(request, sender.service)
+            .filter(|_| no_body(request))
+            .and_then(|p| FieldValue::new(p).ok()),
         fields: FieldEdits {
             drop: dropped,
             append: &additions.0,

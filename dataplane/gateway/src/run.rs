@@ -99,7 +99,7 @@ fn run(config: &Path, verbose: bool) -> Result<(), RunError> {
     let (source, rules) = FileSource::open(config).map_err(RunError::Rules)?;
     log::info(format_args!("{}: {}", config.display(), Counts(&rules)));
     permission::check(&rules)?;
-    let cores = cores::choose(rules.workers.core)?;
+    let cores = cores::choose(rules.workers.core, cores::End::Last)?;
     // Bound early, because it is the cheapest thing to fail; served when all counters exist.
     let socket = admin::bind(rules.admin)?;
     let secrets = secrets().map_err(system("/dev/urandom cannot be read"))?;

@@ -32,14 +32,24 @@ pub enum CoreError {
     Unknown,
 }
 
+/// Which of the allowed cores is taken where none is asked for. A gateway and a load generator on one
+/// machine begin at opposite ends, so that they are not in each other's way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The first.
+    First,
+    /// The last, which the system's own work is on least.
+    Last,
+}
+
 /// Chooses among the cores that this process may run on: the thread that polls gets the one asked for, or the
 /// last. To be called before anything binds the calling thread.
-pub fn choose(asked: Option<u16>) -> Result<Cores, CoreError> {
+pub fn choose(asked: Option<u16>, otherwise: End) -> Result<Cores, CoreError> {
     let set = sched_getaffinity(None).map_err(|_| CoreError::Unknown)?;
     let allowed = (0..CpuSet::MAX_CPU)
         .filter(|core| set.is_set(*core))
         .collect();
-    choose_among(allowed, asked)
+    choose_among(allowed, asked, otherwise)
 }
 
 /// Binds the calling thread to a core of its own; false when the system refuses.
@@ -56,9 +66,17 @@ pub fn bind(cores: &[usize]) -> io::Result<()> {
     Ok(sched_setaffinity(None, &set)?)
 }
 
-fn choose_among(allowed: Vec<usize>, asked: Option<u16>) -> Result<Cores, CoreError> {
-    let last = allowed.iter().copied().max().ok_or(CoreError::Unknown)?;
-    let worker = asked.map_or(last, usize::from);
+fn choose_among(
+    allowed: Vec<usize>,
+    asked: Option<u16>,
+    otherwise: End,
+) -> Result<Cores, CoreError> {
+    let cores = allowed.iter().copied();
+    let end = match otherwise {
+        End::First => cores.min(),
+        End::Last => cores.max(),
+    };
+    let worker = asked.map_or(end.ok_or(CoreError::Unknown)?, usize::from);
     match asked {
         Some(core) if !allowed.contains(&worker) => Err(CoreError::NotAllowed { core, allowed }),
         _ => {
@@ -96,22 +114,24 @@ mod tests {
 
     #[test]
     fn the_worker_has_its_core_to_itself() {
-        assert_eq!(choose_among(vec![0, 1], None), cores(1, &[0]));
+        assert_eq!(choose_among(vec![0, 1], None, End::Last), cores(1, &[0]));
         assert_eq!(
-            choose_among(vec![0, 1, 2, 3], Some(2)),
+            choose_among(vec![0, 1, 2, 3], Some(2), End::Last),
             cores(2, &[0, 1, 3])
         );
-        assert_eq!(choose_among(vec![4, 6], Some(4)), cores(4, &[6]));
+        assert_eq!(choose_among(vec![4, 6], Some(4), End::Last), cores(4, &[6]));
     }
 
     #[test]
     fn a_single_core_is_shared() {
-        assert_eq!(choose_among(vec![3], None), cores(3, &[3]));
+        assert_eq!(choose_among(vec![3], None, End::Last), cores(3, &[3]));
     }
 
     #[test]
     fn a_core_that_is_not_there_is_refused_with_those_that_are() {
-        let error = choose_among(vec![0, 1], Some(9)).unwrap_err().to_string();
+        let error = choose_among(vec![0, 1], Some(9), End::Last)
+            .unwrap_err()
+            .to_string();
         assert!(
             error.contains("core 9") && error.contains("0, 1"),
             "{error}"

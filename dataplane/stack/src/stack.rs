@@ -211,6 +211,8 @@ struct Slot {
 struct TimeWait {
     our_next: u32,
     their_next: u32,
+    /// A SYN was answered with an ACK: a RST may follow from whoever knows nothing of this connection.
+    challenged: bool,
 }
 
 #[derive(Clone, Copy)]

@@ -21,8 +21,8 @@ Ports are described like `ports:` in the rules, key=value with ; between:
 Examples:
   sudo sluice bench run --target 10.77.1.1:80 --client 'interface=front;address=10.77.1.2/24'
   sudo sluice bench run --target 10.77.1.1:80 -c 64 -d 10s --json out.json \\
-    --client 'device=net_memif0,role=server,id=0,socket=/run/front.sock;address=10.77.1.2/24' \\
-    --backend 'device=net_memif1,role=server,id=0,socket=/run/back.sock;address=10.77.2.2/24'
+    --client 'device=net_memif0,role=client,id=0,socket-abstract=no,socket=/run/front.sock;address=10.77.1.2/24' \\
+    --backend 'device=net_memif1,role=client,id=0,socket-abstract=no,socket=/run/back.sock;address=10.77.2.2/24'
   ... --rate 10000 --expect 'p99<2ms' --expect errors=0     open loop; exit 1 unless it holds
   ... --sweep 10000..200000                                 up to the knee
 
@@ -140,7 +140,7 @@ pub struct RunArgs {
     /// Buffer of a connection in each direction.
     #[arg(long, value_name = "SIZE", value_parser = bytes, default_value = "32KiB")]
     pub(crate) buffer: u64,
-    /// The processor core of the generator, which it polls on all the time [default: the last].
+    /// The processor core of the generator, which it polls on all the time [default: the first; a gateway takes the last].
     #[arg(long, value_name = "N")]
     pub(crate) core: Option<u16>,
     /// Hugepage memory for packet buffers.
@@ -227,7 +227,7 @@ pub struct WireArgs {
     /// How long to carry frames [default: until Ctrl-C].
     #[arg(short, long, value_name = "TIME", value_parser = duration)]
     pub(crate) duration: Option<Duration>,
-    /// The processor core of the wire, which it polls on all the time [default: the last].
+    /// The processor core of the wire, which it polls on all the time [default: the first; a gateway takes the last].
     #[arg(long, value_name = "N")]
     pub(crate) core: Option<u16>,
     /// Hugepage memory for packet buffers.

@@ -92,7 +92,10 @@ pub(super) fn command(args: &RunArgs) -> ExitCode {
 fn run(args: &RunArgs) -> Result<bool, RunError> {
     let file = request_file(args)?;
     let plan = plan(args, &file)?;
-    let cores = cores::choose(args.core)?;
+    for path in [&args.json, &args.hlog, &args.html].into_iter().flatten() {
+        try_out(path)?;
+    }
+    let cores = cores::choose(args.core, cores::End::First)?;
     cores::bind(&cores.control).map_err(system("this thread cannot be bound to its cores"))?;
     let stop = stop_flag()?;
     let specs = specs(args)?;
@@ -550,6 +553,17 @@ fn deliver(args: &RunArgs, report: &RunReport, done: &[Done]) -> Result<bool, Ru
         holds &= verdict.holds;
     }
     Ok(holds)
+}
+
+/// Whether a file can be written, before there is anything to write: a run is too long to lose its report.
+fn try_out(path: &Path) -> Result<(), RunError> {
+    if path == Path::new("-") {
+        return Ok(());
+    }
+    let tried = fs::OpenOptions::new().create(true).append(true).open(path);
+    tried
+        .map(drop)
+        .map_err(system(format!("{} cannot be written", path.display())))
 }
 
 /// Writes a file, or standard output for "-".

@@ -25,7 +25,7 @@ pub(super) fn command(args: &WireArgs) -> ExitCode {
 }
 
 fn run(args: &WireArgs) -> Result<(), RunError> {
-    let cores = cores::choose(args.core)?;
+    let cores = cores::choose(args.core, cores::End::First)?;
     cores::bind(&cores.control).map_err(super::run::system(
         "this thread cannot be bound to its cores",
     ))?;

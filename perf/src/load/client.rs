@@ -288,6 +288,9 @@ impl Client {
             State::Free | State::Resting => {
                 // Closed by the target, or bytes that nobody asked for: a new one next time.
                 let view = stack.view(flow);
+                if view.readable > 0 {
+                    stats.failed(Fault::Unexpected);
+                }
                 if view.finished || view.readable > 0 {
                     stack.close(flow, now);
                     connection.flow = None;
@@ -443,6 +446,9 @@ impl Client {
                 keep_alive,
                 fault,
             } => {
+                // One request at a time, so nothing can follow its answer.
+                let more = stack.view(flow).readable > 0;
+                let fault = fault.or(more.then_some(Fault::Unexpected));
                 if connection.counted {
                     stats.bytes_in += bytes;
                     stats.bytes_out += *sent;
@@ -453,9 +459,9 @@ impl Client {
                 }
                 self.busy -= 1;
                 let think = planned.think;
-                if keep_alive && all_sent && self.setup.reuse == Reuse::KeepAlive {
+                if keep_alive && all_sent && !more && self.setup.reuse == Reuse::KeepAlive {
                     self.free_after(slot, think, now);
-                } else if stack.view(flow).finished {
+                } else if more || stack.view(flow).finished {
                     stack.close(flow, now);
                     connection.flow = None;
                     self.free_after(slot, think, now);

@@ -23,6 +23,8 @@ sluice_stack::counters! {
         WrongStatus => "wrong_status",
         /// A whole answer of another length, or with other bytes, than expected.
         WrongBody => "wrong_body",
+        /// Bytes that no request asked for: behind an answer, or on a connection without a request.
+        Unexpected => "unexpected",
         /// No whole answer in time.
         Timeout => "timeout",
     }
@@ -41,6 +43,7 @@ impl Fault {
             Fault::BadAnswer => ErrorKind::BadAnswer,
             Fault::WrongStatus => ErrorKind::WrongStatus,
             Fault::WrongBody => ErrorKind::WrongBody,
+            Fault::Unexpected => ErrorKind::Unexpected,
             Fault::Timeout => ErrorKind::Timeout,
         }
     }

@@ -7,7 +7,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sluice_policy::rules::{Period, Size};
 use sluice_stack::rng::Rng;
-use sluice_wire::http1::{HeadIndex, Limits, MethodKind, RequestKind, parse_request};
+use sluice_wire::http1::{
+    EditError, FieldName, FieldValue, HeadIndex, Limits, MethodKind, RequestKind, parse_request,
+};
 
 use super::message::Message;
 use super::pattern::{Pattern, phase};
@@ -111,6 +113,15 @@ pub enum PlanError {
     /// Not a status.
     #[error("request {0}: a status is a number from 200 to 599")]
     Status(usize),
+    /// No header field.
+    #[error("request {number}: `{}` is no header field: a name is a token, and no value has line ends or other \
+             control bytes", name.escape_debug())]
+    Field {
+        /// Counted from 1.
+        number: usize,
+        /// Its name.
+        name: String,
+    },
     /// A field that the generator sets.
     #[error("request {number} sets `{name}`, which the generator does by itself; leave it out")]
     OwnField {
@@ -243,6 +254,17 @@ fn planned(
     {
         return Err(PlanError::Status(number));
     }
+    let odd = spec.headers.iter().find(|(name, value)| {
+        // Reserved names are dealt with below.
+        matches!(FieldName::new(name.as_bytes()), Err(EditError::InvalidName))
+            || FieldValue::new(value.as_bytes()).is_err()
+    });
+    if let Some((name, _)) = odd {
+        return Err(PlanError::Field {
+            number,
+            name: name.clone(),
+        });
+    }
     let own = |name: &&String| OWN_FIELDS.iter().any(|own| name.eq_ignore_ascii_case(own));
     if let Some(name) = spec.headers.keys().find(own) {
         return Err(PlanError::OwnField {
@@ -374,7 +396,11 @@ mod tests {
             ("requests: [{path: 'x y'}]", "request 1 is not valid HTTP"),
             (
                 "requests: [{}, {headers: {A: \"b\\r\\n\\r\\nGET / HTTP/1.1\"}}]",
-                "request 2 is not valid HTTP",
+                "request 2: `A` is no header field",
+            ),
+            (
+                "requests: [{headers: {\"A\\r\\nTransfer-Encoding\": chunked}}]",
+                "is no header field",
             ),
             ("requests: [{headers: {Host: a}}]", "sets `Host`"),
             ("requests: [{body: 1B, text: a}]", "both `body` and `text`"),

@@ -253,7 +253,9 @@ fn time_wait_answers_for_thirty_seconds_and_gives_way_to_a_new_connection() {
     );
     let old = b.play(&b.segment(5000, SYN, 900, 0));
     assert_eq!(old[0].flags, ACK, "an old SYN");
-    assert_eq!(delta(&b.stats.frames, &before), [("time_wait", 3)]);
+    assert_eq!(b.play(&b.segment(5000, RST, 1001, 0)), []);
+    assert_eq!(b.stats.time_wait.get(), 1, "a reset that is not exact");
+    assert_eq!(delta(&b.stats.frames, &before), [("time_wait", 4)]);
     let new = b.play(&b.segment(5000, SYN, 2000, 0));
     assert_eq!(
         (new[0].flags, new[0].ack),
@@ -262,6 +264,27 @@ fn time_wait_answers_for_thirty_seconds_and_gives_way_to_a_new_connection() {
     );
     b.wait(31_000);
     assert_eq!((b.stats.time_wait.get(), b.stats.half_open.get()), (0, 0));
+}
+
+/// A client that was started anew has forgotten the connection, and its SYN has a lower number.
+#[test]
+fn time_wait_gives_way_to_a_client_that_resets_the_answer_to_its_syn() {
+    let mut b = Bench::new(Limits::default());
+    let ours = b.open(5000);
+    let (flow, _) = b.stack.next_ready().unwrap();
+    let now = b.net.now();
+    b.stack.close(flow, now);
+    b.turn();
+    b.play(&b.segment(5000, FIN | ACK, 1001, ours + 1));
+    assert_eq!(b.stats.time_wait.get(), 1);
+    let before = totals(&b.stats.frames);
+    let challenge = b.play(&b.segment(5000, SYN, 900, 0));
+    assert_eq!((challenge[0].flags, challenge[0].ack), (ACK, 1002));
+    assert_eq!(b.play(&b.segment(5000, RST, 1002, 0)), []);
+    assert_eq!(delta(&b.stats.frames, &before), [("time_wait", 2)]);
+    let again = b.play(&b.segment(5000, SYN, 900, 0));
+    assert_eq!((again[0].flags, again[0].ack), (SYN | ACK, 901));
+    assert_eq!((b.stats.time_wait.get(), b.stats.half_open.get()), (0, 1));
 }
 
 #[test]

@@ -176,6 +176,22 @@ fn protocols_that_are_not_allowed_are_not_asked_for() {
 }
 
 #[test]
+fn a_request_with_a_body_asks_for_no_other_protocol() {
+    let mut w = world();
+    let c = w.open();
+    w.send(
+        c,
+        "POST /chat HTTP/1.1\r\nHost: sluice.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Content-Length: 2\r\n\r\nhi",
+    );
+    let asked = w.asked(0);
+    assert!(asked.ends_with("\r\n\r\nhi"), "{asked}");
+    assert!(!asked.to_lowercase().contains("upgrade"), "{asked}");
+    w.answer(0, OK);
+    assert!(w.got(c).starts_with("HTTP/1.1 200"));
+}
+
+#[test]
 fn a_change_to_something_else_is_refused() {
     for answer in [
         "HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: h2c\r\n\r\n",

@@ -73,7 +73,16 @@ impl<P: PacketIo> Stack<P> {
         if let Some(&record) = self.time_wait.get(&key) {
             let reuse = opens && before(record.their_next, segment.seq);
             if !reuse {
-                if !segment.has(RST) {
+                let exact = segment.seq == record.their_next;
+                if segment.has(RST) && exact && record.challenged {
+                    // From a peer that knows nothing of the old connection, in answer to our ACK of its
+                    // SYN (RFC 9293 3.10.7.3): its next SYN finds the place free. No other RST ends the
+                    // wait (RFC 1337).
+                    self.time_wait.remove(&key);
+                } else if !segment.has(RST) {
+                    if opens && let Some(record) = self.time_wait.get_mut(&key) {
+                        record.challenged = true;
+                    }
                     let ack = Outgoing::bare(ACK, record.our_next, record.their_next);
                     self.send_bare(port, &key, &ack, now);
                 }
@@ -134,6 +143,7 @@ impl<P: PacketIo> Stack<P> {
                     flow.closed_at = Some(TimeWait {
                         our_next,
                         their_next,
+                        challenged: false,
                     });
                 }
                 _ => {}
