@@ -125,7 +125,15 @@ fn a_target_that_is_not_there_ends_the_run_with_its_errors() {
 #[test]
 fn an_interrupt_ends_a_run_against_nginx_with_its_report() {
     let lab = Lab::up();
-    let interrupt = ["timeout", "--preserve-status", "--signal", "INT", "6"];
+    // In the foreground: the signal goes to the generator alone, and so comes once.
+    let interrupt = [
+        "timeout",
+        "--foreground",
+        "--preserve-status",
+        "--signal",
+        "INT",
+        "6",
+    ];
     let arguments = [
         "--target",
         "10.77.2.2:8080",

@@ -33,7 +33,14 @@ fn curl_and_nginx_meet_over_a_bad_wire() {
         ];
         let lab = &lab;
         let wire = scope.spawn(move || {
-            let interrupt = ["timeout", "--preserve-status", "--signal", "INT", "12"];
+            let interrupt = [
+                "timeout",
+                "--foreground",
+                "--preserve-status",
+                "--signal",
+                "INT",
+                "12",
+            ];
             sluice_at_gateway(lab, &interrupt, &arguments)
         });
         let fetch = |path: &str| {
