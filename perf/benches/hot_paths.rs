@@ -9,7 +9,7 @@ use std::hint::black_box;
 use std::net::IpAddr;
 use std::time::Instant;
 
-use sluice_policy::{ListenerId, RequestView, Snapshot};
+use sluice_policy::{HttpView, ListenerId, Message, RequestView, Snapshot};
 use sluice_wire::http1::{
     ClientSide, FieldEdits, HeadIndex, Limits, RequestEdits, RequestKind, Version, parse_request,
     parse_response, write_request_head, write_response_head,
@@ -105,13 +105,20 @@ impl Rules {
         };
         let (source, whose) = (IpAddr::from([10, 77, 1, 2]), (ListenerId(0), 0));
         let browser = RequestView::of(&request, whose, source, 0, &mut scratch);
+        let Some(own) = browser.http() else {
+            return 0;
+        };
         let asked = self.requests.iter().cycle().take(CALLS);
         asked
             .filter(|(host, path)| {
-                let view = RequestView {
+                let http = HttpView {
                     host: host.as_bytes(),
                     path: path.as_bytes(),
-                    ..browser.clone()
+                    ..own.clone()
+                };
+                let view = RequestView {
+                    message: Message::Http(http),
+                    ..browser
                 };
                 self.snapshot.route(black_box(&view)).is_some()
             })

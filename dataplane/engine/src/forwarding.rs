@@ -304,7 +304,7 @@ impl Sender<'_> {
     ) -> Result<(), LocalReply> {
         let Made { text, target } = made;
         let (route, view) = (self.route, self.view);
-        let stood_for = captures(route, view.path);
+        let stood_for = captures(route, view);
         let lane = self.lanes.and_then(|lanes| lanes.name(view.lane?));
         let values = Values {
             client: self.provenance.client,
@@ -317,7 +317,7 @@ impl Sender<'_> {
         };
         // There is no path in `OPTIONS *`.
         if let Some(path) = &route.rewrite.path
-            && view.path.starts_with(b"/")
+            && view.http().is_some_and(|http| http.path.starts_with(b"/"))
         {
             let target = path.target(&route.matches.path, &values, target);
             changed.target = Some(target.ok_or(LocalReply::REWRITTEN_TOO_LARGE)?);
@@ -337,7 +337,9 @@ impl Sender<'_> {
         computed(
             edits,
             &values,
-            view.headers.clone(),
+            view.http()
+                .map(|http| http.headers.clone())
+                .unwrap_or_default(),
             text,
             &mut changed.fields,
         )

@@ -1,6 +1,6 @@
 //! Answers that routes give in a service's place: direct responses and redirects.
 
-use sluice_policy::action::{Action, Captures, Computed, captures};
+use sluice_policy::action::{Action, Captures, Computed, Respond, captures};
 use sluice_policy::{Route, Values};
 use sluice_stack::io::PacketIo;
 use sluice_stack::time::Instant;
@@ -32,7 +32,7 @@ impl Asked<'_> {
         made: &mut Made,
     ) -> Result<(u16, RequestFate), LocalReply> {
         let route = self.route;
-        let stood_for = captures(route, self.passage.view.path);
+        let stood_for = captures(route, &self.passage.view);
         let id = self.provenance.id();
         let none = Captures::new();
         let values = |status, captures| Values {
@@ -49,7 +49,11 @@ impl Asked<'_> {
         out.clear();
         target.clear();
         let (status, fate) = match &route.action {
-            Action::Respond(own) => (own.status, RequestFate::Responded),
+            Action::Respond(own) => match &own.http {
+                Some(own) => (own.status, RequestFate::Responded),
+                // A route without an answer to HTTP takes no such request.
+                None => return Err(LocalReply::NO_ROUTE),
+            },
             Action::Redirect(own) => {
                 let values = values(own.status, &stood_for);
                 let authority = self.passage.request.host();
@@ -60,12 +64,14 @@ impl Asked<'_> {
         };
         let mut fields = Computed::new();
         if !edits.computed.is_empty() {
-            let received = self.passage.view.headers.clone().take(0);
+            let received = self.passage.request.headers().take(0);
             let values = values(status, &none);
             computed(&edits.computed, &values, received, text, &mut fields)?;
         }
         let (body, location) = match &route.action {
-            Action::Respond(own) => {
+            Action::Respond(Respond {
+                http: Some(own), ..
+            }) => {
                 let kind = FieldValue::new(&own.content_type).ok();
                 let body = (!own.body.is_empty()).then_some(&*own.body);
                 (kind.zip(body), None)

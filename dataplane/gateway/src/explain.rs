@@ -17,10 +17,12 @@ pub(crate) struct ExplainArgs {
     /// The rules, a YAML file.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Method and URL, such as 'GET http://shop.example.com/cart'.
+    /// Method and URL, such as 'GET http://shop.example.com/cart'; or a call, such as
+    /// ttheader://shop.cart/GetCart, or thrift:///GetCart for one without a head.
     #[arg(value_name = "REQUEST")]
     request: String,
-    /// A header of the request, such as 'x-user: alice'; may be given more than once.
+    /// A header of the request, such as 'x-user: alice', or a key of the call, such as env=test; may be
+    /// given more than once.
     #[arg(short = 'H', long = "header", value_name = "HEADER")]
     headers: Vec<String>,
     /// The listener that accepts it; without it, the first that the URL fits.

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use arrayvec::ArrayVec;
 use sluice_wire::http1::{FieldName, FieldValue, HeaderEdit, NewTarget};
+use sluice_wire::thrift::ExceptionKind;
 
 pub use crate::matching::Captures;
-use crate::matching::{Key, PathMatch, behind_prefix, below, falls_into, mix};
-use crate::request::RequestView;
+use crate::matching::{Key, PathMatch, RpcKey, behind_prefix, below, falls_into, mix};
+use crate::request::{HttpView, Message, RequestView};
 use crate::snapshot::ServiceId;
 use crate::template::{Template, Values};
 
@@ -37,8 +38,10 @@ pub enum Destination {
     },
     /// The one that the request names.
     By {
-        /// The header with the name.
-        header: Box<[u8]>,
+        /// The header with the name, in HTTP.
+        header: Option<Box<[u8]>>,
+        /// The key with the name, in remote procedure calls.
+        key: Option<RpcKey>,
         /// Those that may be named.
         allowed: Box<[(Box<[u8]>, ServiceId)]>,
         /// The one for requests that name none of them.
@@ -63,16 +66,14 @@ impl Destination {
             }
             Destination::By {
                 header,
+                key,
                 allowed,
                 otherwise,
             } => {
-                let mut fields = request.headers.clone();
-                let mut named = fields
-                    .by_ref()
-                    .filter(|field| field.name.eq_ignore_ascii_case(header))
-                    .map(|field| field.value);
-                // Two names are none.
-                let name = named.next().filter(|_| named.next().is_none());
+                let name = match &request.message {
+                    Message::Http(http) => header.as_deref().and_then(|own| only(http, own)),
+                    Message::Rpc(rpc) => key.as_ref().and_then(|own| own.value(rpc)),
+                };
                 let chosen = name
                     .and_then(|name| allowed.iter().find(|(own, _)| **own == *name))
                     .map(|(_, service)| *service);
@@ -96,9 +97,58 @@ impl Destination {
     }
 }
 
-/// An answer of the gateway's own.
+/// The value of a header that is there once: two names are none.
+fn only<'a>(http: &HttpView<'a>, name: &[u8]) -> Option<&'a [u8]> {
+    let fields = http.headers.clone();
+    let mut named = fields
+        .filter(|field| field.name.eq_ignore_ascii_case(name))
+        .map(|field| field.value);
+    named.next().filter(|_| named.next().is_none())
+}
+
+/// An answer of the gateway's own: at least one, and one for each protocol that the route takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Respond {
+    /// To HTTP requests.
+    pub http: Option<HttpAnswer>,
+    /// To remote procedure calls.
+    pub rpc: Option<RpcAnswer>,
+}
+
+/// What a remote procedure call is answered with. Texts are at most 1 KiB.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RpcAnswer {
+    /// An exception.
+    Exception {
+        /// Its type.
+        kind: ExceptionKind,
+        /// What it says.
+        message: Box<str>,
+    },
+    /// A reply without a result.
+    BizStatus {
+        /// Not 0.
+        status: i32,
+        /// What it says.
+        message: Box<str>,
+        /// A JSON object of strings.
+        extra: Option<Box<str>>,
+    },
+}
+
+impl RpcAnswer {
+    /// The answer of a drill that states only a status.
+    pub(crate) fn fault(status: u16) -> RpcAnswer {
+        RpcAnswer::Exception {
+            kind: ExceptionKind::Internal,
+            message: format!("a fault injected for a drill ({status})").into(),
+        }
+    }
+}
+
+/// What an HTTP request is answered with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpAnswer {
     /// 200 to 599.
     pub status: u16,
     /// At most 16 KiB.
@@ -131,7 +181,7 @@ impl Redirect {
         authority: &[u8],
         out: &mut Vec<u8>,
     ) {
-        let Some((request, _)) = values.request else {
+        let Some((request, _)) = values.http() else {
             return;
         };
         let host = match (&self.host, &self.scheme) {
@@ -191,7 +241,7 @@ impl NewPath {
         query: Option<&[u8]>,
         out: &mut Vec<u8>,
     ) {
-        let Some((request, _)) = values.request else {
+        let Some((request, _)) = values.http() else {
             return;
         };
         let start = out.len();
@@ -228,7 +278,7 @@ impl NewPath {
         values: &Values<'_>,
         out: &'o mut Vec<u8>,
     ) -> Option<NewTarget<'o>> {
-        let query = values.request.and_then(|(request, _)| request.query);
+        let query = values.http().and_then(|(request, _)| request.query);
         out.clear();
         self.write(matches, values, query, out);
         NewTarget::new(out)
@@ -236,7 +286,7 @@ impl NewPath {
 }
 
 /// The path of a request; that of `OPTIONS *` is none.
-fn own_path<'a>(request: &RequestView<'a>) -> &'a [u8] {
+fn own_path<'a>(request: &HttpView<'a>) -> &'a [u8] {
     if request.path.starts_with(b"/") {
         request.path
     } else {
@@ -269,15 +319,25 @@ impl Mirror {
 }
 
 /// Faults for a drill.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     /// How long how many are held, in parts per million.
     pub delay: Option<(Duration, u32)>,
-    /// With which status how many are answered, in parts per million; without a status, their
-    /// connection is closed.
-    pub abort: Option<(Option<u16>, u32)>,
+    /// How many are not sent on.
+    pub abort: Option<Abort>,
     /// When the drill is over, in seconds after 1970-01-01 UTC.
     pub until: u64,
+}
+
+/// Requests that are not sent on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Abort {
+    /// The status of the answer to HTTP requests; their connection is closed without one.
+    pub status: Option<u16>,
+    /// The answer to remote procedure calls; their connection is closed without one.
+    pub rpc: Option<RpcAnswer>,
+    /// How many, in parts per million.
+    pub share: u32,
 }
 
 impl Fault {
@@ -287,10 +347,10 @@ impl Fault {
         falls_into(mix(draw ^ 0xde1a), share).then_some(time)
     }
 
-    /// Whether a request that drew this number is not sent on, and the status of its answer.
-    pub fn abort(&self, draw: u64) -> Option<Option<u16>> {
-        let (status, share) = self.abort?;
-        falls_into(mix(draw ^ 0xab04), share).then_some(status)
+    /// How a request that drew this number is answered in place of being sent on, if it is.
+    pub fn abort(&self, draw: u64) -> Option<&Abort> {
+        let abort = self.abort.as_ref()?;
+        falls_into(mix(draw ^ 0xab04), abort.share).then_some(abort)
     }
 }
 
@@ -344,10 +404,27 @@ impl ComputedEdit {
 pub type Computed<'a> = ArrayVec<(FieldName<'a>, FieldValue<'a>), MAX_EDITS>;
 
 /// What named parts of a path stood for, if something needs to know.
-pub fn captures<'p>(route: &crate::Route, path: &'p [u8]) -> Captures<'p> {
-    if route.uses_captures {
-        route.matches.path.captures(path)
-    } else {
-        Captures::new()
+pub fn captures<'p>(route: &crate::Route, request: &RequestView<'p>) -> Captures<'p> {
+    match &request.message {
+        Message::Http(http) if route.uses_captures => route.matches.path.captures(http.path),
+        _ => Captures::new(),
     }
+}
+
+/// Changes to the keys of calls or replies: at most 33, in this order; of two that concern one key the later
+/// counts.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct KeyEdits(pub Vec<KeyEdit>);
+
+/// One change to a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyEdit {
+    /// It gets this value, whatever it had.
+    Set(RpcKey, Template),
+    /// It gets this value if it has none.
+    Add(RpcKey, Template),
+    /// It is taken out.
+    Remove(RpcKey),
+    /// All string keys that begin so are taken out.
+    RemovePrefix(Box<[u8]>),
 }

@@ -8,8 +8,10 @@ mod lanes;
 mod listeners;
 mod matching;
 mod ports;
+mod protocols;
 mod report;
 mod routes;
+mod rpc;
 mod services;
 
 use std::sync::Arc;

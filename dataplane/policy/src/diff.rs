@@ -64,7 +64,10 @@ fn document(rules: &Rules) -> Map<String, Value> {
             };
             let name = match route.get("name") {
                 Some(Value::String(name)) => name.clone(),
-                _ => format!("{}{}", text("host"), text("path")),
+                _ => match route.get("rpc") {
+                    Some(rpc) => format!("rpc {}", show(rpc)),
+                    None => format!("{}{}", text("host"), text("path")),
+                },
             };
             let mut own = name.clone();
             let mut number = 1;

@@ -2,15 +2,17 @@
 
 use std::sync::Arc;
 
-use crate::matching::{Condition, Key};
-use crate::request::RequestView;
-use crate::snapshot::LaneId;
+use crate::matching::{Condition, Key, RpcKey};
+use crate::request::{Message, RequestView};
+use crate::snapshot::{LaneId, Protocols};
 
 /// The lanes of one set of rules.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lanes {
     /// The header that the tag travels by, in lower case.
     pub header: Arc<str>,
+    /// The key that it travels by in remote procedure calls.
+    pub key: RpcKey,
     /// Who is tagged how, in this order.
     pub tags: Vec<Tag>,
     /// Every lane that anything names, in order; [`LaneId`] is the index.
@@ -22,6 +24,8 @@ pub struct Lanes {
 pub struct Tag {
     /// The tag.
     pub lane: TagFrom,
+    /// Which requests it is for.
+    pub protocols: Protocols,
     /// What must hold.
     pub conditions: Box<[Condition]>,
 }
@@ -52,9 +56,15 @@ impl Lanes {
 
     /// What the request came tagged with.
     pub fn received<'a>(&self, request: &RequestView<'a>) -> Option<&'a [u8]> {
-        let mut headers = request.headers.clone();
-        let own = headers.find(|field| field.name.eq_ignore_ascii_case(self.header.as_bytes()))?;
-        Some(own.value)
+        match &request.message {
+            Message::Http(http) => {
+                let own = self.header.as_bytes();
+                let mut headers = http.headers.clone();
+                let field = headers.find(|field| field.name.eq_ignore_ascii_case(own))?;
+                Some(field.value)
+            }
+            Message::Rpc(rpc) => self.key.value(rpc),
+        }
     }
 
     /// The lane that a request belongs to: that of the first tag that fits, or the one that it came
@@ -68,10 +78,17 @@ impl Lanes {
                 TagFrom::Lane(lane) => *lane,
                 TagFrom::Request(key) => self.find(key.value(request)?)?,
             };
-            tag.conditions
+            tag.fits(request).then_some(lane)
+        })
+    }
+}
+
+impl Tag {
+    fn fits(&self, request: &RequestView<'_>) -> bool {
+        self.protocols.take(&request.message)
+            && self
+                .conditions
                 .iter()
                 .all(|condition| condition.holds(request))
-                .then_some(lane)
-        })
     }
 }

@@ -33,11 +33,12 @@ pub use diff::diff;
 pub use explain::{Because, ExplainError, Explanation, Question, explain};
 pub use lanes::{Lanes, Tag, TagFrom};
 pub use problem::Problem;
-pub use request::RequestView;
+pub use request::{HttpView, Message, RequestView, RpcView};
 pub use schema::schema;
 pub use snapshot::{
     AccessLog, Attachment, Endpoint, Group, HostMatch, LaneId, Listener, ListenerId, LogTarget,
-    Node, Port, Route, RouteId, RouteMatch, Service, ServiceId, Snapshot, StaticRoute, Workers,
+    Node, Port, Protocols, Route, RouteId, RouteMatch, Service, ServiceId, Snapshot, StaticRoute,
+    Workers,
 };
 pub use template::{Template, Values};
 pub use yaml::{load, parse};

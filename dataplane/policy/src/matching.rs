@@ -6,6 +6,7 @@ mod condition;
 mod fields;
 mod path;
 mod regex;
+mod rpc;
 mod value;
 
 pub use condition::{Condition, Key};
@@ -13,6 +14,7 @@ pub use path::{Captures, MAX_CAPTURES, PathMatch, PathRegex, Pattern};
 pub(crate) use path::{PatternError, behind_prefix};
 pub use regex::Regex;
 pub(crate) use regex::{RegexError, Regexes};
+pub use rpc::{NameMatch, RpcKey};
 pub(crate) use value::Test;
 pub use value::ValueTest;
 

@@ -1,18 +1,22 @@
 //! Finds the first route that takes a request without walking the routes.
 //!
-//! Routes are indexed by host, then by path: whole paths, and whole segments that a path begins with.
+//! Routes for HTTP are indexed by host, then by path: whole paths, and whole segments that a path begins with.
 //! What a place of the index holds is a list of routes in their order. Every place that could hold a
 //! route for the request is looked at, from the most to the least specific; each knows the first
 //! route that it and those less specific hold, so that the search ends as soon as none of them could
-//! come before the one that is found. Sorted by specificity, that is at once.
+//! come before the one that is found. Sorted by specificity, that is at once. Routes for remote procedure
+//! calls are indexed by service and method in the same way.
+
+mod rpc;
 
 use std::collections::HashMap;
 
 use rustc_hash::FxBuildHasher;
 
 use crate::matching::PathMatch;
-use crate::request::RequestView;
-use crate::snapshot::{HostMatch, Route, RouteId};
+use crate::request::{HttpView, Message, RequestView};
+use crate::snapshot::{HostMatch, Protocols, Route, RouteId};
+use rpc::RpcTable;
 
 /// The longest host that is compared, in bytes (RFC 1035, 2.3.4).
 pub(crate) const MAX_HOST: usize = 255;
@@ -35,6 +39,7 @@ pub(crate) struct Router {
     /// The first route of all of `below`.
     below_first: u32,
     any: PathTable,
+    rpc: RpcTable,
 }
 
 /// The routes of one host.
@@ -67,9 +72,16 @@ impl Router {
             below_labels: 0,
             below_first: NONE,
             any: PathTable::default(),
+            rpc: RpcTable::default(),
         };
         for route in routes {
             let place = u32::try_from(route.id.0).unwrap_or(NONE);
+            if route.matches.protocols != Protocols::Http {
+                router.rpc.insert(route, place);
+            }
+            if route.matches.protocols == Protocols::Rpc {
+                continue;
+            }
             let table = match &route.matches.host {
                 HostMatch::Exact(host) => router.exact.entry(host.as_bytes().into()).or_default(),
                 HostMatch::Below(host) => {
@@ -86,23 +98,42 @@ impl Router {
 
     /// The first route that takes the request.
     pub(crate) fn find(&self, routes: &[Route], request: &RequestView<'_>) -> Option<RouteId> {
-        let host = request.host.strip_suffix(b".").unwrap_or(request.host);
+        let best = match &request.message {
+            Message::Http(http) => self.first_http(routes, http, request)?,
+            Message::Rpc(rpc) => {
+                let mut best = NONE;
+                self.rpc.improve(&mut best, routes, rpc, request);
+                best
+            }
+        };
+        (best != NONE).then_some(RouteId(best as usize))
+    }
+
+    /// The place of the first route that takes an HTTP request; `None` for a host that is too long.
+    fn first_http(
+        &self,
+        routes: &[Route],
+        http: &HttpView<'_>,
+        request: &RequestView<'_>,
+    ) -> Option<u32> {
+        let host = http.host.strip_suffix(b".").unwrap_or(http.host);
         let mut lower = [0; MAX_HOST];
         let lower = lower.get_mut(..host.len())?;
         lower.copy_from_slice(host);
         lower.make_ascii_lowercase();
 
+        let fits = |route: &Route| route.matches.fits_http(http, request);
         let mut best = NONE;
         if let Some(table) = self.exact.get(&*lower) {
-            table.improve(&mut best, routes, request);
+            table.improve(&mut best, routes, http.path, &fits);
         }
         if self.below_first < best {
-            self.improve_below(&mut best, lower, routes, request);
+            self.improve_below(&mut best, lower, routes, http.path, &fits);
         }
         if self.any.first < best {
-            self.any.improve(&mut best, routes, request);
+            self.any.improve(&mut best, routes, http.path, &fits);
         }
-        (best != NONE).then_some(RouteId(best as usize))
+        Some(best)
     }
 
     /// Tries what follows each dot, the longest first.
@@ -111,7 +142,8 @@ impl Router {
         best: &mut u32,
         host: &[u8],
         routes: &[Route],
-        request: &RequestView<'_>,
+        path: &[u8],
+        fits: &impl Fn(&Route) -> bool,
     ) {
         let too_long = labels(host).saturating_sub(self.below_labels + 1);
         let dots = memchr::memchr_iter(b'.', host).skip(too_long);
@@ -120,7 +152,7 @@ impl Router {
                 .get(dot + 1..)
                 .and_then(|parent| self.below.get(parent));
             if let Some(table) = table.filter(|table| table.first < *best) {
-                table.improve(best, routes, request);
+                table.improve(best, routes, path, fits);
             }
         }
     }
@@ -164,12 +196,17 @@ impl PathTable {
     }
 
     /// Finds a route that comes before `best`, if there is one.
-    fn improve(&self, best: &mut u32, routes: &[Route], request: &RequestView<'_>) {
-        let path = request.path;
+    fn improve(
+        &self,
+        best: &mut u32,
+        routes: &[Route],
+        path: &[u8],
+        fits: &impl Fn(&Route) -> bool,
+    ) {
         if !self.exact.is_empty()
             && let Some(list) = self.exact.get(path)
         {
-            choose(list, best, routes, request);
+            choose(list, best, routes, fits);
         }
         // The path cut at each slash, the longest prefix first.
         let Some(longest) = self.first_within.len().checked_sub(1) else {
@@ -199,7 +236,7 @@ impl PathTable {
                 path.get(..end)
             };
             if let Some(list) = prefix.and_then(|prefix| self.prefixes.get(prefix)) {
-                choose(list, best, routes, request);
+                choose(list, best, routes, fits);
             }
             let Some(less) = depth.checked_sub(1) else {
                 return;
@@ -213,15 +250,12 @@ impl PathTable {
 
 /// The first route of a list that takes the request and comes before `best`.
 #[inline]
-fn choose(list: &[Entry], best: &mut u32, routes: &[Route], request: &RequestView<'_>) {
+fn choose(list: &[Entry], best: &mut u32, routes: &[Route], fits: &impl Fn(&Route) -> bool) {
     for entry in list {
         if entry.route >= *best {
             return;
         }
-        let takes = !entry.conditional
-            || routes
-                .get(entry.route as usize)
-                .is_some_and(|route| route.matches.fits(request));
+        let takes = !entry.conditional || routes.get(entry.route as usize).is_some_and(fits);
         if takes {
             *best = entry.route;
             return;

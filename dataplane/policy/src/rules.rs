@@ -5,6 +5,7 @@
 mod lanes;
 mod matching;
 mod routes;
+mod rpc;
 mod short;
 mod units;
 
@@ -22,6 +23,7 @@ pub use routes::{
     Abort, Delay, Fault, HeaderEdits, Mirror, Redirect, Respond, Rewrite, Route, RouteAccessLog,
     ServiceBy, Share,
 };
+pub use rpc::{BizStatus, Exception, ExceptionKind, KeyEdits, RpcMatch};
 pub use short::{OneOrMany, Short};
 pub use units::{Address, Cidr, Percent, Period, Size, SocketAddress, UnitError};
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use sluice_wire::http1::Limits;
 
-use crate::action::{Action, Fault, HeaderEdits, Mirror, Rewrite};
+use crate::action::{Action, Fault, HeaderEdits, KeyEdits, Mirror, Rewrite};
 use crate::lanes::Lanes;
-use crate::matching::{Condition, PathMatch, Regexes};
-use crate::request::RequestView;
+use crate::matching::{Condition, NameMatch, PathMatch, Regexes};
+use crate::request::{HttpView, Message, RequestView, RpcView};
 use crate::router::Router;
 use crate::rules::{Cidr, Forwarded, Idle, Only, ProxyProtocol};
 
@@ -283,6 +283,10 @@ pub struct Route {
     pub request_headers: HeaderEdits,
     /// Changes to the response's headers.
     pub response_headers: HeaderEdits,
+    /// Changes to a call's keys.
+    pub request_keys: KeyEdits,
+    /// Changes to the keys of its reply.
+    pub response_keys: KeyEdits,
     /// Something depends on what parts of the path stood for.
     pub(crate) uses_captures: bool,
 }
@@ -297,25 +301,63 @@ impl Route {
     }
 }
 
+/// Which protocols a rule is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocols {
+    /// HTTP.
+    Http,
+    /// Remote procedure calls.
+    Rpc,
+    /// Every one.
+    All,
+}
+
+impl Protocols {
+    /// Whether it is for requests of this protocol.
+    #[inline]
+    pub fn take(self, message: &Message<'_>) -> bool {
+        match message {
+            Message::Http(_) => self != Protocols::Rpc,
+            Message::Rpc(_) => self != Protocols::Http,
+        }
+    }
+}
+
 /// Which requests a route takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteMatch {
-    /// Only those for this host.
+    /// Only those of this protocol.
+    pub protocols: Protocols,
+    /// Of HTTP requests, only those for this host.
     pub host: HostMatch,
-    /// Only those for such a path.
+    /// Of HTTP requests, only those for such a path.
     pub path: PathMatch,
+    /// Of calls, only those to such a service.
+    pub service: NameMatch,
+    /// Of calls, only those of such a method.
+    pub method: NameMatch,
     /// Only those for which all of this holds.
     pub conditions: Box<[Condition]>,
 }
 
 impl RouteMatch {
-    /// Whether path and conditions fit a request.
-    pub(crate) fn fits(&self, request: &RequestView<'_>) -> bool {
-        self.path.takes(request.path)
-            && self
-                .conditions
-                .iter()
-                .all(|condition| condition.holds(request))
+    /// Whether path and conditions fit an HTTP request.
+    pub(crate) fn fits_http(&self, http: &HttpView<'_>, request: &RequestView<'_>) -> bool {
+        self.path.takes(http.path) && self.conditions_hold(request)
+    }
+
+    /// Whether service, method and conditions fit a call.
+    pub(crate) fn fits_rpc(&self, rpc: &RpcView<'_>, request: &RequestView<'_>) -> bool {
+        self.service.takes(rpc.to_service())
+            && self.method.takes(Some(rpc.method))
+            && self.conditions_hold(request)
+    }
+
+    #[inline]
+    fn conditions_hold(&self, request: &RequestView<'_>) -> bool {
+        self.conditions
+            .iter()
+            .all(|condition| condition.holds(request))
     }
 }
 
@@ -350,7 +392,7 @@ impl HostMatch {
 
 impl Snapshot {
     /// The first route that takes a request, in time that grows with the number of alternatives for
-    /// one host and path, not with that of routes. Does not allocate.
+    /// one host and path, or one service and method, not with that of routes. Does not allocate.
     ///
     /// Hosts are compared without regard to case or one dot at the end; a host of more than 255
     /// bytes (RFC 1035, 2.3.4) is taken by no route.

@@ -7,8 +7,8 @@
 use std::io::Write;
 use std::net::IpAddr;
 
-use crate::matching::{Captures, Key};
-use crate::request::RequestView;
+use crate::matching::{Captures, Key, RpcKey};
+use crate::request::{HttpView, Message, RequestView};
 
 /// Most variables of one value: bounds what a request can make of it.
 const MAX_VARIABLES: usize = 16;
@@ -51,6 +51,10 @@ pub(crate) enum Place<'a> {
     Path(&'a [Box<str>]),
     /// A header of a response.
     ResponseHeader,
+    /// A key of a remote procedure call.
+    RequestKey,
+    /// A key of its reply.
+    ResponseKey,
 }
 
 /// Why a value was refused.
@@ -81,6 +85,14 @@ pub struct Values<'a> {
     pub status: u16,
     /// The request and what parts of its path stood for.
     pub request: Option<(&'a RequestView<'a>, &'a Captures<'a>)>,
+}
+
+impl<'a> Values<'a> {
+    /// The request where it is one of HTTP, and what parts of its path stood for.
+    pub(crate) fn http(&self) -> Option<(&'a HttpView<'a>, &'a Captures<'a>)> {
+        let (request, captures) = self.request?;
+        Some((request.http()?, captures))
+    }
 }
 
 impl Template {
@@ -135,9 +147,9 @@ impl Template {
 
 impl Variable {
     fn render(&self, values: &Values<'_>, out: &mut Vec<u8>) {
-        let of_request = |what: fn(&RequestView<'_>, &mut Vec<u8>), out: &mut Vec<u8>| {
-            if let Some((request, _)) = values.request {
-                what(request, out);
+        let of_http = |what: fn(&HttpView<'_>, &mut Vec<u8>), out: &mut Vec<u8>| {
+            if let Some((http, _)) = values.http() {
+                what(http, out);
             }
         };
         match self {
@@ -148,13 +160,18 @@ impl Variable {
             Variable::RequestId => out.extend_from_slice(values.request_id),
             Variable::Route => out.extend_from_slice(values.route.as_bytes()),
             Variable::Service => out.extend_from_slice(values.service.as_bytes()),
-            Variable::Host => of_request(|request, out| out.extend_from_slice(request.host), out),
-            Variable::Path => of_request(|request, out| out.extend_from_slice(request.path), out),
+            Variable::Host => of_http(|http, out| out.extend_from_slice(http.host), out),
+            Variable::Path => of_http(|http, out| out.extend_from_slice(http.path), out),
             Variable::Method => {
-                of_request(|request, out| out.extend_from_slice(request.method), out);
+                if let Some((request, _)) = values.request {
+                    out.extend_from_slice(match &request.message {
+                        Message::Http(http) => http.method,
+                        Message::Rpc(rpc) => rpc.method,
+                    });
+                }
             }
-            Variable::Query => of_request(
-                |request, out| out.extend_from_slice(request.query.unwrap_or_default()),
+            Variable::Query => of_http(
+                |http, out| out.extend_from_slice(http.query.unwrap_or_default()),
                 out,
             ),
             Variable::Of(key) => {
@@ -174,7 +191,7 @@ impl Variable {
 fn variable(name: &str, place: Place<'_>) -> Option<Variable> {
     let names = match place {
         Place::RequestHeader(names) | Place::Path(names) => names,
-        Place::ResponseHeader => &[],
+        Place::ResponseHeader | Place::RequestKey | Place::ResponseKey => &[],
     };
     if let Some(capture) = name.strip_prefix("capture.") {
         let at = names.iter().position(|own| **own == *capture)?;
@@ -192,6 +209,9 @@ fn variable(name: &str, place: Place<'_>) -> Option<Variable> {
         if let Some(parameter) = key("query.") {
             return Some(Variable::Of(Key::Query(parameter.as_bytes().into())));
         }
+    }
+    if let (Place::RequestKey, Some(key)) = (place, name.strip_prefix("key.")) {
+        return RpcKey::parse(key).map(|key| Variable::Of(Key::Rpc(key)));
     }
     let (_, variable) = plain(place).into_iter().find(|(own, _)| *own == name)?;
     Some(variable)
@@ -219,6 +239,16 @@ fn plain(place: Place<'_>) -> Vec<(&'static str, Variable)> {
             let own = [("lane", Variable::Lane), ("status", Variable::Status)];
             own.into_iter().chain(of_both).collect()
         }
+        Place::RequestKey | Place::ResponseKey => {
+            let method = (place == Place::RequestKey).then_some(("method", Variable::Method));
+            let of_all = [
+                ("lane", Variable::Lane),
+                ("client_ip", Variable::ClientIp),
+                ("route", Variable::Route),
+                ("service", Variable::Service),
+            ];
+            method.into_iter().chain(of_all).collect()
+        }
     }
 }
 
@@ -232,7 +262,8 @@ fn known(place: Place<'_>) -> String {
         Place::RequestHeader(names) | Place::Path(names) => {
             known.extend(names.iter().map(|name| format!("capture.{name}")));
         }
-        Place::ResponseHeader => {}
+        Place::RequestKey => known.push("key.NAME".to_owned()),
+        Place::ResponseHeader | Place::ResponseKey => {}
     }
     if let Place::RequestHeader(_) = place {
         known.extend(["header.NAME", "cookie.NAME", "query.NAME"].map(str::to_owned));

@@ -95,6 +95,91 @@ fn answers_and_changes_are_told() {
 }
 
 #[test]
+fn a_call_is_explained_by_its_keys() {
+    let pay = ["from_service=shop.web", "RPC_PERSIST_USER=alice"];
+    let said = ask("rpc", "ttheader://shop.payment/Pay", &pay);
+    let lane = said.lane.unwrap();
+    assert_eq!(
+        (&*lane.name, &lane.because[..]),
+        (
+            "alice",
+            &[
+                "lanes.tags[0]".to_owned(),
+                "key RPC_PERSIST_USER equal to \"alice\"".to_owned()
+            ][..]
+        )
+    );
+    let route = said.route.unwrap();
+    assert_eq!(
+        (&*route.name, &route.because[..]),
+        (
+            "payments",
+            &[
+                "service shop.payment and method Pay or Refund fit".to_owned(),
+                "key from_service beginning with \"shop.\"".to_owned()
+            ][..]
+        )
+    );
+    assert_eq!(
+        said.becomes[0],
+        "service payment, which has no endpoint in lane alice"
+    );
+    assert_eq!(said.later, ["payments-of-strangers"]);
+
+    let said = ask("rpc", "ttheader://shop.payment/Pay", &["3=else.web"]);
+    assert_eq!(
+        said.becomes,
+        ["biz-status 1403: the route answers \"payments are made by the shop alone\""]
+    );
+    let [miss] = &said.near_misses[..] else {
+        panic!("{:?}", said.near_misses);
+    };
+    let not = "not key from_service beginning with \"shop.\"";
+    assert_eq!((&*miss.name, &miss.because[0][..]), ("payments", not));
+
+    let said = ask("rpc", "ttheader://shop.payment/Void", &["3=shop.web"]);
+    assert_eq!(
+        said.near_misses[0].because,
+        ["another method: Pay or Refund"]
+    );
+    let said = ask("rpc", "ttheader://nobody/Nothing", &[]);
+    assert_eq!(said.becomes, ["exception 20: no route takes it"]);
+    let said = ask("rpc", "thrift:///GetCartV1", &[]);
+    assert_eq!(
+        said.becomes,
+        ["exception 1: the route answers \"call GetCart\""]
+    );
+}
+
+#[test]
+fn what_is_no_call_is_said_to_be_none() {
+    let snapshot = compile(&example("rpc").0).unwrap();
+    let error = |request: &str, key: &str| {
+        let question = Question {
+            request: request.into(),
+            headers: vec![key.to_owned()],
+            ..Question::default()
+        };
+        explain(&snapshot, &question).unwrap_err().to_string()
+    };
+    let mend = "write one such as 'env=test' or 'RPC_PERSIST_user=alice'";
+    for key in ["env: test", "=x", "99999=x"] {
+        assert_eq!(
+            error("ttheader://a/b", key),
+            format!("{key:?} is no key of a call; {mend}")
+        );
+    }
+    assert!(error("ttheader://a", "env=a").starts_with("\"ttheader://a\" is no request"));
+    assert!(error("thrift://a/b", "env=a").starts_with("\"thrift://a/b\" is no request"));
+    assert_eq!(
+        error("thrift:///b", "env=a"),
+        "such a call cannot be sent: without a head it has no key \"env=a\""
+    );
+    let long = format!("env={}", "x".repeat(70_000));
+    assert!(error("ttheader://a/b", &long).starts_with("such a call cannot be sent: "));
+}
+
+#[test]
 fn what_is_no_question_is_said_to_be_none() {
     let snapshot = compile(&example("lanes").0).unwrap();
     let error = |request: &str, listener: Option<&str>| {
@@ -105,7 +190,7 @@ fn what_is_no_question_is_said_to_be_none() {
         };
         explain(&snapshot, &question).unwrap_err().to_string()
     };
-    let mend = "write one such as 'GET http://host/path'";
+    let mend = "write one such as 'GET http://host/path' or 'ttheader://service/method'";
     assert_eq!(
         error("/path", None),
         format!("\"/path\" is no request; {mend}")

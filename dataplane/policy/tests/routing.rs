@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use sluice_policy::{ListenerId, RequestView, Snapshot, compile, parse};
+use sluice_policy::{HttpView, ListenerId, Message, RequestView, Snapshot, compile, parse};
 use sluice_wire::http1::{HeadIndex, Limits, parse_request};
 
 const LISTENERS: [&str; 3] = ["one", "three", "two"];
@@ -383,11 +383,13 @@ proptest! {
             listener: ListenerId(0),
             port: 0,
             source: IpAddr::from([10, 0, 0, 2]),
-            host: &host,
-            path: &path,
-            query: Some(&path),
-            method: b"GET",
-            headers: Default::default(),
+            message: Message::Http(HttpView {
+                host: &host,
+                path: &path,
+                query: Some(&path),
+                method: b"GET",
+                headers: Default::default(),
+            }),
             lane: None,
             draw: 0,
         };
@@ -451,11 +453,13 @@ fn a_share_is_of_about_its_size_and_by_key_always_the_same() {
             listener: ListenerId(0),
             port: 0,
             source: IpAddr::from([10, 0, 0, 2]),
-            host: host.as_bytes(),
-            path: b"/",
-            query: Some(query.as_bytes()),
-            method: b"GET",
-            headers: Default::default(),
+            message: Message::Http(HttpView {
+                host: host.as_bytes(),
+                path: b"/",
+                query: Some(query.as_bytes()),
+                method: b"GET",
+                headers: Default::default(),
+            }),
             lane: None,
             draw,
         };

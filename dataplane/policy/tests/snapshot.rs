@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use sluice_policy::rules::Idle;
 use sluice_policy::{
-    Attachment, Balancer, Endpoint, ListenerId, RequestView, ServiceId, Snapshot, compatible,
-    compile, parse,
+    Attachment, Balancer, Endpoint, HttpView, ListenerId, Message, RequestView, ServiceId,
+    Snapshot, compatible, compile, parse,
 };
 use sluice_wire::http1::HeaderEdit;
 
@@ -55,11 +55,13 @@ fn route<'a>(snapshot: &'a Snapshot, listener: &str, host: &str, path: &str) -> 
         listener: ListenerId(listener),
         port: snapshot.listeners[listener].port,
         source: "10.0.1.2".parse().unwrap(),
-        host: host.as_bytes(),
-        path: path.as_bytes(),
-        query: None,
-        method: b"GET",
-        headers: Default::default(),
+        message: Message::Http(HttpView {
+            host: host.as_bytes(),
+            path: path.as_bytes(),
+            query: None,
+            method: b"GET",
+            headers: Default::default(),
+        }),
         lane: None,
         draw: 0,
     };

@@ -1,5 +1,5 @@
 //! Every example under configs/examples, played through the gateway in memory and virtual time: each
-//! does what its comments say.
+//! does what its comments say. That of remote procedure calls is asked what its rules decide.
 
 #[path = "../engine/world.rs"]
 #[allow(dead_code, reason = "shared with the tests of the engine")]
@@ -12,12 +12,13 @@ mod choices;
 mod gateway;
 mod lanes;
 mod matches;
+mod rpc;
 
 use std::collections::BTreeSet;
 use std::fs;
 
 /// Examples that a test plays, by the name of the file.
-const PLAYED: [&str; 15] = [
+const PLAYED: [&str; 16] = [
     "conditions",
     "fallback",
     "fault",
@@ -30,6 +31,7 @@ const PLAYED: [&str; 15] = [
     "redirect",
     "respond",
     "rewrite",
+    "rpc",
     "sampling",
     "service-by-header",
     "split",
@@ -51,11 +53,13 @@ fn every_example_is_played() {
         include_str!("choices.rs"),
         include_str!("lanes.rs"),
         include_str!("matches.rs"),
+        include_str!("rpc.rs"),
     ]
     .concat();
     for name in PLAYED {
         assert!(
-            here.contains(&format!("Example::new(\"{name}\")")),
+            here.contains(&format!("Example::new(\"{name}\")"))
+                || here.contains(&format!("configs/examples/{name}.yaml")),
             "{name}"
         );
     }

@@ -19,8 +19,10 @@ pub(crate) fn abort(passage: &mut Passage<'_, '_>) -> Answer {
     let abort = under_way(passage).and_then(|fault| fault.abort(passage.view.draw));
     match abort {
         None => Answer::Continue,
-        Some(Some(status)) => Answer::Reply(LocalReply::fault(status)),
-        Some(None) => Answer::Close(RequestFate::Fault),
+        Some(abort) => match abort.status {
+            Some(status) => Answer::Reply(LocalReply::fault(status)),
+            None => Answer::Close(RequestFate::Fault),
+        },
     }
 }
 

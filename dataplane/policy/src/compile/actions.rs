@@ -6,9 +6,12 @@ use sluice_wire::http1::{Authority, FieldValue};
 
 use super::headers::explain_template;
 use super::known::Known;
-use super::matching;
 use super::report::Report;
-use crate::action::{Action, Destination, Fault, Mirror, NewPath, Redirect, Respond, Rewrite};
+use super::{matching, rpc};
+use crate::action::{
+    Abort, Action, Destination, Fault, HttpAnswer, Mirror, NewPath, Redirect, Respond, Rewrite,
+    RpcAnswer,
+};
 use crate::rules::{self, Share};
 use crate::snapshot::ServiceId;
 use crate::template::{Place, Template};
@@ -137,7 +140,12 @@ impl Part<'_> {
     }
 
     fn by(&self, at: &Path, by: &rules::ServiceBy, report: &mut Report<'_>) -> Option<Destination> {
-        let header = matching::header_name(&at.key("header"), &by.header, report, false);
+        let header = by
+            .header
+            .as_deref()
+            .map(|name| matching::header_name(&at.key("header"), name, report, false));
+        let key = by.key.as_deref();
+        let key = key.and_then(|name| rpc::key(&at.key("key"), name, report));
         let list = at.key("allowed");
         if by.allowed.is_empty() {
             report.mend(&list, "allows no service", "list those that may be named");
@@ -155,6 +163,7 @@ impl Part<'_> {
         };
         Some(Destination::By {
             header,
+            key,
             allowed: allowed.into(),
             otherwise,
         })
@@ -272,13 +281,20 @@ impl Part<'_> {
             (time, delay.share.per_million())
         });
         let abort = own.abort.as_ref().map(|abort| {
+            let at = at.key("abort");
             if let Some(status) = abort.status
                 && !(400..=599).contains(&status)
             {
                 let message = format!("{status} is outside 400 to 599");
-                report.wrong(&at.key("abort").key("status"), message);
+                report.wrong(&at.key("status"), message);
             }
-            (abort.status, abort.share.per_million())
+            let (exception, biz_status) = (abort.exception.as_ref(), abort.biz_status.as_ref());
+            let rpc = rpc::answer(&at, exception, biz_status, report);
+            Abort {
+                status: abort.status,
+                rpc: rpc.or_else(|| abort.status.map(RpcAnswer::fault)),
+                share: abort.share.per_million(),
+            }
         });
         let until = humantime::parse_rfc3339(&own.until)
             .ok()
@@ -297,15 +313,36 @@ impl Part<'_> {
 }
 
 fn respond(at: &Path, own: &rules::Respond, report: &mut Report<'_>) -> Respond {
-    if !(200..=599).contains(&own.status) {
-        let message = format!("{} is outside 200 to 599", own.status);
+    let (exception, biz_status) = (own.exception.as_ref(), own.biz_status.as_ref());
+    let rpc = rpc::answer(at, exception, biz_status, report);
+    let http = match own.status {
+        Some(status) => Some(http_answer(at, status, own, report)),
+        None => {
+            if !own.body.is_empty() {
+                let mend = "add status, or write a message";
+                report.mend(&at.key("body"), "is for HTTP, and there is no status", mend);
+            }
+            None
+        }
+    };
+    Respond { http, rpc }
+}
+
+fn http_answer(
+    at: &Path,
+    status: u16,
+    own: &rules::Respond,
+    report: &mut Report<'_>,
+) -> HttpAnswer {
+    if !(200..=599).contains(&status) {
+        let message = format!("{status} is outside 200 to 599");
         report.wrong(&at.key("status"), message);
     }
     if own.body.len() > MAX_BODY {
         report.wrong(&at.key("body"), "is longer than 16KiB");
     }
-    if matches!(own.status, 204 | 205 | 304) && !own.body.is_empty() {
-        let message = format!("{} has no body", own.status);
+    if matches!(status, 204 | 205 | 304) && !own.body.is_empty() {
+        let message = format!("{status} has no body");
         report.mend(&at.key("body"), message, "take it out");
     }
     let kind = own.content_type.as_bytes();
@@ -313,8 +350,8 @@ fn respond(at: &Path, own: &rules::Respond, report: &mut Report<'_>) -> Respond 
         let mend = "write one such as application/json";
         report.mend(&at.key("content_type"), "is no media type", mend);
     }
-    Respond {
-        status: own.status,
+    HttpAnswer {
+        status,
         body: own.body.as_bytes().into(),
         content_type: kind.into(),
     }

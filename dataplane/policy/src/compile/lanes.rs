@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 
 use sluice_wire::http1::{HeaderEdit, HeaderKind};
+use sluice_wire::ttheader::{integer, string};
 
 use super::known::Known;
 use super::matching::{self, Wanted};
 use super::report::Report;
+use super::{protocols, rpc};
 use crate::lanes::{Lanes, Tag, TagFrom};
-use crate::matching::{Condition, Regexes, hash, mix};
+use crate::matching::{Condition, Regexes, RpcKey, hash, mix};
 use crate::rules::{self, Rules, Short};
 use crate::snapshot::ListenerId;
 use crate::yaml::Path;
@@ -36,6 +38,7 @@ pub(super) fn compile(
     }
     let mut lanes = Lanes {
         header: header.into(),
+        key: carrier(&path.key("key"), &own.key, report),
         tags: Vec::new(),
         names: names.into_iter().map(Into::into).collect(),
     };
@@ -46,7 +49,7 @@ pub(super) fn compile(
         let lane = match &tag.lane {
             Short::Short(name) => lanes.find(name.as_bytes()).map(TagFrom::Lane),
             Short::Full(rules::Key::Source) => {
-                let mend = "write header, cookie or query";
+                let mend = "write header, cookie, query or key";
                 report.mend(&path.key("lane"), "an address names no lane", mend);
                 None
             }
@@ -55,11 +58,19 @@ pub(super) fn compile(
                 Some(TagFrom::Request(matching::key(&at, key, report)))
             }
         };
+        let http = [
+            ("headers", !tag.headers.is_empty()),
+            ("query", !tag.query.is_empty()),
+            ("cookies", !tag.cookies.is_empty()),
+        ];
+        let protocols = protocols::by_conditions(&path, &http, tag.rpc.is_some(), report);
+        let calls = rpc::calls(&path.key("rpc"), tag.rpc.as_ref(), regexes, report);
         let wanted = Wanted {
             method: None,
             headers: &tag.headers,
             query: &tag.query,
             cookies: &tag.cookies,
+            rpc: calls.into_conditions(),
             source: tag.source.as_ref(),
             sample: tag.sample.as_ref(),
             salt: mix(hash(b"tag") ^ index as u64),
@@ -69,14 +80,32 @@ pub(super) fn compile(
             let found = listeners.find(&path.key("listener"), name, report);
             conditions.extend(found.map(|(at, _)| Condition::Listener(ListenerId(at))));
         }
-        conditions.extend(matching::conditions(&path, &wanted, regexes, report));
+        conditions.extend(matching::conditions(&path, wanted, regexes, report));
         tags.extend(lane.map(|lane| Tag {
             lane,
+            protocols,
             conditions: conditions.into(),
         }));
     }
     lanes.tags = tags;
     Some(lanes)
+}
+
+/// The key that carries the lane in remote procedure calls: one that travels from hop to hop.
+fn carrier(at: &Path, name: &str, report: &mut Report<'_>) -> RpcKey {
+    let key = RpcKey::parse(name);
+    let travels = match &key {
+        Some(RpcKey::Integer(number)) => matches!(*number, integer::ENV | integer::STRESS_TAG),
+        Some(RpcKey::String(own)) => {
+            own.len() > string::PERSIST_PREFIX.len() && own.starts_with(string::PERSIST_PREFIX)
+        }
+        None => false,
+    };
+    if !travels {
+        let message = format!("{name:?} does not travel from service to service");
+        report.mend(at, message, "write RPC_PERSIST_LANE, env or stress_tag");
+    }
+    key.unwrap_or(RpcKey::Integer(integer::ENV))
 }
 
 /// Every lane that an endpoint, a tag or a route names.

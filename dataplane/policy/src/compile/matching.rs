@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::report::Report;
+use super::rpc;
 use crate::matching::{
     Condition, Key, MAX_CAPTURES, PathMatch, PathRegex, Pattern, PatternError, Regex, RegexError,
     Regexes, Test, ValueTest, hash,
@@ -220,6 +221,8 @@ pub(super) struct Wanted<'a> {
     pub(super) headers: &'a BTreeMap<String, ValueMatch>,
     pub(super) query: &'a BTreeMap<String, ValueMatch>,
     pub(super) cookies: &'a BTreeMap<String, ValueMatch>,
+    /// Conditions that calls have beside service and method.
+    pub(super) rpc: Vec<Condition>,
     pub(super) source: Option<&'a OneOrMany<Cidr>>,
     pub(super) sample: Option<&'a rules::Sample>,
     /// Sets its share of requests apart from others.
@@ -229,7 +232,7 @@ pub(super) struct Wanted<'a> {
 /// Conditions, what is cheap to ask first.
 pub(super) fn conditions(
     at: &Path,
-    wanted: &Wanted<'_>,
+    wanted: Wanted<'_>,
     regexes: &mut Regexes,
     report: &mut Report<'_>,
 ) -> Vec<Condition> {
@@ -270,6 +273,7 @@ pub(super) fn conditions(
             conditions.extend(test.map(|test| make(name, test)));
         }
     }
+    conditions.extend(wanted.rpc);
     if let Some(sample) = wanted.sample {
         conditions.push(sampled(&at.key("sample"), sample, wanted.salt, report));
     }
@@ -339,7 +343,7 @@ fn method(at: &Path, methods: &OneOrMany<String>, report: &mut Report<'_>) -> Bo
     methods.map(|method| method.as_bytes().into()).collect()
 }
 
-fn value_test(
+pub(super) fn value_test(
     at: &Path,
     value: &ValueMatch,
     depth: usize,
@@ -447,6 +451,11 @@ pub(super) fn key(at: &Path, own: &rules::Key, report: &mut Report<'_>) -> Key {
         }
         rules::Key::Cookie(name) => Key::Cookie(named("cookie", name, report)),
         rules::Key::Query(name) => Key::Query(named("query", name, report)),
+        rules::Key::Key(name) => match rpc::key(&at.key("key"), name, report) {
+            Some(key) => Key::Rpc(key),
+            // Reported.
+            None => Key::Source,
+        },
         rules::Key::Source => Key::Source,
     }
 }

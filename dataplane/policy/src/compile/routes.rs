@@ -7,12 +7,13 @@ use std::sync::Arc;
 use super::known::Known;
 use super::matching::{self, Wanted};
 use super::report::Report;
-use super::{access_log, actions, headers};
+use super::{access_log, actions, headers, protocols, rpc};
 use crate::lanes::Lanes;
-use crate::matching::{Condition, PathMatch, Regexes, hash};
+use crate::matching::{Condition, NameMatch, PathMatch, Regexes, hash};
 use crate::router::Router;
 use crate::rules::{self, Rules};
-use crate::snapshot::{HostMatch, LaneId, ListenerId, Route, RouteId, RouteMatch};
+use crate::snapshot::{HostMatch, LaneId, ListenerId, Protocols, Route, RouteId, RouteMatch};
+use crate::template::Place;
 use crate::yaml::Path;
 
 /// What routes refer to.
@@ -110,10 +111,17 @@ fn specificity(a: &RouteMatch, b: &RouteMatch) -> Ordering {
         let literal = matches.path.literal_prefix().len();
         (1, Reverse(literal), kind.0, kind.1)
     };
+    let name = |names: &NameMatch| match names {
+        NameMatch::Exact(_) => 0,
+        NameMatch::Test(_) => 1,
+        NameMatch::Any => 2,
+    };
+    let call = |matches: &RouteMatch| (name(&matches.service), name(&matches.method));
     let conditions = |matches: &RouteMatch| Reverse(matches.conditions.len());
     host(a)
         .cmp(&host(b))
         .then_with(|| path(a).cmp(&path(b)))
+        .then_with(|| call(a).cmp(&call(b)))
         .then_with(|| conditions(a).cmp(&conditions(b)))
 }
 
@@ -130,11 +138,14 @@ fn compile_route(
     }
     let host = matching::host(&path.key("host"), &route.host, report);
     let taken = matching::path(&path.key("path"), &route.path, regexes, report);
+    let protocols = protocols::of_route(path, route, report);
+    let mut calls = rpc::calls(&path.key("rpc"), route.rpc.as_ref(), regexes, report);
     let named = match (&host, &taken) {
-        (Some(_), Some(taken)) => name(route, taken),
+        (Some(_), Some(taken)) => name(route, taken, protocols, &calls),
         _ => String::new(),
     };
-    let conditions = conditions(path, route, known, &named, regexes, report);
+    let also = std::mem::take(&mut calls.conditions);
+    let conditions = conditions(path, (route, also), known, &named, regexes, report);
     let captures = taken.as_ref().map_or(&[][..], PathMatch::names);
     let prefix = matches!(taken, Some(PathMatch::Prefix(_)) | None);
     let at = actions::Part {
@@ -171,11 +182,22 @@ fn compile_route(
         headers::Direction::Response,
         report,
     );
+    let lane_key = known.lanes.map(|lanes| &lanes.key);
+    let keys = |key: &str, own, place, lane, report: &mut _| {
+        rpc::edits(&path.key(key), own, place, lane, report)
+    };
+    let place = Place::RequestKey;
+    let request_keys = keys("request_keys", &route.request_keys, place, lane_key, report);
+    let place = Place::ResponseKey;
+    let response_keys = keys("response_keys", &route.response_keys, place, None, report);
     Some(Route {
         id: RouteId(0),
         name: named.into(),
         uses_captures: !captures.is_empty(),
         matches: RouteMatch {
+            protocols,
+            service: calls.service,
+            method: calls.method,
             host: host?,
             path: taken?,
             conditions: conditions?.into(),
@@ -190,25 +212,35 @@ fn compile_route(
         max_body: route.max_body.map(|size| size.0),
         request_headers,
         response_headers,
+        request_keys,
+        response_keys,
     })
 }
 
-/// The name as given, or made of listener, host and path.
-fn name(route: &rules::Route, path: &PathMatch) -> String {
+/// The name as given, or made of listener, host and path, or service and method.
+fn name(
+    route: &rules::Route,
+    path: &PathMatch,
+    protocols: Protocols,
+    calls: &rpc::Calls,
+) -> String {
     route.name.clone().unwrap_or_else(|| {
         let listener = route
             .listener
             .as_ref()
             .map(|name| format!("{name}:"))
             .unwrap_or_default();
-        format!("{listener}{}{path}", route.host.to_ascii_lowercase())
+        match protocols {
+            Protocols::Rpc => format!("{listener}rpc:{}/{}", calls.service, calls.method),
+            _ => format!("{listener}{}{path}", route.host.to_ascii_lowercase()),
+        }
     })
 }
 
 /// What a request must be like beside its host and path; `None` if something is not known.
 fn conditions(
     path: &Path,
-    route: &rules::Route,
+    (route, rpc): (&rules::Route, Vec<Condition>),
     known: &Names<'_>,
     name: &str,
     regexes: &mut Regexes,
@@ -239,11 +271,12 @@ fn conditions(
         headers: &route.headers,
         query: &route.query,
         cookies: &route.cookies,
+        rpc,
         source: route.source.as_ref(),
         sample: route.sample.as_ref(),
         salt: hash(name.as_bytes()),
     };
-    conditions.extend(matching::conditions(path, &wanted, regexes, report));
+    conditions.extend(matching::conditions(path, wanted, regexes, report));
     complete.then_some(conditions)
 }
 

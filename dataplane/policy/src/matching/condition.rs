@@ -1,11 +1,11 @@
-//! What a request must be like, beside its host and path.
+//! What a request must be like, beside host and path, or service and method.
 //!
-//! A further kind of request (an RPC with its metadata) brings its own kinds of conditions; routes,
-//! tags and faults take them as they take these.
+//! A condition over what one protocol has does not hold for a request of another, not even one that asks
+//! for something to be absent.
 
 use std::fmt;
 
-use super::{ValueTest, falls_into, fields, hash, mix};
+use super::{NameMatch, RpcKey, ValueTest, falls_into, fields, hash, mix};
 use crate::request::RequestView;
 use crate::rules::Cidr;
 use crate::snapshot::{LaneId, ListenerId};
@@ -25,6 +25,10 @@ pub enum Condition {
     Query(Box<[u8]>, ValueTest),
     /// Cookies of a name.
     Cookie(Box<[u8]>, ValueTest),
+    /// The method of the call.
+    RpcMethod(NameMatch),
+    /// The key of a call.
+    RpcKey(RpcKey, ValueTest),
     /// Its client is in one of these networks.
     Source(Box<[Cidr]>),
     /// It is in one of these lanes.
@@ -46,15 +50,29 @@ impl Condition {
         match self {
             Condition::Listener(own) => *own == request.listener,
             Condition::Port(own) => *own == request.port,
-            Condition::Method(methods) => methods.iter().any(|own| **own == *request.method),
-            Condition::Header(name, test) => test.holds(|test| {
-                fields::any_header(&request.headers, name, |value| test.passes(value))
+            Condition::Method(methods) => request
+                .http()
+                .is_some_and(|http| methods.iter().any(|own| **own == *http.method)),
+            Condition::Header(name, test) => request.http().is_some_and(|http| {
+                test.holds(|test| {
+                    fields::any_header(&http.headers, name, |value| test.passes(value))
+                })
             }),
-            Condition::Query(name, test) => test.holds(|test| {
-                fields::any_parameter(request.query, name, |value| test.passes(value))
+            Condition::Query(name, test) => request.http().is_some_and(|http| {
+                test.holds(|test| {
+                    fields::any_parameter(http.query, name, |value| test.passes(value))
+                })
             }),
-            Condition::Cookie(name, test) => test.holds(|test| {
-                fields::cookies(&request.headers, name).any(|value| test.passes(value))
+            Condition::Cookie(name, test) => request.http().is_some_and(|http| {
+                test.holds(|test| {
+                    fields::cookies(&http.headers, name).any(|value| test.passes(value))
+                })
+            }),
+            Condition::RpcMethod(own) => {
+                request.rpc().is_some_and(|rpc| own.takes(Some(rpc.method)))
+            }
+            Condition::RpcKey(key, test) => request.rpc().is_some_and(|rpc| {
+                test.holds(|test| key.value(&rpc).is_some_and(|value| test.passes(value)))
             }),
             Condition::Source(networks) => networks
                 .iter()
@@ -77,6 +95,8 @@ pub enum Key {
     Cookie(Box<[u8]>),
     /// The first parameter of the query of this name, as sent.
     Query(Box<[u8]>),
+    /// This key of a call.
+    Rpc(RpcKey),
     /// The client's address.
     Source,
 }
@@ -85,9 +105,10 @@ impl Key {
     /// What the request says; `None` where it lacks it. The client's address is no text.
     pub fn value<'a>(&'a self, request: &RequestView<'a>) -> Option<&'a [u8]> {
         match self {
-            Key::Header(name) => fields::first_header(&request.headers, name),
-            Key::Cookie(name) => fields::cookie(&request.headers, name),
-            Key::Query(name) => fields::query(request.query, name),
+            Key::Header(name) => fields::first_header(&request.http()?.headers, name),
+            Key::Cookie(name) => fields::cookie(&request.http()?.headers, name),
+            Key::Query(name) => fields::query(request.http()?.query, name),
+            Key::Rpc(key) => key.value(&request.rpc()?),
             Key::Source => None,
         }
     }
@@ -110,6 +131,7 @@ impl fmt::Display for Key {
             Key::Header(name) => ("header", name),
             Key::Cookie(name) => ("cookie", name),
             Key::Query(name) => ("query parameter", name),
+            Key::Rpc(key) => return write!(f, "key {key}"),
             Key::Source => return f.write_str("the client's address"),
         };
         write!(f, "{kind} {}", String::from_utf8_lossy(name))

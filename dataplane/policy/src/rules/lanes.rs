@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Cidr, Key, OneOrMany, Sample, ValueMatch};
+use super::{Cidr, Key, OneOrMany, RpcMatch, Sample, ValueMatch};
 
 /// Lanes: a request is tagged where it enters and travels under its tag; services with endpoints in
 /// that lane get it there, others at their endpoints of no lane.
@@ -16,12 +16,17 @@ pub struct Lanes {
     /// `trust` of the listener, and taken out otherwise.
     #[serde(default = "header")]
     pub header: String,
+    /// The key that it travels by in remote procedure calls: one that begins with RPC_PERSIST_, which
+    /// services pass on by themselves, env or stress_tag.
+    #[serde(default = "key")]
+    pub key: String,
     /// Who is tagged how; the first that fits. Without any, requests keep the tag that they came with.
     #[serde(default)]
     pub tags: Vec<Tag>,
 }
 
-/// Which requests get a tag. Every condition must hold.
+/// Which requests get a tag. Every condition must hold; one with conditions that only one protocol has is
+/// for requests of that.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tag {
@@ -39,6 +44,9 @@ pub struct Tag {
     /// Cookies by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub cookies: BTreeMap<String, ValueMatch>,
+    /// Only remote procedure calls: those that are like this; {} for all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rpc: Option<RpcMatch>,
     /// Networks of clients.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<OneOrMany<Cidr>>,
@@ -53,4 +61,8 @@ pub type TagFrom = super::Short<String, Key>;
 
 fn header() -> String {
     "x-lane".into()
+}
+
+fn key() -> String {
+    "RPC_PERSIST_LANE".into()
 }

@@ -67,6 +67,8 @@ pub enum Key {
     Cookie(String),
     /// The first parameter of the query of this name.
     Query(String),
+    /// The key of this name of a remote procedure call, see `rpc` of a route.
+    Key(String),
     /// The client's address.
     Source,
 }

@@ -5,9 +5,13 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Cidr, Key, OneOrMany, PathMatch, Percent, Period, Sample, Short, Size, ValueMatch};
+use super::{
+    BizStatus, Cidr, Exception, Key, KeyEdits, OneOrMany, PathMatch, Percent, Period, RpcMatch,
+    Sample, Short, Size, ValueMatch,
+};
 
-/// Which requests go where, and what is changed on the way. Every condition must hold.
+/// Which requests go where, and what is changed on the way. Every condition must hold. A route takes
+/// HTTP requests, remote procedure calls, or both where it says nothing that only one of them has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Route {
@@ -44,6 +48,9 @@ pub struct Route {
     /// Cookies by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub cookies: BTreeMap<String, ValueMatch>,
+    /// Only remote procedure calls: those that are like this; {} for all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rpc: Option<RpcMatch>,
     /// Networks of clients.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<OneOrMany<Cidr>>,
@@ -99,6 +106,12 @@ pub struct Route {
     /// Changes to the response's headers.
     #[serde(default)]
     pub response_headers: HeaderEdits,
+    /// Changes to the keys of a remote procedure call.
+    #[serde(default)]
+    pub request_keys: KeyEdits,
+    /// Changes to the keys of its reply.
+    #[serde(default)]
+    pub response_keys: KeyEdits,
 }
 
 /// What a route says about the access log.
@@ -123,8 +136,12 @@ pub struct Share {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ServiceBy {
-    /// The header with the name.
-    pub header: String,
+    /// The header with the name, for HTTP. This, `key`, or both.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub header: Option<String>,
+    /// The key with the name, for remote procedure calls, such as to_service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     /// Services that may be named.
     pub allowed: Vec<String>,
     /// The service of requests that name none of them; without it they are answered with 404.
@@ -132,18 +149,26 @@ pub struct ServiceBy {
     pub otherwise: Option<String>,
 }
 
-/// An answer of the gateway's own.
+/// An answer of the gateway's own: `status` for HTTP, `exception` or `biz_status` for remote procedure
+/// calls.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Respond {
     /// Status: 200 to 599.
-    pub status: u16,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
     /// Body: up to 16KiB.
     #[serde(default)]
     pub body: String,
     /// Content-Type of the body.
     #[serde(default = "plain_text")]
     pub content_type: String,
+    /// An exception.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exception: Option<Exception>,
+    /// A reply without a result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub biz_status: Option<BizStatus>,
 }
 
 /// Where a client is sent. What is left out stays as the client asked.
@@ -225,9 +250,16 @@ pub struct Delay {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Abort {
-    /// The answer's status, 400 to 599; without it, the connection is closed without an answer.
+    /// The answer's status, 400 to 599; without it, the connection is closed without an answer. Remote
+    /// procedure calls get an exception in its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
+    /// The exception that remote procedure calls get.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exception: Option<Exception>,
+    /// The reply without a result that remote procedure calls get.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub biz_status: Option<BizStatus>,
     /// How many.
     #[serde(default = "all")]
     pub share: Percent,

@@ -48,8 +48,8 @@ fn what_is_no_yaml_or_of_the_wrong_type() {
                 &["g.yaml:1:9: routes: should be a list (`[a, b]`)"],
             ),
             (
-                "routes: [{ redirect: { host: a }, respond: { body: a } }]\n",
-                &["g.yaml:1:35: routes[0].respond: `status` is missing; add `status`"],
+                "routes: [{ redirect: { host: a }, mirror: { share: 1% } }]\n",
+                &["g.yaml:1:35: routes[0].mirror: `service` is missing; add `service`"],
             ),
             (
                 "routes: [{ mirror: { service: } }]\n",

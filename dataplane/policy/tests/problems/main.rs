@@ -4,6 +4,7 @@ mod document;
 mod governance;
 mod network;
 mod routes;
+mod rpc;
 
 use sluice_policy::{compile, parse};
 
