@@ -163,6 +163,7 @@ impl Record {
                 | RequestFate::Responded
                 | RequestFate::Redirected
                 | RequestFate::Tunnelled
+                | RequestFate::Oneway
         );
         !self.errors_only || !fine || self.status >= 400
     }

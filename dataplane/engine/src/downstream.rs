@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
+use sluice_policy::rules::ListenerProtocol;
 use sluice_stack::io::PacketIo;
 use sluice_stack::time::Instant;
 use sluice_stack::{FlowId, Phase};
@@ -32,8 +33,8 @@ pub(crate) struct Downstream {
     pub(crate) client: ArrayVec<u8, 45>,
     /// The address that the peer connected to.
     pub(crate) local: SocketAddr,
-    /// A PROXY header has still to come.
-    pub(crate) awaits_proxy: bool,
+    /// What has to come before its first request.
+    pub(crate) opening: Opening,
     pub(crate) exchange: Option<u32>,
     /// A connection to an endpoint that serves this connection alone, while it has nothing to do.
     pub(crate) kept: Option<u32>,
@@ -52,6 +53,27 @@ pub(crate) struct Downstream {
     /// To be closed when the backlog is sent.
     closing: bool,
     deadline: Instant,
+}
+
+/// What a connection begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Opening {
+    /// A PROXY header.
+    ProxyHeader,
+    /// Bytes that tell which protocol it speaks.
+    Protocol,
+    /// It is over: HTTP is spoken.
+    Http,
+}
+
+impl Opening {
+    /// Of a connection to this listener, its PROXY header aside.
+    pub(crate) fn of(protocol: ListenerProtocol) -> Self {
+        match protocol {
+            ListenerProtocol::Http => Opening::Http,
+            _ => Opening::Protocol,
+        }
+    }
 }
 
 /// How to go on with a connection.
@@ -88,6 +110,11 @@ impl<P: PacketIo> Worker<P> {
         let rules = self.generations.current().listener_rules(listener);
         let limit = rules.map(|listener| listener.max_connections);
         let proxied = rules.is_some_and(|listener| listener.proxy_protocol);
+        let opening = match rules {
+            Some(_) if proxied => Opening::ProxyHeader,
+            Some(listener) => Opening::of(listener.protocol),
+            None => Opening::Http,
+        };
         let limits = rules.map(|listener| listener.limits).unwrap_or_default();
         let untrusted = |peer| {
             rules.is_some_and(|rules| proxied && !rules.trust.is_empty() && !rules.trusts(peer))
@@ -118,7 +145,7 @@ impl<P: PacketIo> Worker<P> {
             peer: key.remote(),
             client: as_text(key.remote().ip()),
             local: key.local(),
-            awaits_proxy: proxied,
+            opening,
             exchange: None,
             kept: None,
             limits,
@@ -280,7 +307,7 @@ impl<P: PacketIo> Worker<P> {
     }
 
     /// The idle and the head timeout of a listener.
-    fn waits(&self, listener: u32) -> (Duration, Duration) {
+    pub(crate) fn waits(&self, listener: u32) -> (Duration, Duration) {
         self.generations
             .current()
             .listener_rules(listener)

@@ -115,13 +115,19 @@ impl<P: PacketIo> Worker<P> {
     #[inline]
     pub(crate) fn request_ended(
         &mut self,
-        mut notes: Notes,
+        notes: Notes,
         fate: RequestFate,
         status: u16,
         now: Instant,
     ) {
-        self.stats.requests.count(fate);
         self.stats.statuses.count(status);
+        self.ended(notes, fate, status, now);
+    }
+
+    /// As [`Self::request_ended`], where the answer has no status of HTTP.
+    #[inline]
+    pub(crate) fn ended(&mut self, mut notes: Notes, fate: RequestFate, status: u16, now: Instant) {
+        self.stats.requests.count(fate);
         notes.fate = fate;
         notes.status = status;
         notes.ended = now;

@@ -10,7 +10,7 @@ use sluice_wire::http1::{
 use sluice_wire::proxy_protocol;
 
 use crate::chain::{self, Passage, Verdict};
-use crate::downstream::{Downstream, Step};
+use crate::downstream::{Downstream, Opening, Step};
 use crate::ended::Notes;
 use crate::exchange::{Begun, Exchange};
 use crate::forwarding::{Provenance, Sender, encode};
@@ -167,8 +167,10 @@ impl<P: PacketIo> Worker<P> {
             self.close_downstream(number, now);
             return Err(Step::Over);
         }
-        if down.awaits_proxy {
-            return Err(self.proxy_header(number, finished, now));
+        match down.opening {
+            Opening::Http => {}
+            Opening::ProxyHeader => return Err(self.proxy_header(number, finished, now)),
+            Opening::Protocol => return Err(self.recognise(number, finished, now)),
         }
         Ok(Source {
             listener,

@@ -181,6 +181,15 @@ impl<P: PacketIo> Worker<P> {
                     let name = pool.and_then(|pool| self.pools.service_name(pool));
                     name.map(FlowUser::Service)
                 }
+                Role::Caller(caller) => {
+                    let caller = self.rpc.callers.get(caller as usize);
+                    caller.and_then(|caller| listener(caller.listener))
+                }
+                Role::Channel(channel) => {
+                    let pool = self.rpc.channels.get(channel as usize).map(|ch| ch.pool);
+                    let name = pool.and_then(|pool| self.pools.service_name(pool));
+                    name.map(FlowUser::Service)
+                }
             },
         };
         user.unwrap_or(FlowUser::Nobody)

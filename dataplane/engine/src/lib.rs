@@ -23,6 +23,7 @@ mod mirror;
 mod pool;
 mod proxied;
 mod reply;
+mod rpc;
 mod rule_reply;
 pub mod stats;
 pub mod traffic;

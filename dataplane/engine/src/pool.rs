@@ -11,6 +11,7 @@ use sluice_stack::FlowId;
 use sluice_stack::time::Instant;
 
 use crate::mirror::Copied;
+use crate::rpc::Channels;
 use crate::traffic::{EndpointKey, EndpointStats, Traffic};
 
 /// A connection to an endpoint.
@@ -42,6 +43,8 @@ pub(crate) struct Pool {
     key: EndpointKey,
     /// Waiting connections, the one used last on top: the others can age out.
     pub(crate) idle: Vec<u32>,
+    /// Its connections that carry RPCs, and who waits for one.
+    pub(crate) rpc: Channels,
     connections: u32,
     /// The last connection to it could not be opened; until then it is passed over.
     suspect_until: Option<Instant>,
@@ -129,6 +132,7 @@ impl Pools {
                     stats: traffic.endpoints.of(&key),
                     key,
                     idle: Vec::new(),
+                    rpc: Channels::default(),
                     connections: 0,
                     suspect_until: None,
                 }) as u32
@@ -172,6 +176,33 @@ impl Pools {
             .iter()
             .filter(|(_, pool)| pool.service == service)
             .find_map(|(_, pool)| pool.idle.first().copied())
+    }
+
+    /// A connection for one call at a time that waits at any endpoint of the service that the pool
+    /// belongs to.
+    #[cold]
+    pub(crate) fn idle_channel_of_same_service(&self, pool: u32) -> Option<u32> {
+        let service = self.get(pool)?.service;
+        self.pools
+            .iter()
+            .filter(|(_, pool)| pool.service == service)
+            .find_map(|(_, pool)| pool.rpc.idle.first().copied())
+    }
+
+    /// Connections to the endpoint that carry one call at a time.
+    pub(crate) fn own_channels(&self, pool: u32) -> usize {
+        self.get(pool).map_or(0, |pool| {
+            (pool.connections as usize).saturating_sub(pool.rpc.shared.len())
+        })
+    }
+
+    /// A connection that carries RPCs is over.
+    pub(crate) fn channel_closed(&mut self, pool: u32, channel: u32) {
+        self.add(pool, -1);
+        if let Some(pool) = self.get_mut(pool) {
+            pool.rpc.idle.retain(|&idle| idle != channel);
+            pool.rpc.shared.retain(|&shared| shared != channel);
+        }
     }
 
     pub(crate) fn opened(&mut self, pool: u32) {

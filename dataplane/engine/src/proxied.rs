@@ -6,7 +6,7 @@ use sluice_stack::io::PacketIo;
 use sluice_stack::time::Instant;
 use sluice_wire::proxy_protocol::{self, MAX_V2, Origin};
 
-use crate::downstream::{Step, as_text};
+use crate::downstream::{Opening, Step, as_text};
 use crate::stats::EngineEvent;
 use crate::worker::Worker;
 
@@ -20,7 +20,8 @@ impl<P: PacketIo> Worker<P> {
         let buffer = self.stack.front(down.flow, MAX_V2, &mut self.spare.linear);
         match proxy_protocol::parse(buffer) {
             Ok(Some((origin, consumed))) => {
-                down.awaits_proxy = false;
+                let rules = self.generations.current().listener_rules(down.listener);
+                down.opening = rules.map_or(Opening::Http, |own| Opening::of(own.protocol));
                 if let Origin::Proxied {
                     source,
                     destination,

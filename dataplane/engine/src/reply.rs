@@ -19,7 +19,7 @@ pub(crate) struct LocalReply {
 }
 
 impl LocalReply {
-    const fn new(status: u16, fate: RequestFate, text: &'static str) -> Self {
+    pub(crate) const fn new(status: u16, fate: RequestFate, text: &'static str) -> Self {
         LocalReply { status, text, fate }
     }
 

@@ -68,6 +68,10 @@ sluice_stack::counters! {
         Stalled => "stalled",
         /// Cut off: the client took nothing of the answer for the idle timeout.
         ClientStalled => "client_stalled",
+        /// A oneway RPC was sent to the service; no answer comes.
+        Oneway => "oneway",
+        /// An RPC that is none, or that the gateway can't answer: its connection was closed.
+        NotARequest => "not_a_request",
         /// The connection changed to another protocol, and either side ended it.
         Tunnelled => "tunnelled",
         /// The connection changed to another protocol, and was silent both ways for too long.
@@ -129,6 +133,49 @@ sluice_stack::counters! {
         RulesAdopted => "rules_adopted",
         /// New rules have to wait: too many older generations still serve requests.
         RulesDeferred => "rules_deferred",
+    }
+}
+
+sluice_stack::counters! {
+    /// What a client's connection was found to speak.
+    pub enum ConnectionProtocol {
+        /// HTTP/1, or what is refused as HTTP is.
+        Http => "http",
+        /// TTHeader.
+        TtHeader => "ttheader",
+        /// Thrift in frames or without.
+        Thrift => "thrift",
+    }
+}
+
+sluice_stack::counters! {
+    /// What happens to RPCs and their connections.
+    pub enum RpcEvent {
+        /// A frame of a caller was refused, and its connection closed.
+        BadFrame => "bad_frame",
+        /// The message in a frame of a caller was refused; the connection goes on.
+        BadMessage => "bad_message",
+        /// A frame that a service sent was refused, and its connection closed.
+        BadReply => "bad_reply",
+        /// A reply came to a call that had ended before, and was dropped.
+        LateReply => "late_reply",
+        /// A reply came to no call that ever was: the connection to the endpoint was closed.
+        Stranger => "stranger",
+        /// A reply was too large for its caller's listener, and was dropped.
+        LargeReply => "large_reply",
+        /// A call waited for a connection.
+        Waited => "waited",
+        /// A call did not share a connection though its service is multiplexed: its frame is large, or
+        /// its sequence can't be changed.
+        OwnConnection => "own_connection",
+        /// A reply waited for those of earlier calls of its connection.
+        InOrder => "in_order",
+        /// A service asked for its connection to be closed after a reply (`crrst`).
+        ServiceLeaves => "service_leaves",
+        /// A call's exception was answered by the service.
+        Exception => "exception",
+        /// A call was answered by the service with a biz-status other than 0.
+        BizStatus => "biz_status",
     }
 }
 
@@ -250,6 +297,10 @@ pub struct WorkerStats {
     pub traffic: Arc<Traffic>,
     /// Everything else.
     pub events: Counters<EngineEvent>,
+    /// What clients' connections were found to speak.
+    pub protocols: Counters<ConnectionProtocol>,
+    /// What happens to RPCs besides.
+    pub rpc: Counters<RpcEvent>,
     /// Client connections now.
     pub downstream: Gauge,
     /// Connections to endpoints now.

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use sluice_policy::{Service, ServiceId};
+use sluice_policy::{Balancer, LaneId, Service, ServiceId};
 use sluice_stack::io::PacketIo;
 use sluice_stack::time::Instant;
 use sluice_stack::{Buffers, ConnectError, Phase};
 
 use crate::downstream::Step;
 use crate::exchange::{Begun, Exchange, MAX_CONNECTS};
-use crate::pool::Upstream;
+use crate::generations::Generation;
+use crate::pool::{Pools, Upstream};
 use crate::reply::LocalReply;
 use crate::stats::{EngineEvent, RequestFate};
 use crate::traffic::EndpointFailure;
@@ -29,6 +30,38 @@ impl Exchange {
     }
 }
 
+/// The endpoint whose turn it is to answer a request of this lane to a service: the service, or one of
+/// its fallbacks, and the endpoint's pool.
+#[inline]
+pub(crate) fn in_turn(
+    generation: &Generation,
+    balancer: &mut Balancer,
+    pools: &mut Pools,
+    service: ServiceId,
+    lane: Option<LaneId>,
+    now: Instant,
+) -> Option<(ServiceId, u32)> {
+    let snapshot = &generation.snapshot;
+    let mut turn = |id: ServiceId, service: &Service| {
+        let endpoint = balancer.pick(id, service, service.group(lane)?)?;
+        generation.pool(id, endpoint)
+    };
+    // Suspects are passed over while there are others, be it those of a fallback.
+    let mut next = Some(service);
+    while let Some(id) = next {
+        let service = snapshot.service(id)?;
+        let group = service.group(lane).and_then(|g| service.groups.get(g));
+        for _ in 0..group.map_or(0, |group| group.endpoints.len()) {
+            let pool = turn(id, service)?;
+            if pools.get_mut(pool)?.is_eligible(now) {
+                return Some((id, pool));
+            }
+        }
+        next = service.fallback;
+    }
+    Some((service, turn(service, snapshot.service(service)?)?))
+}
+
 impl<P: PacketIo> Worker<P> {
     /// Finds a connection for an exchange: the next endpoint in turn, a waiting connection to it if
     /// there is one, else a new one.
@@ -41,26 +74,8 @@ impl<P: PacketIo> Worker<P> {
         let (balancer, pools) = (&mut self.balancer, &mut self.pools);
         let lane = exchange.lane;
         let found = generation.and_then(|generation| {
-            let snapshot = &generation.snapshot;
-            let mut turn = |id: ServiceId, service: &Service| {
-                let endpoint = balancer.pick(id, service, service.group(lane)?)?;
-                generation.pool(id, endpoint)
-            };
-            // Suspects are passed over while there are others, be it those of a fallback.
-            let mut next = Some(exchange.service);
-            while let Some(id) = next {
-                let service = snapshot.service(id)?;
-                let group = service.group(lane).and_then(|g| service.groups.get(g));
-                for _ in 0..group.map_or(0, |group| group.endpoints.len()) {
-                    let pool = turn(id, service)?;
-                    if pools.get_mut(pool)?.is_eligible(now) {
-                        return Some((id, service, pool));
-                    }
-                }
-                next = service.fallback;
-            }
-            let service = snapshot.service(exchange.service)?;
-            Some((exchange.service, service, turn(exchange.service, service)?))
+            let (id, pool) = in_turn(generation, balancer, pools, exchange.service, lane, now)?;
+            Some((id, generation.snapshot.service(id)?, pool))
         });
         let Some((id, service, pool_number)) = found else {
             return Begun::Replied(self.fail(number, LocalReply::NO_ENDPOINT, now));

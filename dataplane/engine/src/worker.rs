@@ -21,6 +21,7 @@ use crate::generations::Generations;
 use crate::handoff::Handoff;
 use crate::inspection::Inspection;
 use crate::pool::{Pools, Upstream};
+use crate::rpc::Rpc;
 use crate::stats::{EngineEvent, WorkerStats};
 
 /// Flows served per poll before frames are looked at again.
@@ -63,6 +64,7 @@ pub struct Worker<P: PacketIo> {
     pub(crate) down_timers: Wheel,
     pub(crate) up_timers: Wheel,
     pub(crate) pools: Pools,
+    pub(crate) rpc: Rpc,
     pub(crate) generations: Generations,
     pub(crate) balancer: Balancer,
     pub(crate) handoff: Arc<Handoff>,
@@ -85,25 +87,35 @@ pub struct Worker<P: PacketIo> {
     pub(crate) stats: Arc<WorkerStats>,
 }
 
-/// The owner numbers of flows: client connections even, connections to endpoints odd.
+/// The owner numbers of flows: the role in the low bits.
 pub(crate) enum Role {
+    /// A client's connection.
     Down(u32),
+    /// A connection to an endpoint.
     Up(u32),
+    /// A client's connection that speaks RPC.
+    Caller(u32),
+    /// A connection to an endpoint that speaks RPC.
+    Channel(u32),
 }
 
 impl Role {
     pub(crate) fn number(&self) -> u32 {
         match self {
-            Role::Down(number) => number << 1,
-            Role::Up(number) => number << 1 | 1,
+            Role::Down(number) => number << 2,
+            Role::Up(number) => number << 2 | 1,
+            Role::Caller(number) => number << 2 | 2,
+            Role::Channel(number) => number << 2 | 3,
         }
     }
 
+    #[inline]
     pub(crate) fn of(number: u32) -> Role {
-        if number & 1 == 0 {
-            Role::Down(number >> 1)
-        } else {
-            Role::Up(number >> 1)
+        match number & 3 {
+            0 => Role::Down(number >> 2),
+            1 => Role::Up(number >> 2),
+            2 => Role::Caller(number >> 2),
+            _ => Role::Channel(number >> 2),
         }
     }
 }
@@ -127,6 +139,7 @@ impl<P: PacketIo> Worker<P> {
             down_timers: Wheel::default(),
             up_timers: Wheel::default(),
             pools,
+            rpc: Rpc::default(),
             generations,
             balancer: Balancer::new(&snapshot),
             handoff,
@@ -183,6 +196,8 @@ impl<P: PacketIo> Worker<P> {
             Owner::User(number) => match Role::of(number) {
                 Role::Down(number) => self.drive_downstream(number, now),
                 Role::Up(number) => self.drive_upstream(number, now),
+                Role::Caller(number) => self.drive_caller(number, now),
+                Role::Channel(number) => self.drive_channel(number, now),
             },
         }
     }
@@ -222,6 +237,7 @@ impl<P: PacketIo> Worker<P> {
         for upstream in idle {
             self.close_upstream(upstream, false, now);
         }
+        self.leave_channels(now);
         self.close_waiting(now);
         self.stats.events.count(EngineEvent::RulesAdopted);
     }
@@ -254,8 +270,12 @@ impl<P: PacketIo> Worker<P> {
             self.downstream_due(number, now);
         }
         self.up_timers.expire(now, &mut due);
-        for number in due {
+        for number in due.drain(..) {
             self.upstream_due(number, now);
+        }
+        self.rpc.timers.expire(now, &mut due);
+        for key in due {
+            self.rpc_due(key, now);
         }
     }
 
@@ -274,6 +294,7 @@ impl<P: PacketIo> Worker<P> {
         for number in idle {
             self.close_upstream(number, false, now);
         }
+        self.close_idle_channels(now);
     }
 
     /// Whether a connection of this listener is to take no further requests.
@@ -293,11 +314,12 @@ impl<P: PacketIo> Worker<P> {
         for number in waiting {
             self.drive_downstream(number, now);
         }
+        self.close_waiting_callers(now);
     }
 
     /// Whether every client has its answer, to the last byte and the end of the stream.
     pub fn is_drained(&self) -> bool {
-        self.downs.is_empty() && self.stack.is_delivered()
+        self.downs.is_empty() && self.rpc.callers.is_empty() && self.stack.is_delivered()
     }
 
     /// Cuts off whatever is still under way.
@@ -310,15 +332,20 @@ impl<P: PacketIo> Worker<P> {
         for number in ups {
             self.close_upstream(number, true, now);
         }
+        self.abort_rpc(now);
         self.stack.flush(now);
         self.publish();
     }
 
     fn publish(&self) {
-        self.stats.downstream.set(self.downs.len() as u64);
-        self.stats.upstream.set(self.ups.len() as u64);
+        let rpc = &self.rpc;
+        let downstream = self.downs.len() + rpc.callers.len();
+        self.stats.downstream.set(downstream as u64);
+        let upstream = self.ups.len() + rpc.channels.len();
+        self.stats.upstream.set(upstream as u64);
         self.stats.upstream_idle.set(self.upstream_idle);
-        self.stats.exchanges.set(self.exchanges.len() as u64);
+        let exchanges = self.exchanges.len() + rpc.calls.len();
+        self.stats.exchanges.set(exchanges as u64);
         self.stats.generation.set(self.generation);
     }
 
@@ -344,6 +371,7 @@ impl<P: PacketIo> Worker<P> {
             self.stack.next_wake(),
             self.down_timers.next_due(),
             self.up_timers.next_due(),
+            self.rpc.timers.next_due(),
         ]
         .into_iter()
         .flatten()

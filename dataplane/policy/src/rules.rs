@@ -205,6 +205,9 @@ pub enum Only {
 pub struct Listener {
     /// One address or a list, all on one port.
     pub address: OneOrMany<SocketAddress>,
+    /// What connections speak.
+    #[serde(default)]
+    pub protocol: ListenerProtocol,
     /// How long a connection may be idle between requests.
     #[serde(default = "listener_idle_timeout")]
     pub idle_timeout: Period,
@@ -249,6 +252,21 @@ pub struct Listener {
     pub response_via: bool,
 }
 
+/// What the connections of a listener speak.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ListenerProtocol {
+    /// HTTP, TTHeader or plain Thrift: the first bytes of each connection tell.
+    #[default]
+    Auto,
+    /// HTTP/1.
+    Http,
+    /// TTHeader.
+    TtHeader,
+    /// Thrift without TTHeader, in frames or not, binary or compact.
+    Thrift,
+}
+
 /// How large a request may be, and how many may come on one connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -267,6 +285,9 @@ pub struct RequestLimits {
     pub body_rate: Size,
     /// Requests on one connection, which is closed after that.
     pub requests: u32,
+    /// Whole frame of an RPC, those of replies included: 1KiB to 64MiB. What is larger ends the
+    /// connection.
+    pub frame: Size,
 }
 
 impl Default for RequestLimits {
@@ -278,6 +299,7 @@ impl Default for RequestLimits {
             body: Size(16 << 30),
             body_rate: Size(64),
             requests: 1_000_000,
+            frame: Size(16 << 20),
         }
     }
 }
@@ -337,6 +359,17 @@ pub struct Service {
     #[serde(default)]
     #[schemars(length(min = 1))]
     pub endpoints: Vec<Endpoint>,
+    /// What its endpoints speak. Requests come to them in that protocol: an RPC with or without
+    /// TTHeader is changed from one to the other, HTTP and RPC are not.
+    #[serde(default)]
+    pub protocol: ServiceProtocol,
+    /// Whether RPCs of several callers share connections, and what the endpoints go by when they
+    /// answer.
+    #[serde(default)]
+    pub multiplex: Multiplex,
+    /// Connections that are shared, for each endpoint and worker: 1 to 64. Without `multiplex`, none.
+    #[serde(default = "shared_connections")]
+    pub shared_connections: u32,
     /// The service that gets the requests while no endpoint of this one can be connected to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback: Option<String>,
@@ -369,6 +402,32 @@ pub struct Service {
     /// How long a connection may be silent both ways after such a change.
     #[serde(default = "tunnel_timeout")]
     pub tunnel_timeout: Period,
+}
+
+/// What the endpoints of a service speak.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ServiceProtocol {
+    /// HTTP/1.1.
+    #[default]
+    Http,
+    /// TTHeader.
+    TtHeader,
+    /// Thrift without TTHeader.
+    Thrift,
+}
+
+/// What an endpoint goes by when it answers RPCs on a connection that several callers share.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Multiplex {
+    /// It is not known: one call at a time on each connection.
+    #[default]
+    None,
+    /// The sequence of the frame: another Sluice, or a server known to do so.
+    Frame,
+    /// The sequence of the message, as the multiplexing servers of Kitex and Volo do.
+    Message,
 }
 
 /// An address that serves a service: the address alone, or with more to say about it.
@@ -435,6 +494,10 @@ fn response_timeout() -> Period {
 
 fn service_connections() -> u32 {
     16_384
+}
+
+fn shared_connections() -> u32 {
+    2
 }
 
 fn max_idle() -> u32 {

@@ -11,7 +11,9 @@ use crate::lanes::Lanes;
 use crate::matching::{Condition, NameMatch, PathMatch, Regexes};
 use crate::request::{HttpView, Message, RequestView, RpcView};
 use crate::router::Router;
-use crate::rules::{Cidr, Forwarded, Idle, Only, ProxyProtocol};
+use crate::rules::{
+    Cidr, Forwarded, Idle, ListenerProtocol, Multiplex, Only, ProxyProtocol, ServiceProtocol,
+};
 
 /// One checked, resolved set of rules.
 ///
@@ -145,6 +147,8 @@ pub struct Listener {
     pub port: usize,
     /// Addresses, at least one; no two listeners share one.
     pub addresses: Vec<SocketAddr>,
+    /// What connections speak.
+    pub protocol: ListenerProtocol,
     /// How long a connection may be idle between requests.
     pub idle_timeout: Duration,
     /// How long a client may take to send a request's head.
@@ -163,6 +167,8 @@ pub struct Listener {
     pub max_body: u64,
     /// Requests on one connection.
     pub max_requests: u32,
+    /// Largest frame of an RPC or its reply in bytes: 1 KiB to 64 MiB.
+    pub max_frame: usize,
     /// The only hosts taken; all where there are none.
     pub hosts: Vec<HostMatch>,
     /// Proxies whose word about the client is taken.
@@ -200,6 +206,12 @@ pub struct Service {
     pub endpoints: Vec<Endpoint>,
     /// Which of them serve which lane, none first.
     pub groups: Vec<Group>,
+    /// What its endpoints speak.
+    pub protocol: ServiceProtocol,
+    /// What its endpoints go by on connections that callers share.
+    pub multiplex: Multiplex,
+    /// Connections that callers share, for each endpoint, per worker; 1 to 64.
+    pub shared_connections: u32,
     /// Who gets the requests while none of them can be connected to. Leads to no circle.
     pub fallback: Option<ServiceId>,
     /// How long connecting to an endpoint may take.

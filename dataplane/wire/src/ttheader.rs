@@ -47,7 +47,7 @@ mod sequence;
 #[cfg(test)]
 mod tests;
 
-pub use answer::Answer;
+pub use answer::{Answer, KeptAnswer};
 pub use checksum::crc32c;
 pub use edit::{Edit, Edits};
 pub use error::{EncodeError, HeadError, PayloadError, RewriteError};

@@ -9,6 +9,7 @@ mod flows;
 mod frames;
 mod heads;
 mod lifecycle;
+mod rpc;
 mod timeouts;
 mod upstreams;
 mod world;

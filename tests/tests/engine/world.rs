@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 use std::time::Duration;
 
+use sluice_engine::WorkerStats;
 use sluice_engine::stats::EngineEvent;
 use sluice_perf::memory::Setup;
 use sluice_perf::scripted::Scripted;
@@ -215,7 +217,22 @@ impl World {
     }
 
     /// Ends all connections; nothing may be left of anything.
-    pub(crate) fn over(mut self) {
+    pub(crate) fn over(self) {
+        let stats = self.ended();
+        let statuses: u64 = stats.statuses.iter().map(|(_, n)| n).sum();
+        assert_eq!(
+            stats.requests.sum(),
+            statuses,
+            "each request has one fate and one status"
+        );
+    }
+
+    /// The same for RPCs, whose answers have no status.
+    pub(crate) fn rpc_over(self) {
+        self.ended();
+    }
+
+    fn ended(mut self) -> Arc<WorkerStats> {
         let now = self.now();
         self.client.close_all(now);
         self.backend.close_all(now);
@@ -238,12 +255,7 @@ impl World {
             event(EngineEvent::UpstreamOpened),
             event(EngineEvent::UpstreamClosed)
         );
-        let statuses: u64 = stats.statuses.iter().map(|(_, n)| n).sum();
-        assert_eq!(
-            stats.requests.sum(),
-            statuses,
-            "each request has one fate and one status"
-        );
+        stats.clone()
     }
 }
 

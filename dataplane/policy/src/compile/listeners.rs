@@ -24,6 +24,8 @@ const REQUEST_LINE: std::ops::RangeInclusive<u64> = 64..=32 << 10;
 const HEAD: std::ops::RangeInclusive<u64> = 256..=63 << 10;
 /// Number of header fields; the parser has room for so many.
 const HEADERS: std::ops::RangeInclusive<u32> = 1..=128;
+/// Frame of an RPC. No protocol's first bytes can be taken for the length of such a frame.
+const FRAME: std::ops::RangeInclusive<u64> = 1 << 10..=64 << 20;
 /// Fewest bytes of a body per second. What is faster is taken for a typing error: it would refuse
 /// honest clients.
 const BODY_RATE: std::ops::RangeInclusive<u64> = 0..=1 << 20;
@@ -58,6 +60,7 @@ pub(super) fn compile(
             name: name.as_str().into(),
             port,
             addresses,
+            protocol: listener.protocol,
             idle_timeout: report.period(&path.key("idle_timeout"), listener.idle_timeout),
             head_timeout: report.period(&path.key("head_timeout"), listener.head_timeout),
             body_timeout,
@@ -71,6 +74,12 @@ pub(super) fn compile(
                 listener.limits.requests,
                 REQUESTS,
             ),
+            max_frame: usize::try_from(report.size(
+                &limits_path.key("frame"),
+                listener.limits.frame,
+                FRAME,
+            ))
+            .unwrap_or(usize::MAX),
             hosts: hosts(&path.key("hosts"), &listener.hosts, report),
             trust: listener.trust.clone(),
             proxy_protocol: listener.proxy_protocol,

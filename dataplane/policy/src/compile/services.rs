@@ -8,7 +8,7 @@ use super::known::Known;
 use super::ports::{NoWay, is_unicast, way_out};
 use super::report::Report;
 use crate::lanes::Lanes;
-use crate::rules::{self, Short, SocketAddress};
+use crate::rules::{self, Multiplex, ServiceProtocol, Short, SocketAddress};
 use crate::snapshot::{Endpoint, Group, LaneId, Port, Service, ServiceId};
 use crate::yaml::Path;
 
@@ -16,6 +16,8 @@ use crate::yaml::Path;
 const MAX_PROTOCOL: usize = 32;
 /// Services that fall back one on another.
 const MAX_FALLBACKS: usize = 8;
+/// Shared connections to one endpoint from one worker.
+const SHARED: std::ops::RangeInclusive<u32> = 1..=64;
 /// Connections to one service from one worker.
 const CONNECTIONS: std::ops::RangeInclusive<u32> = 1..=1_000_000;
 
@@ -63,6 +65,7 @@ fn one(
     report: &mut Report<'_>,
 ) -> Service {
     let connections = path.key("max_connections");
+    check_multiplex(path, service, report);
     let mut own = endpoints(&path.key("endpoints"), &service.endpoints, around, report);
     // Stable: endpoints of one lane stay as written.
     own.sort_by_key(|(lane, _)| *lane);
@@ -80,6 +83,13 @@ fn one(
         name: name.into(),
         endpoints: own.into_iter().map(|(_, endpoint)| endpoint).collect(),
         groups,
+        protocol: service.protocol,
+        multiplex: service.multiplex,
+        shared_connections: report.number(
+            &path.key("shared_connections"),
+            service.shared_connections,
+            SHARED,
+        ),
         fallback,
         connect_timeout: report.period(&path.key("connect_timeout"), service.connect_timeout),
         response_timeout: report.period(&path.key("response_timeout"), service.response_timeout),
@@ -94,6 +104,17 @@ fn one(
             service.max_idle,
             0..=*CONNECTIONS.end(),
         ),
+    }
+}
+
+/// Only frames of TTHeader can share a connection.
+fn check_multiplex(path: &Path, service: &rules::Service, report: &mut Report<'_>) {
+    if service.multiplex != Multiplex::None && service.protocol != ServiceProtocol::TtHeader {
+        report.mend(
+            &path.key("multiplex"),
+            "only a service whose protocol is ttheader can be multiplexed",
+            "write protocol: ttheader, or take multiplex out",
+        );
     }
 }
 

@@ -69,6 +69,19 @@ impl<'a> Answer<'a> {
         Self { last: true, ..self }
     }
 
+    /// What is needed to give this answer later, when the request is gone; its method aside.
+    #[must_use]
+    pub fn kept(&self) -> KeptAnswer {
+        KeptAnswer {
+            sequence: self.sequence,
+            protocol_id: self.protocol_id,
+            stream: self.stream,
+            protocol: self.to.protocol,
+            framed: self.to.framed,
+            message: self.to.sequence,
+        }
+    }
+
     /// Appends an exception. A client of Kitex closes a long connection that is not multiplexed
     /// after any exception; [`Self::write_biz_status`] spares it. Ends a stream by its trailer.
     ///
@@ -149,6 +162,60 @@ impl<'a> Answer<'a> {
         payload(out);
         // What has been appended is the whole frame.
         put_length(out, start, 0)
+    }
+}
+
+/// An [`Answer`] that may be given later. It borrows nothing of its request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeptAnswer {
+    sequence: i32,
+    protocol_id: u8,
+    stream: bool,
+    protocol: Protocol,
+    framed: bool,
+    message: i32,
+}
+
+impl KeptAnswer {
+    /// The answer to a plain Thrift message.
+    #[must_use]
+    pub fn plain(to: &AnswerTo<'_>) -> Self {
+        Self {
+            sequence: to.sequence,
+            protocol_id: 0,
+            stream: false,
+            protocol: to.protocol,
+            framed: to.framed,
+            message: to.sequence,
+        }
+    }
+
+    /// The message of the answer alone, to a request for `method`.
+    #[must_use]
+    pub fn message<'a>(&self, method: &'a [u8]) -> AnswerTo<'a> {
+        AnswerTo {
+            protocol: self.protocol,
+            framed: self.framed,
+            method,
+            sequence: self.message,
+        }
+    }
+
+    /// The answer, to a request for `method`.
+    #[must_use]
+    pub fn to<'a>(&self, method: &'a [u8]) -> Answer<'a> {
+        Answer {
+            sequence: self.sequence,
+            protocol_id: self.protocol_id,
+            stream: self.stream,
+            to: AnswerTo {
+                protocol: self.protocol,
+                framed: self.framed,
+                method,
+                sequence: self.message,
+            },
+            last: false,
+        }
     }
 }
 

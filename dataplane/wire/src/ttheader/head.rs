@@ -77,13 +77,13 @@ struct Index {
 }
 
 impl<'a> Head<'a> {
-    /// Reads the head of a frame at the front of `buf`. An error is final, whatever would follow. LENGTH
-    /// and magic are looked at as soon as they are there, the rest once all of it is.
+    /// Bytes of the head and of the whole frame at the front of `buf`, as they say themselves and as
+    /// far as `limits` allow. LENGTH and magic are looked at as soon as they are there.
     ///
     /// # Errors
-    /// The first reason found to refuse it, see [`HeadError`].
+    /// [`HeadError::NegativeLength`] to [`HeadError::HeaderPastFrame`].
     #[inline]
-    pub fn parse(buf: &'a [u8], limits: &Limits) -> Result<Parsed<Self>, HeadError> {
+    pub fn lengths(buf: &[u8], limits: &Limits) -> Result<Parsed<(usize, usize)>, HeadError> {
         let Some(length) = u32_at(buf, 0) else {
             return Ok(Parsed::Incomplete { need: FIXED });
         };
@@ -112,6 +112,20 @@ impl<'a> Head<'a> {
         if len > limits.head {
             return Err(HeadError::HeaderTooLarge);
         }
+        Ok(Parsed::Complete((len, frame_len)))
+    }
+
+    /// Reads the head of a frame at the front of `buf`. An error is final, whatever would follow. LENGTH
+    /// and magic are looked at as soon as they are there, the rest once all of it is.
+    ///
+    /// # Errors
+    /// The first reason found to refuse it, see [`HeadError`].
+    #[inline]
+    pub fn parse(buf: &'a [u8], limits: &Limits) -> Result<Parsed<Self>, HeadError> {
+        let (len, frame_len) = match Self::lengths(buf, limits)? {
+            Parsed::Complete(lengths) => lengths,
+            Parsed::Incomplete { need } => return Ok(Parsed::Incomplete { need }),
+        };
         let Some(bytes) = buf.get(..len) else {
             return Ok(Parsed::Incomplete { need: len });
         };

@@ -166,6 +166,14 @@ impl<T> Table<T> {
         self.slots.len() - self.free.len()
     }
 
+    /// Whether the call that takes all there is has ended, and its reply is still to come: in
+    /// [`Mode::PingPong`].
+    #[must_use]
+    pub fn owes(&self) -> bool {
+        let first = self.slots.first().map(|slot| &slot.state);
+        matches!(first, Some(State::Owed(_)))
+    }
+
     /// Whether another call can begin.
     #[must_use]
     pub fn has_room(&self) -> bool {

@@ -1,0 +1,108 @@
+//! RPCs: TTHeader, and Thrift without it.
+//!
+//! | what | is | in |
+//! |---|---|---|
+//! | caller | a client's connection that speaks RPC | `caller.rs`, `output.rs` |
+//! | call | a request and its reply | `call.rs` |
+//! | channel | a connection to an endpoint that speaks RPC | `channel.rs`, `channels.rs` |
+//!
+//! The way of a call: `frames.rs` takes whole frames from a caller's receive ring and puts each to the
+//! rules; `dispatch.rs` finds a channel, or has the call wait for one; `send.rs` puts the frame into
+//! the channel's send queue under a sequence of its own; `replies.rs` takes replies from the channel,
+//! finds their calls and puts them, under the sequences that the caller chose, into the caller's send
+//! queue. Whatever else becomes of a call is answered in `answer.rs`.
+//!
+//! A frame enters a connection that callers share only when all of it is there and there is room for
+//! all of it, so nobody can stall others with half of one. Frames that are too large for that go on a
+//! connection of their own, ring to ring as they come.
+
+mod answer;
+mod call;
+mod caller;
+mod channel;
+mod channels;
+mod dispatch;
+mod due;
+mod frames;
+mod front;
+mod lost;
+mod opening;
+mod output;
+mod replies;
+mod send;
+mod transfer;
+
+use slab::Slab;
+use sluice_stack::wheel::Wheel;
+
+pub(crate) use channels::Channels;
+
+use call::Call;
+use caller::Caller;
+use channel::Channel;
+
+/// Largest frame that shares a connection with others.
+const SHARED_FRAME: usize = 256 << 10;
+
+/// Calls under way on one connection of a caller.
+const CALLS_PER_CALLER: u32 = 1024;
+
+/// Bytes that frames and replies may hold beside the rings, per worker, while they wait.
+const MOST_HELD: usize = 256 << 20;
+
+/// Buffers kept for later, and the largest of them.
+const KEPT_BUFFERS: usize = 1024;
+const KEPT_BUFFER: usize = 64 << 10;
+
+/// What a connection's frames are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// Frames of TTHeader.
+    TtHeader,
+    /// Thrift messages, in Thrift frames or not.
+    Thrift,
+}
+
+/// The worker's callers, calls and channels.
+#[derive(Default)]
+pub(crate) struct Rpc {
+    pub(crate) callers: Slab<Caller>,
+    pub(crate) calls: Slab<Call>,
+    pub(crate) channels: Slab<Channel>,
+    /// Timers of all three, see [`due::Due`].
+    pub(crate) timers: Wheel,
+    /// Tells calls apart that have the same number one after the other.
+    stamps: u32,
+    buffers: Buffers,
+}
+
+/// Buffers that are given back, and how much there is in those that are not.
+#[derive(Default)]
+struct Buffers {
+    free: Vec<Vec<u8>>,
+    /// Bytes that wait in calls.
+    held: usize,
+}
+
+impl Buffers {
+    /// An empty buffer.
+    fn take(&mut self) -> Vec<u8> {
+        self.free.pop().unwrap_or_default()
+    }
+
+    /// Has a buffer used again.
+    fn give_back(&mut self, mut buffer: Vec<u8>) {
+        if buffer.capacity() > 0
+            && buffer.capacity() <= KEPT_BUFFER
+            && self.free.len() < KEPT_BUFFERS
+        {
+            buffer.clear();
+            self.free.push(buffer);
+        }
+    }
+
+    /// Whether so many bytes more may wait.
+    fn may_hold(&self, bytes: usize) -> bool {
+        self.held.saturating_add(bytes) <= MOST_HELD
+    }
+}

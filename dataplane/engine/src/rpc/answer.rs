@@ -1,0 +1,120 @@
+//! Calls that the gateway answers by itself: an exception that says why.
+
+use sluice_stack::io::PacketIo;
+use sluice_stack::time::Instant;
+use sluice_wire::thrift::ExceptionKind;
+
+use super::Dialect;
+use crate::reply::LocalReply;
+use crate::stats::RequestFate;
+use crate::worker::Worker;
+
+impl<P: PacketIo> Worker<P> {
+    /// Ends a call with an answer of our own. Its channel has been left.
+    pub(super) fn fail_call(&mut self, number: u32, reply: LocalReply, now: Instant) {
+        let Some(call) = self.rpc.calls.get_mut(number as usize) else {
+            return;
+        };
+        if call.ready.is_some() {
+            return;
+        }
+        let caller = call.caller;
+        let held = call.frame.len() + call.reply.len();
+        self.rpc.buffers.held = self.rpc.buffers.held.saturating_sub(held);
+        call.frame.clear();
+        call.reply.clear();
+        if let Some(state) = self.rpc.callers.get_mut(caller as usize) {
+            if let Some(upload) = &mut state.upload
+                && upload.call == Some(number)
+            {
+                upload.call = None;
+                upload.channel = None;
+                self.stack.wake(state.flow);
+            }
+            if state.download == Some(number) {
+                // Its reply has begun and can't be completed: behind it nothing can be found.
+                return self.abort_caller(caller, RequestFate::Truncated, now);
+            }
+        }
+        let listener = self.rpc.callers.get(caller as usize).map(|c| c.listener);
+        let last = listener.is_some_and(|listener| self.is_leaving(listener));
+        let Some(call) = self.rpc.calls.get(number as usize) else {
+            return;
+        };
+        let Some(answer) = call.answer else {
+            return self.end_call(number, reply.fate, now);
+        };
+        let (kind, text) = words(&reply);
+        self.spare.out.clear();
+        let written = match call.dialect {
+            Dialect::Thrift => {
+                let answer = answer.message(&call.method);
+                answer.write_exception(&mut self.spare.out, kind, text);
+                Ok(())
+            }
+            Dialect::TtHeader => {
+                let answer = answer.to(&call.method);
+                let answer = if last { answer.last() } else { answer };
+                answer.write_exception(&mut self.spare.out, kind, text)
+            }
+        };
+        match written {
+            Ok(()) => self.give_reply(number, reply.fate, now),
+            Err(_) => self.end_call(number, reply.fate, now),
+        }
+    }
+}
+
+/// The exception that says what a reply of HTTP says.
+fn words(reply: &LocalReply) -> (ExceptionKind, &'static str) {
+    let kind = match reply.fate {
+        RequestFate::NoRoute | RequestFate::NoService => ExceptionKind::UnknownService,
+        RequestFate::Malformed | RequestFate::Unsupported => ExceptionKind::Protocol,
+        _ => ExceptionKind::Internal,
+    };
+    let text = match reply.fate {
+        RequestFate::NoRoute => "no route takes this service and method",
+        _ => reply.text,
+    };
+    (kind, text)
+}
+
+impl LocalReply {
+    pub(super) const NOT_RPC: Self = Self::new(
+        502,
+        RequestFate::Unavailable,
+        "the service of this route does not speak RPC",
+    );
+    pub(super) const NO_MESSAGE: Self = Self::new(
+        502,
+        RequestFate::Unsupported,
+        "the service takes Thrift messages only, and this is none",
+    );
+    pub(super) const BAD_MESSAGE: Self = Self::new(
+        400,
+        RequestFate::Malformed,
+        "the message in this frame is malformed",
+    );
+    pub(super) const STREAM: Self =
+        Self::new(501, RequestFate::Unsupported, "streams are not served here");
+    pub(super) const TOO_MANY_WAIT: Self = Self::new(
+        503,
+        RequestFate::Unavailable,
+        "too many calls wait for a connection to the service",
+    );
+    pub(super) const TOO_MUCH_HELD: Self = Self::new(
+        503,
+        RequestFate::Unavailable,
+        "the gateway holds as much as it may of frames that wait",
+    );
+    pub(super) const BAD_REPLY: Self = Self::new(
+        502,
+        RequestFate::BadResponse,
+        "the service sent something that is no reply",
+    );
+    pub(super) const LARGE_REPLY: Self = Self::new(
+        502,
+        RequestFate::BadResponse,
+        "the reply of the service is larger than allowed here",
+    );
+}

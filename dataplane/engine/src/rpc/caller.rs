@@ -1,0 +1,289 @@
+//! A client's connection that speaks RPC: what it does next, how long it may wait, how it ends.
+
+use std::net::SocketAddr;
+
+use sluice_stack::io::PacketIo;
+use sluice_stack::time::Instant;
+use sluice_stack::{FlowId, Phase};
+use sluice_wire::ttheader::Ended;
+
+use super::call::NONE;
+use super::due::Due;
+use super::front::Skipping;
+use super::transfer::Upload;
+use super::{CALLS_PER_CALLER, Dialect};
+use crate::downstream::{Downstream, Step};
+use crate::ended::Notes;
+use crate::stats::{EngineEvent, RequestFate};
+use crate::worker::Worker;
+
+/// Frames of one connection taken in a row before others get their turn.
+const FRAMES_PER_TURN: usize = 32;
+
+/// See above.
+pub(crate) struct Caller {
+    pub(crate) flow: FlowId,
+    /// The worker's number of the listener that accepted it.
+    pub(crate) listener: u32,
+    /// Who connected, or for whom a PROXY header says that it did.
+    pub(super) peer: SocketAddr,
+    pub(super) dialect: Dialect,
+    /// Its calls, in the order in which they came.
+    pub(super) first: u32,
+    pub(super) last: u32,
+    pub(super) calls: u32,
+    /// Bytes that can come together in the receive ring.
+    pub(super) whole: usize,
+    /// Largest frame.
+    pub(super) max_frame: usize,
+    /// Requests that were begun.
+    pub(super) requests: u32,
+    /// Bytes that there must be before the next frame is looked at; 0 before its first byte.
+    pub(super) need: usize,
+    pub(super) skipping: Option<Box<Skipping>>,
+    /// A frame that is too large for a shared connection, on its way.
+    pub(super) upload: Option<Upload>,
+    /// The call whose reply flows in as it comes.
+    pub(super) download: Option<u32>,
+    /// What did not fit into the send queue, and how much of it has been sent since.
+    pub(super) out: Vec<u8>,
+    pub(super) out_sent: usize,
+    /// Replies behind the one that flows in.
+    pub(super) held: Vec<u8>,
+    /// When something of its output last moved.
+    pub(super) progress: Instant,
+    /// To be closed when its calls are over and its output is sent.
+    pub(super) closing: bool,
+    /// There may be frames that were not taken though nothing new comes.
+    pub(super) paused: bool,
+    /// When it began to wait for a frame, or for the rest of one.
+    pub(super) waiting_since: Instant,
+}
+
+impl Caller {
+    /// A connection that was found to speak RPC.
+    pub(super) fn new(down: &Downstream, dialect: Dialect) -> Self {
+        Caller {
+            flow: down.flow,
+            listener: down.listener,
+            peer: down.peer,
+            dialect,
+            first: NONE,
+            last: NONE,
+            calls: 0,
+            whole: 0,
+            max_frame: 0,
+            requests: 0,
+            need: 0,
+            skipping: None,
+            upload: None,
+            download: None,
+            out: Vec::new(),
+            out_sent: 0,
+            held: Vec::new(),
+            progress: down.waiting_since,
+            closing: false,
+            paused: false,
+            waiting_since: down.waiting_since,
+        }
+    }
+
+    /// Whether something written earlier has still to go to the send queue.
+    pub(super) fn has_backlog(&self) -> bool {
+        self.out_sent < self.out.len()
+    }
+}
+
+impl<P: PacketIo> Worker<P> {
+    /// Goes on with a caller's connection as far as possible.
+    pub(crate) fn drive_caller(&mut self, number: u32, now: Instant) {
+        for _ in 0..FRAMES_PER_TURN {
+            match self.caller_step(number, now) {
+                Step::Again => {}
+                Step::Wait => return self.arm_caller(number, now),
+                Step::Over => return,
+            }
+        }
+        if let Some(caller) = self.rpc.callers.get(number as usize) {
+            self.stack.wake(caller.flow);
+        }
+    }
+
+    fn caller_step(&mut self, number: u32, now: Instant) -> Step {
+        let Some(caller) = self.rpc.callers.get(number as usize) else {
+            return Step::Over;
+        };
+        let view = self.stack.view(caller.flow);
+        if view.phase == Phase::Closed {
+            self.abort_caller(number, RequestFate::ClientGone, now);
+            return Step::Over;
+        }
+        if caller.has_backlog() && !self.flush_output(number, now) {
+            return Step::Wait;
+        }
+        let Some(caller) = self.rpc.callers.get_mut(number as usize) else {
+            return Step::Over;
+        };
+        if let Some(call) = caller.download {
+            // Its output has room again, which is all that its reply may have waited for.
+            let channel = self.rpc.calls.get(call as usize).and_then(|c| c.channel);
+            let channel = channel.and_then(|(channel, _)| self.rpc.channels.get(channel as usize));
+            if let Some(channel) = channel.filter(|_| view.writable > 0) {
+                self.stack.wake(channel.flow);
+            }
+        }
+        let Some(caller) = self.rpc.callers.get_mut(number as usize) else {
+            return Step::Over;
+        };
+        if caller.upload.is_some() {
+            return self.upload(number, now);
+        }
+        let nothing = view.readable == 0;
+        if caller.closing || (nothing && view.finished) {
+            if caller.calls == 0 {
+                self.close_caller(number, now);
+                return Step::Over;
+            }
+            return Step::Wait;
+        }
+        caller.paused = caller.calls >= CALLS_PER_CALLER;
+        if caller.paused {
+            return Step::Wait;
+        }
+        if nothing {
+            let (calls, listener) = (caller.calls, caller.listener);
+            if calls == 0 && self.is_leaving(listener) {
+                self.close_caller(number, now);
+                return Step::Over;
+            }
+            return Step::Wait;
+        }
+        if view.readable < caller.need && !view.finished {
+            return Step::Wait;
+        }
+        self.next_frame(number, view.finished, now)
+    }
+
+    /// Sets the deadline of what the connection waits for now.
+    fn arm_caller(&mut self, number: u32, now: Instant) {
+        if let Some(caller) = self.rpc.callers.get(number as usize) {
+            let deadline = self.caller_deadline(caller, now);
+            self.rpc.timers.set(Due::Caller(number).key(), deadline);
+        }
+    }
+
+    /// While calls are under way their own deadlines count; it is looked at again in a while.
+    fn caller_deadline(&self, caller: &Caller, now: Instant) -> Instant {
+        let (idle, head) = self.waits(caller.listener);
+        if caller.has_backlog() || caller.download.is_some() {
+            return caller.progress + idle;
+        }
+        if let Some(upload) = &caller.upload {
+            return upload.progress + idle;
+        }
+        if caller.need > 0 || caller.requests == 0 {
+            return caller.waiting_since + head;
+        }
+        if caller.calls > 0 {
+            return now + idle;
+        }
+        caller.waiting_since + idle
+    }
+
+    /// The timer of a caller's connection has fired.
+    pub(super) fn caller_due(&mut self, number: u32, now: Instant) {
+        let Some(caller) = self.rpc.callers.get(number as usize) else {
+            return;
+        };
+        let deadline = self.caller_deadline(caller, now);
+        if now < deadline {
+            return self.rpc.timers.set(Due::Caller(number).key(), deadline);
+        }
+        if caller.download.is_some() && !caller.has_backlog() {
+            self.abort_caller(number, RequestFate::Stalled, now);
+        } else if caller.has_backlog() {
+            self.abort_caller(number, RequestFate::ClientStalled, now);
+        } else if caller.upload.is_some() {
+            self.abort_caller(number, RequestFate::BodyTimeout, now);
+        } else if caller.need > 0 {
+            self.end_unread(number, RequestFate::HeadTimeout, now);
+        } else {
+            self.stats.events.count(EngineEvent::DownstreamIdle);
+            self.close_caller(number, now);
+        }
+    }
+
+    /// Ends a connection in the middle of a frame: behind it nothing can be found. Calls under way are
+    /// still answered.
+    pub(super) fn end_unread(&mut self, number: u32, fate: RequestFate, now: Instant) {
+        let Some(caller) = self.rpc.callers.get_mut(number as usize) else {
+            return;
+        };
+        caller.closing = true;
+        let begun = if caller.need > 0 {
+            caller.waiting_since
+        } else {
+            now
+        };
+        caller.need = 0;
+        let (listener, peer, flow) = (caller.listener, caller.peer, caller.flow);
+        let waiting = self.stack.view(flow).readable;
+        self.stack.consume(flow, waiting);
+        let rules = self.generations.current();
+        let mut notes = Notes::new(begun, waiting);
+        let whose = (rules.listener(listener), peer);
+        notes.record = self
+            .recorder
+            .of_unread(self.handoff.access_log(), &rules.snapshot, whose);
+        self.ended(notes, fate, 0, now);
+        self.stack.wake(flow);
+    }
+
+    /// Closes a caller's connection, which has no calls and nothing left to send.
+    pub(super) fn close_caller(&mut self, number: u32, now: Instant) {
+        if let Some(caller) = self.rpc.callers.get(number as usize) {
+            self.stack.close(caller.flow, now);
+            self.forget_caller(number, RequestFate::ClientGone, now);
+        }
+    }
+
+    /// Resets a caller's connection and ends its calls with `fate`.
+    pub(super) fn abort_caller(&mut self, number: u32, fate: RequestFate, now: Instant) {
+        if let Some(caller) = self.rpc.callers.get(number as usize) {
+            self.stack.abort(caller.flow, now);
+            if caller.need > 0 {
+                self.end_unread(number, fate, now);
+            }
+            self.forget_caller(number, fate, now);
+        }
+    }
+
+    fn forget_caller(&mut self, number: u32, fate: RequestFate, now: Instant) {
+        while let Some(caller) = self.rpc.callers.get(number as usize)
+            && caller.first != NONE
+        {
+            let call = caller.first;
+            self.leave_channel(call, Ended::Cancelled, now);
+            self.end_call(call, fate, now);
+        }
+        let Some(caller) = self.rpc.callers.try_remove(number as usize) else {
+            return;
+        };
+        if let Some(connections) = self.connections.get_mut(caller.listener as usize) {
+            *connections = connections.saturating_sub(1);
+        }
+        self.stats.events.count(EngineEvent::DownstreamClosed);
+    }
+
+    /// Goes on with callers that are to take no further requests and have none under way.
+    pub(crate) fn close_waiting_callers(&mut self, now: Instant) {
+        let callers = self.rpc.callers.iter();
+        let waiting: Vec<u32> = callers
+            .filter(|(_, caller)| caller.calls == 0 && self.is_leaving(caller.listener))
+            .map(|(number, _)| number as u32)
+            .collect();
+        for number in waiting {
+            self.drive_caller(number, now);
+        }
+    }
+}

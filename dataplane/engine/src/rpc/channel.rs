@@ -1,0 +1,482 @@
+//! A connection to an endpoint that speaks RPC: opened, used by many calls or by one at a time, kept
+//! for the next, closed.
+
+use std::time::Duration;
+
+use sluice_policy::Service;
+use sluice_policy::rules::{Multiplex, ServiceProtocol};
+use sluice_stack::io::PacketIo;
+use sluice_stack::time::Instant;
+use sluice_stack::{Buffers, ConnectError, FlowId, Phase};
+use sluice_wire::ttheader::{Ended, Mode, Table};
+
+use super::call::Call;
+use super::due::Due;
+use super::front::{Bounds, Skipping};
+use super::{Dialect, SHARED_FRAME};
+use crate::downstream::Step;
+use crate::reply::LocalReply;
+use crate::stats::EngineEvent;
+use crate::worker::{Role, Worker};
+
+/// Calls under way on one shared channel.
+const CALLS: u32 = 1024;
+/// Calls under way on a shared channel from which on another one is opened.
+pub(super) const BUSY: usize = 32;
+/// How long the reply to a call that is over is waited for, where its channel can't be used before.
+const OWED: Duration = Duration::from_secs(10);
+/// Largest frame of a reply, whatever the listener of its call allows.
+const MOST: usize = 64 << 20;
+/// Replies of one channel taken in a row before others get their turn.
+const REPLIES_PER_TURN: usize = 64;
+
+/// How replies of a channel come.
+pub(super) const REPLIES: Bounds = Bounds {
+    whole: SHARED_FRAME,
+    frame: MOST,
+};
+
+/// See above.
+pub(crate) struct Channel {
+    pub(crate) flow: FlowId,
+    pub(crate) pool: u32,
+    pub(super) dialect: Dialect,
+    /// Its calls by the names they have here.
+    pub(super) table: Table<u32>,
+    /// Callers share it.
+    pub(super) shared: bool,
+    pub(super) opened: bool,
+    /// It gets no further calls.
+    pub(super) leaving: bool,
+    /// It has carried a call before.
+    pub(super) reused: bool,
+    /// Bytes that there must be before the next reply is looked at.
+    pub(super) need: usize,
+    pub(super) skipping: Option<Box<Skipping>>,
+    /// A reply that is too large to come together, on its way.
+    pub(super) incoming: Option<Incoming>,
+    /// The caller whose large request is on its way on it.
+    pub(super) upload: Option<u32>,
+    /// Since when it has had nothing to do, or a reply is owed on it.
+    pub(super) idle_since: Instant,
+    /// How long opening it may take.
+    connect_timeout: Duration,
+}
+
+/// A large reply on its way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Incoming {
+    pub(super) way: Way,
+    /// Bytes of the frame that are still to come.
+    pub(super) left: usize,
+}
+
+/// Where a large reply goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Its call is over.
+    Nowhere,
+    /// Into its call, until it is complete: nobody else has to wait for the caller.
+    Together(u32),
+    /// To its caller as it comes: the channel is its alone.
+    Through(u32),
+}
+
+/// What a service's rules say of its channels.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms {
+    dialect: Dialect,
+    multiplex: Multiplex,
+    pub(super) shared_connections: usize,
+    pub(super) max_connections: u32,
+    connect_timeout: Duration,
+}
+
+impl Terms {
+    /// `None` where the service does not speak RPC.
+    #[inline]
+    pub(super) fn of(service: &Service) -> Option<Self> {
+        let dialect = match service.protocol {
+            ServiceProtocol::TtHeader => Dialect::TtHeader,
+            ServiceProtocol::Thrift => Dialect::Thrift,
+            ServiceProtocol::Http => return None,
+        };
+        Some(Terms {
+            dialect,
+            multiplex: service.multiplex,
+            shared_connections: service.shared_connections as usize,
+            max_connections: service.max_connections,
+            connect_timeout: service.connect_timeout,
+        })
+    }
+
+    /// Whether callers share channels at all.
+    pub(super) fn shares(&self) -> bool {
+        self.multiplex != Multiplex::None
+    }
+
+    /// Whether a call needs a channel of its own.
+    pub(super) fn needs_own(&self, call: &Call) -> bool {
+        !self.shares()
+            || call.large > 0
+            || (self.multiplex == Multiplex::Message && !call.rewritable)
+    }
+
+    /// Whether a channel, for one call at a time (`own`) or for many, still is as they say.
+    pub(super) fn fit(&self, channel: &Channel, own: bool) -> bool {
+        channel.dialect == self.dialect && channel.table.mode() == self.mode(own)
+    }
+
+    fn mode(&self, own: bool) -> Mode {
+        match self.multiplex {
+            _ if own => Mode::PingPong,
+            Multiplex::None => Mode::PingPong,
+            Multiplex::Frame => Mode::FrameSequence,
+            Multiplex::Message => Mode::MessageSequence,
+        }
+    }
+}
+
+impl<P: PacketIo> Worker<P> {
+    /// Begins to open a channel, for one call at a time (`own`) or for many.
+    pub(super) fn open_channel(
+        &mut self,
+        pool: u32,
+        terms: &Terms,
+        own: bool,
+        now: Instant,
+    ) -> Result<(), ConnectError> {
+        let found = self.pools.get(pool);
+        let (port, address) = found
+            .map(|pool| (pool.port, pool.address))
+            .ok_or(ConnectError::NoRoute)?;
+        let entry = self.rpc.channels.vacant_entry();
+        let number = entry.key() as u32;
+        // Room for a frame however far the one before it has come.
+        let buffers = Buffers {
+            receive: SHARED_FRAME,
+            send: 2 * SHARED_FRAME,
+        };
+        let user = Role::Channel(number).number();
+        let flow = self.stack.connect(port, address, user, buffers, now)?;
+        entry.insert(Channel {
+            flow,
+            pool,
+            dialect: terms.dialect,
+            table: Table::new(terms.mode(own), CALLS),
+            shared: !own,
+            opened: false,
+            leaving: false,
+            reused: false,
+            need: 0,
+            skipping: None,
+            incoming: None,
+            upload: None,
+            idle_since: now,
+            connect_timeout: terms.connect_timeout,
+        });
+        self.pools.opened(pool);
+        if let Some(pool) = self.pools.get_mut(pool) {
+            if own {
+                pool.rpc.opening += 1;
+            } else {
+                pool.rpc.shared.push(number);
+            }
+        }
+        self.stats.events.count(EngineEvent::UpstreamOpened);
+        let due = Due::Channel(number).key();
+        self.rpc.timers.set(due, now + terms.connect_timeout);
+        Ok(())
+    }
+
+    /// Something happened to a channel.
+    pub(crate) fn drive_channel(&mut self, number: u32, now: Instant) {
+        let Some(channel) = self.rpc.channels.get(number as usize) else {
+            return;
+        };
+        let (flow, pool, opened) = (channel.flow, channel.pool, channel.opened);
+        match self.stack.view(flow).phase {
+            Phase::Connecting => return,
+            Phase::Closed if !opened => {
+                return self.open_failed(number, LocalReply::CONNECT_FAILED, now);
+            }
+            Phase::Open | Phase::Closed => {}
+        }
+        if !opened {
+            self.channel_opened(number, now);
+        }
+        let mut turns = 0;
+        loop {
+            match self.next_reply(number, now) {
+                Step::Again if turns < REPLIES_PER_TURN => turns += 1,
+                Step::Again => {
+                    self.stack.wake(flow);
+                    break;
+                }
+                Step::Wait => break,
+                Step::Over => return,
+            }
+        }
+        let Some(channel) = self.rpc.channels.get(number as usize) else {
+            return;
+        };
+        if let Some(caller) = channel
+            .upload
+            .and_then(|c| self.rpc.callers.get(c as usize))
+        {
+            self.stack.wake(caller.flow);
+        }
+        let waiting = self.pools.get(pool);
+        if channel.shared && waiting.is_some_and(|pool| !pool.rpc.for_shared.is_empty()) {
+            self.serve_waiting(pool, None, now);
+        }
+    }
+
+    fn channel_opened(&mut self, number: u32, now: Instant) {
+        let Some(channel) = self.rpc.channels.get_mut(number as usize) else {
+            return;
+        };
+        channel.opened = true;
+        channel.idle_since = now;
+        let (pool, shared) = (channel.pool, channel.shared);
+        if let Some(pool) = self.pools.get_mut(pool) {
+            pool.clear();
+            if !shared {
+                pool.rpc.opening = pool.rpc.opening.saturating_sub(1);
+            }
+        }
+        self.arm_channel(number, now);
+        if shared {
+            self.serve_waiting(pool, None, now);
+        } else {
+            self.release_channel(number, now);
+        }
+    }
+
+    /// Has a channel for one call at a time that has none take the next, or wait for one.
+    pub(super) fn release_channel(&mut self, number: u32, now: Instant) {
+        let Some(channel) = self.rpc.channels.get_mut(number as usize) else {
+            return;
+        };
+        let busy = channel.table.in_use() > 0 || channel.incoming.is_some();
+        if channel.shared || busy || channel.upload.is_some() {
+            return;
+        }
+        channel.idle_since = now;
+        let (pool, leaving) = (channel.pool, channel.leaving);
+        if leaving || !self.rests_well(number) {
+            return self.close_channel(number, false, now);
+        }
+        let waiting = self.pools.get(pool);
+        if waiting.is_some_and(|pool| !pool.rpc.for_own.is_empty()) {
+            self.serve_waiting(pool, Some(number), now);
+            let taken = self.rpc.channels.get(number as usize);
+            if taken.is_none_or(|channel| channel.table.in_use() > 0) {
+                return;
+            }
+        }
+        let draining = self.draining;
+        match self.pools.get_mut(pool) {
+            Some(pool) if pool.rpc.idle.len() < pool.max_idle as usize && !draining => {
+                if !pool.rpc.idle.contains(&number) {
+                    pool.rpc.idle.push(number);
+                }
+                self.arm_channel(number, now);
+            }
+            _ => self.close_channel(number, false, now),
+        }
+    }
+
+    /// Whether nothing has come on a channel that waits for no reply, and its peer has not closed it.
+    pub(super) fn rests_well(&self, number: u32) -> bool {
+        let Some(channel) = self.rpc.channels.get(number as usize) else {
+            return false;
+        };
+        let view = self.stack.view(channel.flow);
+        view.readable == 0 && !view.finished && view.phase == Phase::Open
+    }
+
+    /// A reply was taken from a channel, to its last byte.
+    pub(super) fn reply_taken(&mut self, number: u32, now: Instant) -> Step {
+        let Some(channel) = self.rpc.channels.get_mut(number as usize) else {
+            return Step::Over;
+        };
+        channel.idle_since = now;
+        if !channel.shared {
+            let rest = self.stack.view(channel.flow).readable;
+            if rest > 0 && channel.table.in_use() == 0 {
+                // Nobody asked for it.
+                self.stats.events.count(EngineEvent::UpstreamUnsolicited);
+                self.close_channel(number, true, now);
+                return Step::Over;
+            }
+            self.release_channel(number, now);
+            return Step::Wait;
+        }
+        if channel.leaving && channel.table.in_use() == 0 {
+            self.close_channel(number, false, now);
+            return Step::Over;
+        }
+        Step::Again
+    }
+
+    /// Takes a call that is over from its channel.
+    pub(super) fn cancel_on_channel(
+        &mut self,
+        number: u32,
+        name: i32,
+        call: u32,
+        how: Ended,
+        now: Instant,
+    ) {
+        let Some(channel) = self.rpc.channels.get_mut(number as usize) else {
+            return;
+        };
+        if let Some(incoming) = &mut channel.incoming
+            && matches!(incoming.way, Way::Together(own) | Way::Through(own) if own == call)
+        {
+            incoming.way = Way::Nowhere;
+        }
+        channel.table.end(name, how);
+        let unfinished = channel.upload.and_then(|caller| {
+            let upload = self.rpc.callers.get_mut(caller as usize)?.upload.as_mut()?;
+            (upload.call == Some(call)).then_some(upload)
+        });
+        if let Some(upload) = unfinished {
+            // A frame that was begun can't be finished any more.
+            upload.call = None;
+            upload.channel = None;
+            channel.upload = None;
+            return self.close_channel(number, true, now);
+        }
+        if channel.shared {
+            if channel.leaving && channel.table.in_use() == 0 {
+                self.close_channel(number, false, now);
+            }
+        } else if channel.table.in_use() == 0 {
+            self.release_channel(number, now);
+        } else {
+            // Its reply is owed.
+            channel.idle_since = now;
+            let due = Due::Channel(number).key();
+            self.rpc.timers.set(due, now + OWED);
+        }
+    }
+
+    /// Ends a channel that has no calls, with a reset if its stream can't be brought to an end.
+    pub(super) fn close_channel(&mut self, number: u32, abort: bool, now: Instant) {
+        let Some(channel) = self.rpc.channels.try_remove(number as usize) else {
+            return;
+        };
+        if !channel.opened
+            && !channel.shared
+            && let Some(pool) = self.pools.get_mut(channel.pool)
+        {
+            pool.rpc.opening = pool.rpc.opening.saturating_sub(1);
+        }
+        self.pools.channel_closed(channel.pool, number);
+        if abort {
+            self.stack.abort(channel.flow, now);
+        } else {
+            self.stack.close(channel.flow, now);
+        }
+        self.stats.events.count(EngineEvent::UpstreamClosed);
+    }
+
+    fn arm_channel(&mut self, number: u32, now: Instant) {
+        let Some(channel) = self.rpc.channels.get(number as usize) else {
+            return;
+        };
+        let deadline = self.channel_deadline(channel, now);
+        self.rpc.timers.set(Due::Channel(number).key(), deadline);
+    }
+
+    fn channel_deadline(&self, channel: &Channel, now: Instant) -> Instant {
+        let idle = self
+            .pools
+            .get(channel.pool)
+            .map_or(Duration::ZERO, |pool| pool.idle_timeout);
+        if !channel.opened {
+            return channel.idle_since + channel.connect_timeout;
+        }
+        match channel.table.in_use() {
+            0 => channel.idle_since + idle,
+            // Of a call that is over, or its own deadline counts and this is asked again.
+            _ if channel.owes() => channel.idle_since + OWED,
+            _ => now + idle,
+        }
+    }
+
+    /// The timer of a channel has fired.
+    pub(super) fn channel_due(&mut self, number: u32, now: Instant) {
+        let Some(channel) = self.rpc.channels.get(number as usize) else {
+            return;
+        };
+        let deadline = self.channel_deadline(channel, now);
+        if now < deadline {
+            return self.rpc.timers.set(Due::Channel(number).key(), deadline);
+        }
+        if !channel.opened {
+            self.open_failed(number, LocalReply::CONNECT_TIMEOUT, now);
+        } else if channel.table.in_use() > 0 {
+            self.close_channel(number, true, now);
+        } else {
+            self.stats.events.count(EngineEvent::UpstreamIdle);
+            self.close_channel(number, false, now);
+        }
+    }
+
+    /// Closes every channel that has no calls.
+    pub(crate) fn close_idle_channels(&mut self, now: Instant) {
+        let channels = self.rpc.channels.iter();
+        let idle: Vec<u32> = channels
+            .filter(|(_, channel)| channel.opened && channel.table.in_use() == 0)
+            .map(|(number, _)| number as u32)
+            .collect();
+        for number in idle {
+            self.close_channel(number, false, now);
+        }
+    }
+
+    /// Has the channels to endpoints that the newest rules don't name take no further calls.
+    pub(crate) fn leave_channels(&mut self, now: Instant) {
+        let (pools, generations) = (&mut self.pools, &self.generations);
+        let mut idle = Vec::new();
+        for (number, channel) in &mut self.rpc.channels {
+            if generations.current().uses_pool(channel.pool) {
+                continue;
+            }
+            channel.leaving = true;
+            if channel.opened && channel.table.in_use() == 0 {
+                idle.push(number as u32);
+            }
+            if let Some(pool) = pools.get_mut(channel.pool) {
+                pool.rpc.idle.clear();
+            }
+        }
+        for number in idle {
+            self.close_channel(number, false, now);
+        }
+    }
+
+    /// Cuts off every caller and every channel.
+    pub(crate) fn abort_rpc(&mut self, now: Instant) {
+        let callers = self.rpc.callers.iter();
+        let callers: Vec<u32> = callers.map(|(number, _)| number as u32).collect();
+        for number in callers {
+            self.abort_caller(number, crate::stats::RequestFate::Drained, now);
+        }
+        let channels = self.rpc.channels.iter();
+        let channels: Vec<u32> = channels.map(|(number, _)| number as u32).collect();
+        for number in channels {
+            self.close_channel(number, true, now);
+        }
+    }
+}
+
+impl Channel {
+    /// Whether the one call it is used by is over, and its reply is still to come.
+    fn owes(&self) -> bool {
+        !self.shared && self.table.owes()
+    }
+}

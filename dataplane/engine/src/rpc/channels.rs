@@ -1,0 +1,41 @@
+//! The channels of one endpoint of one service, and the calls that wait for one.
+
+use std::collections::VecDeque;
+
+/// Calls that may wait for a channel to one endpoint.
+pub(crate) const MAX_WAITING: usize = 16_384;
+
+/// A call that waits: its number and its stamp, for it may be over by the time that its turn comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ticket {
+    pub(crate) call: u32,
+    pub(crate) stamp: u32,
+}
+
+/// See above.
+#[derive(Debug, Default)]
+pub(crate) struct Channels {
+    /// Those that callers share, open or being opened.
+    pub(crate) shared: Vec<u32>,
+    /// Those for one call at a time that have none, the one used last on top.
+    pub(crate) idle: Vec<u32>,
+    /// Those for one call at a time that are being opened.
+    pub(crate) opening: u32,
+    /// Calls that wait for a place on a shared one.
+    pub(crate) for_shared: VecDeque<Ticket>,
+    /// Calls that wait for one of their own.
+    pub(crate) for_own: VecDeque<Ticket>,
+    /// Where among the shared ones the next look begins.
+    pub(crate) turn: usize,
+}
+
+impl Channels {
+    /// The calls that wait for this kind of channel.
+    pub(crate) fn waiting(&mut self, own: bool) -> &mut VecDeque<Ticket> {
+        if own {
+            &mut self.for_own
+        } else {
+            &mut self.for_shared
+        }
+    }
+}

@@ -1,0 +1,400 @@
+//! Which channel a call goes out on: the next endpoint in turn, a channel to it that has room, or a
+//! new one for which the call waits.
+
+use sluice_policy::{Service, ServiceId};
+use sluice_stack::FlowId;
+use sluice_stack::io::PacketIo;
+use sluice_stack::time::Instant;
+
+use super::channel::{BUSY, Terms};
+use super::channels::MAX_WAITING;
+use super::send::{Sent, Source};
+use crate::reply::LocalReply;
+use crate::stats::{EngineEvent, RpcEvent};
+use crate::upstream::in_turn;
+use crate::worker::Worker;
+
+/// Where a call goes.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Found {
+    /// On this channel, at once.
+    Channel(u32),
+    /// It waits for a channel to the endpoint of this pool, one of its own or not.
+    Wait(u32, bool),
+    /// Nowhere.
+    Nowhere(LocalReply),
+}
+
+impl<P: PacketIo> Worker<P> {
+    /// Sends a call on, or has it wait, or answers it. Its frame is taken out of its caller's ring, but
+    /// for a large one that waits.
+    pub(super) fn dispatch(&mut self, number: u32, source: Source<'_>, now: Instant) {
+        match self.find_channel(number, source.len, now) {
+            Found::Channel(channel) => match self.transmit(number, channel, &source, now) {
+                Sent::Yes => {}
+                // It is known to need one of its own now.
+                Sent::Alone => self.dispatch(number, source, now),
+                Sent::NoRoom(pool, own) => self.wait_for_channel(number, pool, own, source, now),
+                Sent::No(reply) => {
+                    self.drop_frame(number, &source);
+                    self.fail_call(number, reply, now);
+                }
+            },
+            Found::Wait(pool, own) => self.wait_for_channel(number, pool, own, source, now),
+            Found::Nowhere(reply) => {
+                self.drop_frame(number, &source);
+                self.fail_call(number, reply, now);
+            }
+        }
+    }
+
+    /// Sends on a call that had waited, or has it wait for another endpoint.
+    pub(super) fn dispatch_again(&mut self, number: u32, now: Instant) {
+        let Some(call) = self.rpc.calls.get_mut(number as usize) else {
+            return;
+        };
+        if call.large > 0 {
+            let len = call.large;
+            match self.find_channel(number, len, now) {
+                Found::Channel(channel) => self.send_large(number, channel, now),
+                Found::Wait(pool, own) => self.enqueue(number, pool, own, now),
+                Found::Nowhere(reply) => self.fail_call(number, reply, now),
+            }
+            return;
+        }
+        let frame = std::mem::take(&mut call.frame);
+        self.rpc.buffers.held = self.rpc.buffers.held.saturating_sub(frame.len());
+        self.dispatch(number, Source::kept(&frame), now);
+        self.rpc.buffers.give_back(frame);
+    }
+
+    fn find_channel(&mut self, number: u32, len: usize, now: Instant) -> Found {
+        let Some(call) = self.rpc.calls.get_mut(number as usize) else {
+            return Found::Nowhere(LocalReply::NO_ENDPOINT);
+        };
+        let generation = self.generations.get(call.generation);
+        let (balancer, pools) = (&mut self.balancer, &mut self.pools);
+        let found = generation.and_then(|generation| {
+            let (id, pool) = in_turn(generation, balancer, pools, call.service?, call.lane, now)?;
+            Some((id, pool, generation.snapshot.service(id)?))
+        });
+        let Some((id, pool, service)) = found else {
+            return Found::Nowhere(LocalReply::NO_ENDPOINT);
+        };
+        if Some(id) != call.service {
+            self.stats.events.count(EngineEvent::Fallback);
+            call.fall_back(id, service);
+        }
+        let Some(terms) = Terms::of(service) else {
+            return Found::Nowhere(LocalReply::NOT_RPC);
+        };
+        call.notes.attempt(pool);
+        let own = terms.needs_own(call);
+        if own {
+            if terms.shares() {
+                self.stats.rpc.count(RpcEvent::OwnConnection);
+            }
+            if let Some(channel) = self.idle_channel(pool, &terms, now) {
+                return Found::Channel(channel);
+            }
+        } else if let Some((channel, calls)) = self.shared_channel(pool, &terms, len)
+            && calls < BUSY
+        {
+            return Found::Channel(channel);
+        }
+        let opened = self.open_another(pool, &terms, own, now);
+        if !own && let Some((channel, _)) = self.shared_channel(pool, &terms, len) {
+            return Found::Channel(channel);
+        }
+        match opened {
+            Ok(()) => Found::Wait(pool, own),
+            Err(reply) => Found::Nowhere(reply),
+        }
+    }
+
+    fn terms_of(&self, number: u32) -> Option<Terms> {
+        let call = self.rpc.calls.get(number as usize)?;
+        let generation = self.generations.get(call.generation)?;
+        Terms::of(generation.snapshot.service(call.service?)?)
+    }
+
+    /// The channel of one's own that was used last and is still good.
+    fn idle_channel(&mut self, pool: u32, terms: &Terms, now: Instant) -> Option<u32> {
+        while let Some(number) = self.pools.get_mut(pool)?.rpc.idle.pop() {
+            let channel = self.rpc.channels.get(number as usize);
+            if channel.is_some_and(|channel| terms.fit(channel, true)) && self.rests_well(number) {
+                return Some(number);
+            }
+            self.close_channel(number, false, now);
+        }
+        None
+    }
+
+    /// A shared channel with room for a frame, and how many calls it has.
+    fn shared_channel(&mut self, pool: u32, terms: &Terms, len: usize) -> Option<(u32, usize)> {
+        let state = self.pools.get_mut(pool)?;
+        let shared = &state.rpc.shared;
+        let start = state.rpc.turn;
+        for step in 0..shared.len() {
+            let at = (start + step) % shared.len();
+            let number = *shared.get(at)?;
+            let Some(channel) = self.rpc.channels.get_mut(number as usize) else {
+                continue;
+            };
+            if !terms.fit(channel, false) {
+                channel.leaving = true;
+                continue;
+            }
+            if !channel.opened || channel.leaving || !channel.table.has_room() {
+                continue;
+            }
+            let view = self.stack.view(channel.flow);
+            if view.writable >= len && !view.finished {
+                state.rpc.turn = at + 1;
+                return Some((number, channel.table.in_use()));
+            }
+        }
+        None
+    }
+
+    /// Opens one more channel where one is needed and allowed. An error is the answer for a call that
+    /// has none to wait for.
+    fn open_another(
+        &mut self,
+        pool: u32,
+        terms: &Terms,
+        own: bool,
+        now: Instant,
+    ) -> Result<(), LocalReply> {
+        let Some(state) = self.pools.get(pool) else {
+            return Err(LocalReply::NO_ENDPOINT);
+        };
+        let shared = state.rpc.shared.iter();
+        let usable = shared
+            .filter(|&&number| {
+                let channel = self.rpc.channels.get(number as usize);
+                channel.is_some_and(|channel| !channel.leaving)
+            })
+            .count();
+        let enough = if own {
+            state.rpc.opening as usize > state.rpc.for_own.len()
+        } else {
+            usable >= terms.shared_connections
+        };
+        if enough {
+            return Ok(());
+        }
+        if self.pools.service_connections(pool) >= terms.max_connections
+            && let Some(idle) = self.pools.idle_channel_of_same_service(pool)
+        {
+            // What waits is not needed as much as what is asked for.
+            self.close_channel(idle, false, now);
+        }
+        if self.pools.service_connections(pool) < terms.max_connections {
+            let opened = self.open_channel(pool, terms, own, now);
+            return opened.map_err(|_| LocalReply::NO_ENDPOINT);
+        }
+        let others = if own {
+            self.pools.own_channels(pool) > 0
+        } else {
+            usable > 0
+        };
+        if others {
+            Ok(())
+        } else {
+            Err(LocalReply::TOO_MANY_CONNECTIONS)
+        }
+    }
+
+    /// Has a call wait; its frame is kept with it.
+    fn wait_for_channel(
+        &mut self,
+        number: u32,
+        pool: u32,
+        own: bool,
+        source: Source<'_>,
+        now: Instant,
+    ) {
+        let held = self.rpc.buffers.may_hold(source.len);
+        let Some(call) = self.rpc.calls.get_mut(number as usize) else {
+            return;
+        };
+        if call.large == 0 {
+            if !held {
+                self.drop_frame(number, &source);
+                return self.fail_call(number, LocalReply::TOO_MUCH_HELD, now);
+            }
+            let mut frame = self.rpc.buffers.take();
+            match source.ring {
+                Some(flow) => {
+                    let bytes = self.stack.front(flow, source.len, &mut self.spare.linear);
+                    frame.extend_from_slice(bytes);
+                    self.stack.consume(flow, source.len);
+                }
+                None => frame.extend_from_slice(source.front),
+            }
+            self.rpc.buffers.held += frame.len();
+            call.frame = frame;
+        }
+        self.enqueue(number, pool, own, now);
+    }
+
+    fn enqueue(&mut self, number: u32, pool: u32, own: bool, now: Instant) {
+        let (Some(call), Some(pool)) = (
+            self.rpc.calls.get(number as usize),
+            self.pools.get_mut(pool),
+        ) else {
+            return;
+        };
+        let ticket = call.ticket(number);
+        let waiting = pool.rpc.waiting(own);
+        if waiting.len() >= MAX_WAITING {
+            return self.fail_call(number, LocalReply::TOO_MANY_WAIT, now);
+        }
+        waiting.push_back(ticket);
+        self.stats.rpc.count(RpcEvent::Waited);
+    }
+
+    /// Sends on calls that wait for channels to one endpoint while there is room: on `own`, which is
+    /// free, or on those that are shared.
+    pub(super) fn serve_waiting(&mut self, pool: u32, own: Option<u32>, now: Instant) {
+        loop {
+            let Some(state) = self.pools.get_mut(pool) else {
+                return;
+            };
+            let queue = state.rpc.waiting(own.is_some());
+            let Some(&ticket) = queue.front() else {
+                return;
+            };
+            let Some(call) = self.waiting_call(ticket) else {
+                self.forget_ticket(pool, own);
+                continue;
+            };
+            let len = if call.large > 0 {
+                call.large
+            } else {
+                call.frame.len()
+            };
+            let Some(terms) = self.terms_of(ticket.call) else {
+                return;
+            };
+            let channel = match own {
+                Some(channel) => Some(channel),
+                None => self
+                    .shared_channel(pool, &terms, len)
+                    .map(|(number, _)| number),
+            };
+            let Some(channel) = channel else {
+                return;
+            };
+            self.forget_ticket(pool, own);
+            if !self.send_waiting(ticket.call, channel, now) {
+                return;
+            }
+            if let Some(channel) = own {
+                let taken = self.rpc.channels.get(channel as usize);
+                if taken.is_none_or(|channel| channel.table.in_use() > 0) {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn forget_ticket(&mut self, pool: u32, own: Option<u32>) {
+        if let Some(pool) = self.pools.get_mut(pool) {
+            pool.rpc.waiting(own.is_some()).pop_front();
+        }
+    }
+
+    /// Sends a call that waited; false if it goes on waiting.
+    fn send_waiting(&mut self, number: u32, channel: u32, now: Instant) -> bool {
+        let Some(call) = self.rpc.calls.get_mut(number as usize) else {
+            return true;
+        };
+        if call.large > 0 {
+            self.send_large(number, channel, now);
+            return true;
+        }
+        let frame = std::mem::take(&mut call.frame);
+        match self.transmit(number, channel, &Source::kept(&frame), now) {
+            Sent::NoRoom(pool, own) => {
+                // It keeps its frame and its place.
+                if let Some(call) = self.rpc.calls.get_mut(number as usize) {
+                    call.frame = frame;
+                    let ticket = call.ticket(number);
+                    if let Some(pool) = self.pools.get_mut(pool) {
+                        pool.rpc.waiting(own).push_front(ticket);
+                    }
+                }
+                false
+            }
+            Sent::Alone => {
+                self.rpc.buffers.held = self.rpc.buffers.held.saturating_sub(frame.len());
+                self.dispatch(number, Source::kept(&frame), now);
+                self.rpc.buffers.give_back(frame);
+                true
+            }
+            sent => {
+                self.rpc.buffers.held = self.rpc.buffers.held.saturating_sub(frame.len());
+                self.rpc.buffers.give_back(frame);
+                if let Sent::No(reply) = sent {
+                    self.fail_call(number, reply, now);
+                }
+                true
+            }
+        }
+    }
+
+    /// Throws a frame away that is not sent.
+    pub(super) fn drop_frame(&mut self, number: u32, source: &Source<'_>) {
+        let large = self.rpc.calls.get(number as usize).map(|call| call.large);
+        if large == Some(0)
+            && let Some(flow) = source.ring
+        {
+            self.stack.consume(flow, source.len);
+        }
+    }
+
+    /// Connections that are dead or full are gone; the fallback is asked.
+    pub(super) fn take_fallback_for_call(&mut self, number: u32) -> bool {
+        let Some(call) = self.rpc.calls.get_mut(number as usize) else {
+            return false;
+        };
+        let generation = self.generations.get(call.generation);
+        let fallback = generation.and_then(|generation| {
+            let id = generation.snapshot.service(call.service?)?.fallback?;
+            Some((id, generation.snapshot.service(id)?))
+        });
+        let Some((id, service)) = fallback else {
+            return false;
+        };
+        call.connects = 0;
+        call.fall_back(id, service);
+        self.stats.events.count(EngineEvent::Fallback);
+        true
+    }
+}
+
+impl super::call::Call {
+    /// Another service answers it. Nothing of it has been sent.
+    fn fall_back(&mut self, id: ServiceId, service: &Service) {
+        self.service = Some(id);
+        if let Some((_, _, taken)) = &mut self.notes.taken {
+            *taken = id;
+        }
+        if let Some(record) = &mut self.notes.record {
+            record.set_service(&service.name);
+        }
+    }
+}
+
+impl Source<'_> {
+    /// A frame that a call kept.
+    pub(super) fn kept(frame: &[u8]) -> Source<'_> {
+        Source {
+            front: frame,
+            len: frame.len(),
+            ring: None::<FlowId>,
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Deadlines of callers, calls and channels.
+
+use sluice_stack::io::PacketIo;
+use sluice_stack::time::Instant;
+use sluice_wire::ttheader::Ended;
+
+use crate::reply::LocalReply;
+use crate::worker::Worker;
+
+/// Whose timer it is. All share one wheel.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Due {
+    Caller(u32),
+    Call(u32),
+    Channel(u32),
+}
+
+impl Due {
+    pub(super) fn key(self) -> u32 {
+        match self {
+            Due::Caller(number) => number << 2,
+            Due::Call(number) => number << 2 | 1,
+            Due::Channel(number) => number << 2 | 2,
+        }
+    }
+}
+
+impl<P: PacketIo> Worker<P> {
+    /// A timer has fired. What it was set for may have moved, or be over.
+    pub(crate) fn rpc_due(&mut self, key: u32, now: Instant) {
+        let number = key >> 2;
+        match key & 3 {
+            0 => self.caller_due(number, now),
+            1 => self.call_due(number, now),
+            _ => self.channel_due(number, now),
+        }
+    }
+
+    fn call_due(&mut self, number: u32, now: Instant) {
+        // A timer is not taken back when its call is over: another may have its number.
+        let Some(call) = self.rpc.calls.get(number as usize) else {
+            return;
+        };
+        if now < call.deadline {
+            let deadline = call.deadline;
+            return self.rpc.timers.set(key_of(number), deadline);
+        }
+        if call.ready.is_some() {
+            // Its reply is there. If its caller takes nothing, that ends with the caller.
+            return;
+        }
+        let reply = if now >= call.end {
+            LocalReply::REQUEST_TIMEOUT
+        } else {
+            LocalReply::RESPONSE_TIMEOUT
+        };
+        self.leave_channel(number, Ended::TimedOut, now);
+        self.fail_call(number, reply, now);
+    }
+}
+
+fn key_of(call: u32) -> u32 {
+    Due::Call(call).key()
+}

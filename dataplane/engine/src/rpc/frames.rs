@@ -1,0 +1,257 @@
+//! A caller's next frame: taken whole, put to the rules, and sent on or answered.
+
+use sluice_stack::io::PacketIo;
+use sluice_stack::time::Instant;
+use sluice_wire::Parsed;
+use sluice_wire::thrift::{AnswerTo, NoAnswer};
+use sluice_wire::ttheader::{Answer, Flags, Head, KeptAnswer, Payload, integer};
+
+use super::SHARED_FRAME;
+use super::call::{Call, NONE};
+use super::front::{Bounds, Frame, FrameError, look};
+use super::send::Source;
+use super::transfer::Upload;
+use crate::downstream::Step;
+use crate::ended::Notes;
+use crate::reply::LocalReply;
+use crate::stats::{RequestFate, RpcEvent};
+use crate::worker::Worker;
+
+impl<P: PacketIo> Worker<P> {
+    /// Takes the next frame of a caller, which has sent some bytes of it.
+    pub(super) fn next_frame(&mut self, number: u32, finished: bool, now: Instant) -> Step {
+        let mut front = self.rpc.buffers.take();
+        let step = self.take_frame(number, &mut front, finished, now);
+        self.rpc.buffers.give_back(front);
+        step
+    }
+
+    fn take_frame(
+        &mut self,
+        number: u32,
+        front: &mut Vec<u8>,
+        finished: bool,
+        now: Instant,
+    ) -> Step {
+        let Some(caller) = self.rpc.callers.get_mut(number as usize) else {
+            return Step::Over;
+        };
+        let rules = self.generations.current();
+        if let Some(own) = rules.listener_rules(caller.listener) {
+            caller.max_frame = own.max_frame;
+            caller.whole = SHARED_FRAME.min(own.buffer);
+        }
+        let bounds = Bounds {
+            whole: caller.whole,
+            frame: caller.max_frame,
+        };
+        let looked = look(
+            &mut self.stack,
+            (caller.flow, caller.dialect),
+            &bounds,
+            &mut caller.skipping,
+            front,
+            &mut self.spare.linear,
+        );
+        match looked {
+            Ok(Parsed::Complete(len)) => self.begin_call(number, front, len, &bounds, now),
+            Ok(Parsed::Incomplete { need }) => {
+                if caller.need == 0 {
+                    caller.waiting_since = now;
+                }
+                caller.need = need;
+                if finished {
+                    self.end_unread(number, RequestFate::ClientGone, now);
+                }
+                Step::Wait
+            }
+            Err(_) => {
+                self.stats.rpc.count(RpcEvent::BadFrame);
+                self.end_unread(number, RequestFate::Malformed, now);
+                Step::Wait
+            }
+        }
+    }
+
+    /// Begins the call whose frame of `len` bytes is at the front of its caller's receive ring.
+    fn begin_call(
+        &mut self,
+        number: u32,
+        front: &[u8],
+        len: usize,
+        bounds: &Bounds,
+        now: Instant,
+    ) -> Step {
+        let Some(caller) = self.rpc.callers.get_mut(number as usize) else {
+            return Step::Over;
+        };
+        let begun = if caller.need > 0 {
+            caller.waiting_since
+        } else {
+            now
+        };
+        caller.need = 0;
+        caller.requests = caller.requests.saturating_add(1);
+        let (dialect, flow) = (caller.dialect, caller.flow);
+        let (frame, refused) = match Frame::parse(dialect, front, bounds) {
+            Ok(frame) => (frame, None),
+            Err((FrameError::Payload(error), Some(head))) => {
+                self.stats.rpc.count(RpcEvent::BadMessage);
+                let frame = Frame {
+                    head: Some(head),
+                    payload: Payload::Other,
+                };
+                (frame, Some(error))
+            }
+            Err(_) => {
+                self.stats.rpc.count(RpcEvent::BadFrame);
+                self.end_unread(number, RequestFate::Malformed, now);
+                return Step::Wait;
+            }
+        };
+        let asked = match Asked::of(&frame) {
+            Ok(asked) => asked,
+            Err(_) => {
+                self.end_unread(number, RequestFate::NotARequest, now);
+                return Step::Wait;
+            }
+        };
+        let large = if len > bounds.whole { len } else { 0 };
+        let notes = Notes {
+            bytes_in: if large > 0 { 0 } else { len as u64 },
+            ..Notes::of_head(begun, 0, now)
+        };
+        let mut method = self.rpc.buffers.take();
+        method.extend_from_slice(asked.method);
+        let mut call = Call {
+            caller: number,
+            before: NONE,
+            behind: NONE,
+            stamp: 0,
+            generation: self.generations.begin(),
+            route: None,
+            service: None,
+            lane: None,
+            dialect,
+            oneway: asked.answer.is_none(),
+            ordered: asked.ordered,
+            large,
+            rewritable: asked.rewritable,
+            timeout: frame.head.as_ref().and_then(Head::timeout),
+            answer: asked.answer,
+            method,
+            frame: Vec::new(),
+            channel: None,
+            connects: 0,
+            reply: Vec::new(),
+            ready: None,
+            max_frame: bounds.frame,
+            end: Instant::NEVER,
+            deadline: Instant::NEVER,
+            notes,
+        };
+        let refused = match refused {
+            Some(_) => Some(LocalReply::BAD_MESSAGE),
+            None => self.judge(&mut call, &frame),
+        };
+        let call = self.insert_call(call);
+        if large > 0
+            && let Some(caller) = self.rpc.callers.get_mut(number as usize)
+        {
+            caller.upload = Some(Upload {
+                call: Some(call),
+                channel: None,
+                left: len,
+                progress: now,
+            });
+        }
+        let source = Source {
+            front,
+            len,
+            ring: Some(flow),
+        };
+        match refused {
+            Some(reply) => {
+                self.drop_frame(call, &source);
+                self.fail_call(call, reply, now);
+            }
+            None => self.dispatch(call, source, now),
+        }
+        Step::Again
+    }
+
+    /// Puts a call to the rules: where it goes, and how long it may take. An answer is what becomes of it
+    /// otherwise.
+    fn judge(&mut self, call: &mut Call, frame: &Frame<'_>) -> Option<LocalReply> {
+        let streaming = |head: &Head<'_>| head.flags().contains(Flags::STREAMING);
+        if frame.head.as_ref().is_some_and(streaming) {
+            return Some(LocalReply::STREAM);
+        }
+        let snapshot = &self.generations.current().snapshot;
+        let route = snapshot.routes.first();
+        let Some(route) = route else {
+            return Some(LocalReply::NO_ROUTE);
+        };
+        let Some(&service) = route.services().first() else {
+            return Some(LocalReply::NO_SERVICE);
+        };
+        call.route = Some(route.id);
+        call.service = Some(service);
+        call.notes.taken = Some((call.generation, route.id, service));
+        let rules = snapshot.service(service)?;
+        let whole = route.request_timeout.unwrap_or(rules.request_timeout);
+        let whole = call
+            .timeout
+            .map_or(whole, |timeout| timeout.duration().min(whole));
+        call.end = call.notes.begun + whole;
+        let response = route.response_timeout.unwrap_or(rules.response_timeout);
+        // Until it is sent.
+        call.deadline = call
+            .end
+            .min(call.notes.begun + rules.connect_timeout + response);
+        None
+    }
+}
+
+/// What is asked, apart from what the rules look at.
+struct Asked<'a> {
+    method: &'a [u8],
+    /// How it can be answered; `None` for oneway.
+    answer: Option<KeptAnswer>,
+    /// Its caller goes by the order of replies.
+    ordered: bool,
+    rewritable: bool,
+}
+
+impl<'a> Asked<'a> {
+    /// # Errors
+    /// The frame is no request, or one that can't be told from a control frame.
+    fn of(frame: &Frame<'a>) -> Result<Self, NoAnswer> {
+        let message = frame.payload.message();
+        let answer = match (&frame.head, message) {
+            (Some(head), _) => Answer::to(head, &frame.payload).map(|answer| answer.kept()),
+            (None, Some(message)) => {
+                AnswerTo::request(message).map(|answer| KeptAnswer::plain(&answer))
+            }
+            (None, None) => Err(NoAnswer::NotARequest),
+        };
+        let answer = match answer {
+            Ok(answer) => Some(answer),
+            Err(NoAnswer::Oneway) => None,
+            Err(other) => return Err(other),
+        };
+        let method = match (&frame.head, message) {
+            (_, Some(message)) => message.method,
+            (Some(head), None) => head.integer(integer::TO_METHOD).unwrap_or_default(),
+            (None, None) => &[],
+        };
+        let head = frame.head.as_ref();
+        let flags = head.map(Head::flags).unwrap_or_default();
+        Ok(Asked {
+            method,
+            answer,
+            ordered: !flags.contains(Flags::OUT_OF_ORDER),
+            rewritable: message.is_some() && head.is_none_or(|head| !head.has_validator()),
+        })
+    }
+}

@@ -1,0 +1,324 @@
+//! Putting a request into a channel's send queue: under a sequence of its own, as the endpoint speaks.
+
+use std::time::Duration;
+
+use sluice_stack::FlowId;
+use sluice_stack::io::PacketIo;
+use sluice_stack::time::Instant;
+use sluice_wire::Parsed;
+use sluice_wire::thrift::MessageKind;
+use sluice_wire::ttheader::{
+    Edit, Edits, EncodeError, Ended, Flags, NewHead, Remaining, RewriteError, Sequences, Timeout,
+    integer,
+};
+
+use super::front::{Bounds, Frame, look};
+use super::{Dialect, SHARED_FRAME};
+use crate::reply::LocalReply;
+use crate::worker::Worker;
+
+/// Where a request is taken from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Source<'a> {
+    /// The beginning of its frame, or all of it.
+    pub(super) front: &'a [u8],
+    /// Bytes of the whole frame.
+    pub(super) len: usize,
+    /// The flow whose receive ring begins with it; `None` where `front` is all of it.
+    pub(super) ring: Option<FlowId>,
+}
+
+/// What became of sending a request.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Sent {
+    /// It is on its way; only of a large one there is more to come.
+    Yes,
+    /// The channel has no room for it now; nothing was sent. The pool, and whether it needs a channel of
+    /// its own.
+    NoRoom(u32, bool),
+    /// It can't share a channel after all.
+    Alone,
+    /// It can't be sent.
+    No(LocalReply),
+}
+
+impl<P: PacketIo> Worker<P> {
+    /// Sends a request on an open channel that has a place for it.
+    #[inline]
+    pub(super) fn transmit(
+        &mut self,
+        number: u32,
+        channel_number: u32,
+        source: &Source<'_>,
+        now: Instant,
+    ) -> Sent {
+        let rpc = &mut self.rpc;
+        let (Some(call), Some(channel)) = (
+            rpc.calls.get_mut(number as usize),
+            rpc.channels.get_mut(channel_number as usize),
+        ) else {
+            return Sent::No(LocalReply::NO_ENDPOINT);
+        };
+        let bounds = Bounds {
+            whole: SHARED_FRAME,
+            frame: call.max_frame,
+        };
+        let Ok(frame) = Frame::parse(call.dialect, source.front, &bounds) else {
+            return Sent::No(LocalReply::BAD_MESSAGE);
+        };
+        let spent = now.since(call.notes.begun);
+        let left = match call.timeout.map(|timeout| timeout.after(spent)) {
+            Some(Remaining::Passed) => return Sent::No(LocalReply::REQUEST_TIMEOUT),
+            Some(Remaining::Left(left)) if spent >= Duration::from_millis(1) => Some(left),
+            _ => None,
+        };
+        let no_room = Sent::NoRoom(channel.pool, !channel.shared);
+        let Some((name, sequences)) = channel.table.begin(number, frame.sequences()) else {
+            return no_room;
+        };
+        let going = Going {
+            dialect: channel.dialect,
+            shared: channel.shared,
+            sequences,
+            left,
+        };
+        self.spare.out.clear();
+        let encoded = going.encode(&mut self.spare.out, &frame, source.len);
+        let large = call.large > 0;
+        let passed = match encoded {
+            Ok(passed) => passed,
+            Err(unsent) => {
+                channel.table.end(name, Ended::Oneway);
+                let reply = match unsent {
+                    Unsent::Rewrite if channel.shared => {
+                        // It goes alone.
+                        call.rewritable = false;
+                        return Sent::Alone;
+                    }
+                    Unsent::Rewrite => LocalReply::REWRITTEN_TOO_LARGE,
+                    Unsent::NoMessage => LocalReply::NO_MESSAGE,
+                };
+                return Sent::No(reply);
+            }
+        };
+        let behind = source.front.get(passed..).unwrap_or_default();
+        self.spare.out.extend_from_slice(behind);
+        let rest = source.len - source.front.len();
+        let room = self.stack.view(channel.flow).writable;
+        if room < self.spare.out.len() + if large { 0 } else { rest } {
+            channel.table.end(name, Ended::Oneway);
+            return no_room;
+        }
+        call.channel = Some((channel_number, name));
+        call.notes.connected = now;
+        call.notes.reused = channel.reused;
+        channel.reused = true;
+        let flow = channel.flow;
+        let wanted = self.spare.out.len() + if large { 0 } else { rest };
+        let mut written = self.stack.write(flow, &self.spare.out);
+        if let Some(ring) = source.ring {
+            self.stack.consume(ring, source.front.len());
+            if !large && rest > 0 {
+                written += self.stack.splice(ring, flow, rest);
+            }
+        }
+        call.notes.upstream_bytes_out += written as u64;
+        if let Some(pool) = self.pools.get(channel.pool) {
+            pool.stats.sent();
+        }
+        if large {
+            let caller = call.caller;
+            channel.upload = Some(caller);
+            if let Some(caller) = self.rpc.callers.get_mut(caller as usize)
+                && let Some(upload) = &mut caller.upload
+            {
+                upload.channel = Some(channel_number);
+                upload.left = rest;
+                upload.progress = now;
+                self.stack.wake(caller.flow);
+            }
+        }
+        self.await_reply(number, now);
+        if written < wanted {
+            // Half a frame is of no use to anyone.
+            self.channel_lost(channel_number, LocalReply::CLOSED_EARLY, now);
+        } else if !large {
+            self.call_sent(number, now);
+        }
+        Sent::Yes
+    }
+
+    /// Sets the time that a reply may take.
+    fn await_reply(&mut self, number: u32, now: Instant) {
+        let Some(call) = self.rpc.calls.get_mut(number as usize) else {
+            return;
+        };
+        let generation = self.generations.get(call.generation);
+        let Some(wait) = generation.and_then(|generation| {
+            let route = generation.snapshot.routes.get(call.route?.0)?;
+            let service = generation.snapshot.service(call.service?)?;
+            Some(route.response_timeout.unwrap_or(service.response_timeout))
+        }) else {
+            return;
+        };
+        call.deadline = call.end.min(now + wait);
+        let due = super::due::Due::Call(number).key();
+        self.rpc.timers.set(due, call.deadline);
+    }
+
+    /// Sends a large request, whose beginning is at the front of its caller's receive ring.
+    pub(super) fn send_large(&mut self, number: u32, channel: u32, now: Instant) {
+        let Some(call) = self.rpc.calls.get(number as usize) else {
+            return;
+        };
+        let (caller, max_frame) = (call.caller, call.max_frame);
+        let Some(caller) = self.rpc.callers.get_mut(caller as usize) else {
+            return;
+        };
+        let bounds = Bounds {
+            whole: caller.whole,
+            frame: max_frame,
+        };
+        let flow = caller.flow;
+        let mut front = self.rpc.buffers.take();
+        let looked = look(
+            &mut self.stack,
+            (flow, caller.dialect),
+            &bounds,
+            &mut caller.skipping,
+            &mut front,
+            &mut self.spare.linear,
+        );
+        let sent = match looked {
+            Ok(Parsed::Complete(len)) => {
+                let source = Source {
+                    front: &front,
+                    len,
+                    ring: Some(flow),
+                };
+                self.transmit(number, channel, &source, now)
+            }
+            _ => Sent::No(LocalReply::BAD_MESSAGE),
+        };
+        self.rpc.buffers.give_back(front);
+        match sent {
+            Sent::Yes => {}
+            Sent::NoRoom(..) | Sent::Alone => {
+                self.close_channel(channel, true, now);
+                self.fail_call(number, LocalReply::NO_ENDPOINT, now);
+            }
+            Sent::No(reply) => self.fail_call(number, reply, now),
+        }
+    }
+}
+
+/// How a request goes on.
+struct Going {
+    /// What the endpoint speaks.
+    dialect: Dialect,
+    /// Callers share the channel: replies may come in any order.
+    shared: bool,
+    sequences: Sequences,
+    /// What is left of the time that its caller gave it, where that has changed.
+    left: Option<Timeout>,
+}
+
+/// Why a request can't be sent on.
+enum Unsent {
+    /// Its head or its sequence can't be changed.
+    Rewrite,
+    /// Its payload is no Thrift message, which is all that the endpoint speaks.
+    NoMessage,
+}
+
+impl From<RewriteError> for Unsent {
+    fn from(_: RewriteError) -> Self {
+        Unsent::Rewrite
+    }
+}
+
+impl From<EncodeError> for Unsent {
+    fn from(_: EncodeError) -> Self {
+        Unsent::Rewrite
+    }
+}
+
+impl Going {
+    /// Appends the beginning of the frame as it is sent; returns how many bytes of the received one it
+    /// stands for. `len` is the length of all of that.
+    #[inline]
+    fn encode(&self, out: &mut Vec<u8>, frame: &Frame<'_>, len: usize) -> Result<usize, Unsent> {
+        let message = frame.payload.message();
+        let Some(head) = &frame.head else {
+            let message = message.ok_or(Unsent::NoMessage)?;
+            if self.dialect == Dialect::TtHeader {
+                self.lift(out, message, len)?;
+                return Ok(message.bytes().len());
+            }
+            return Ok(0);
+        };
+        if self.dialect == Dialect::Thrift {
+            return message.map(|_| head.bytes().len()).ok_or(Unsent::NoMessage);
+        }
+        let mut digits = [0; Timeout::MAX_DIGITS];
+        let left = self.left.map(|left| left.write(&mut digits));
+        let timeout = left.map(|left| [Edit::SetInteger(integer::RPC_TIMEOUT, left)]);
+        let edits = Edits {
+            sequence: Some(self.sequences.frame),
+            flags: self.shared.then(|| head.flags().with(Flags::OUT_OF_ORDER)),
+            metadata: timeout.as_ref().map_or(&[], |edits| edits.as_slice()),
+        };
+        match (message, self.sequences.message) {
+            (Some(message), Some(sequence)) if message.sequence != sequence => {
+                head.write_with_sequence(out, &edits, message, sequence)?;
+                Ok(head.bytes().len() + message.bytes().len())
+            }
+            _ => {
+                head.write(out, &edits, head.payload_len())?;
+                Ok(head.bytes().len())
+            }
+        }
+    }
+
+    /// Puts a TTHeader before a plain message of `len` bytes, which says what the message says.
+    fn lift(
+        &self,
+        out: &mut Vec<u8>,
+        message: &sluice_wire::thrift::MessageHead<'_>,
+        len: usize,
+    ) -> Result<(), EncodeError> {
+        let kind: &[u8] = match message.kind {
+            MessageKind::Oneway => b"4",
+            _ => b"1",
+        };
+        let integers = [
+            (integer::TO_METHOD, message.method),
+            (integer::MSG_TYPE, kind),
+        ];
+        let head = NewHead {
+            flags: if self.shared {
+                Flags::OUT_OF_ORDER
+            } else {
+                Flags::default()
+            },
+            sequence: self.sequences.frame,
+            integers: &integers,
+            ..NewHead::default()
+        };
+        head.write(out, 0)?;
+        let sequence = self.sequences.message.unwrap_or(message.sequence);
+        let written = message.write_with_sequence(out, sequence);
+        written.map_err(|_| EncodeError::FrameTooLarge)?;
+        set_length(out, len - message.bytes().len())
+    }
+}
+
+/// Has the frame that `out` begins with reach so far behind it.
+pub(super) fn set_length(out: &mut [u8], behind: usize) -> Result<(), EncodeError> {
+    let length = out.len().saturating_sub(4) + behind;
+    let length = i32::try_from(length).map_err(|_| EncodeError::FrameTooLarge)?;
+    if let Some(place) = out.first_chunk_mut() {
+        *place = length.to_be_bytes();
+    }
+    Ok(())
+}

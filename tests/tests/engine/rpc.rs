@@ -1,0 +1,4 @@
+//! RPCs byte by byte: callers, the gateway and a service that a test drives by hand.
+
+mod channels;
+mod frames;
