@@ -2,3 +2,7 @@
 
 mod channels;
 mod frames;
+mod hostile;
+mod large;
+mod plain;
+mod waits;

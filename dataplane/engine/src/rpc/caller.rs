@@ -144,6 +144,7 @@ impl<P: PacketIo> Worker<P> {
                 self.close_caller(number, now);
                 return Step::Over;
             }
+            caller.paused = true;
             return Step::Wait;
         }
         caller.paused = caller.calls >= CALLS_PER_CALLER;

@@ -1,0 +1,157 @@
+//! Frames that are larger than what can come together: on a connection of their own, ring to ring.
+
+use super::frames::{BY_MESSAGE, ONE, Sent, frames, rules, text, world};
+use crate::world::{World, pattern};
+
+/// Larger than any ring here, and than what may share a connection.
+const LARGE: usize = 900_000;
+
+fn large() -> String {
+    pattern(LARGE)
+        .iter()
+        .map(|byte| char::from(b'a' + byte % 26))
+        .collect()
+}
+
+#[test]
+fn a_large_request_goes_on_a_connection_of_its_own_and_others_go_on_meanwhile() {
+    let mut w = world(BY_MESSAGE);
+    let (a, b) = (w.open(), w.open());
+    w.send(b, Sent::call(1).with("first"));
+    let first = w.request(0);
+    let request = Sent::call(1).with(&large());
+    let (beginning, rest) = request.split_at(request.len() - 10);
+    w.send(a, beginning);
+    w.seconds(1);
+    w.send(b, Sent::call(2).with("second"));
+    let second = w.request(0);
+    w.answer(0, second.answer("to b"));
+    w.answer(0, first.answer("to b"));
+    assert_eq!(w.replies(b).len(), 2);
+    w.send(a, rest);
+    w.seconds(1);
+    let asked = w.request(1);
+    assert!(asked.bytes == request, "byte for byte");
+    w.answer(1, asked.answer("to a"));
+    assert_eq!(w.reply(a).body, text("to a"));
+    w.counts("downstream_opened 2, upstream_opened 2, answered 3");
+    w.rpc_counts("own_connection, waited 2");
+    w.rpc_over();
+}
+
+#[test]
+fn a_large_reply_comes_whole_from_shared_connections_and_others() {
+    for service in [ONE, BY_MESSAGE] {
+        let mut w = world(service);
+        let (a, b) = (w.open(), w.open());
+        w.send(a, Sent::call(1).with("hi"));
+        let asked = w.request(0);
+        w.answer(0, asked.answer(&large()));
+        w.seconds(1);
+        let reply = w.reply(a);
+        assert_eq!((reply.frame, reply.message), (1, 1));
+        assert!(reply.body == text(&large()));
+        w.send(b, Sent::call(1).with("hi"));
+        let asked = w.request(0);
+        w.answer(0, asked.answer("ho"));
+        assert_eq!(w.reply(b).body, text("ho"));
+        w.counts("downstream_opened 2, upstream_opened, answered 2");
+        w.rpc_over();
+    }
+}
+
+/// The caller does not read its large reply, but others of the same connection get theirs.
+#[test]
+fn a_large_reply_to_a_slow_caller_holds_up_nobody() {
+    let mut w = world(BY_MESSAGE);
+    let (a, b) = (w.open(), w.open());
+    w.client.pause(a);
+    w.send(a, Sent::call(1).with("hi"));
+    let asked = w.request(0);
+    w.answer(0, asked.answer(&large()));
+    w.send(b, Sent::call(1).with("hi"));
+    let asked = w.request(0);
+    w.answer(0, asked.answer("ho"));
+    assert_eq!(w.reply(b).body, text("ho"));
+    let now = w.now();
+    w.client.resume(a, now);
+    w.seconds(1);
+    assert!(w.reply(a).body == text(&large()));
+    w.rpc_over();
+}
+
+#[test]
+fn replies_behind_a_large_one_come_behind_it() {
+    let mut w = world(ONE);
+    let c = w.open();
+    w.send(c, [1, 2].map(|n| Sent::call(n).with("hi")).concat());
+    let (first, second) = (w.request(0), w.request(1));
+    let answer = first.answer(&large());
+    let (beginning, rest) = answer.split_at(400_000);
+    w.answer(0, beginning);
+    w.answer(1, second.answer("second"));
+    w.answer(0, rest);
+    w.seconds(1);
+    let replies = w.replies(c);
+    let order: Vec<i32> = replies.iter().map(|reply| reply.frame).collect();
+    assert_eq!(order, [1, 2]);
+    assert!(replies[0].body == text(&large()));
+    w.rpc_over();
+}
+
+#[test]
+fn a_reply_above_the_limit_is_dropped_and_its_call_told() {
+    let mut w = World::with(&rules("limits: { frame: 100KiB }", BY_MESSAGE));
+    let c = w.open();
+    w.send(c, Sent::call(1).with("hi"));
+    let asked = w.request(0);
+    w.answer(0, asked.answer(&large()));
+    w.seconds(1);
+    let (kind, text) = w.reply(c).exception();
+    assert_eq!(
+        (kind, text.as_str()),
+        (6, "the reply of the service is larger than allowed here")
+    );
+    w.send(c, Sent::call(2).with("hi"));
+    let asked = w.request(0);
+    w.answer(0, asked.answer("ho"));
+    assert_eq!(w.reply(c).frame, 2);
+    w.rpc_counts("large_reply, waited");
+    w.rpc_over();
+}
+
+/// A frame once begun can't be taken back: its connection ends, and nobody else is on it.
+#[test]
+fn a_caller_that_dies_within_a_large_request_ends_that_connection_alone() {
+    let mut w = world(BY_MESSAGE);
+    let (a, b) = (w.open(), w.open());
+    let request = Sent::call(1).with(&large());
+    w.send(a, &request[..request.len() / 2]);
+    w.seconds(1);
+    w.reset(a);
+    assert_eq!(w.backend.end(0), Some(sluice_perf::raw::End::Reset));
+    w.send(b, Sent::call(1).with("hi"));
+    let asked = w.request(1);
+    w.answer(1, asked.answer("ho"));
+    assert_eq!(frames(&w.client.take(b)).len(), 1);
+    w.rpc_over();
+}
+
+#[test]
+fn a_service_that_dies_within_a_large_request_leaves_the_caller_its_connection() {
+    let mut w = world(BY_MESSAGE);
+    let c = w.open();
+    let request = Sent::call(1).with(&large());
+    let (beginning, rest) = request.split_at(request.len() / 2);
+    w.send(c, beginning);
+    w.seconds(1);
+    w.reset_backend(0);
+    assert_eq!(w.reply(c).exception().0, 6);
+    w.send(c, rest);
+    w.seconds(1);
+    w.send(c, Sent::call(2).with("hi"));
+    let asked = w.request(1);
+    w.answer(1, asked.answer("ho"));
+    assert_eq!(w.reply(c).frame, 2);
+    w.rpc_over();
+}
