@@ -285,7 +285,7 @@ impl Recorder {
         record.begin(rules, listener, client);
         record.head(rules, request, taken);
         if let Some(provenance) = named {
-            put(&mut record.request_id, &provenance.id());
+            put(&mut record.request_id, provenance.id().as_bytes());
         }
         Some(record)
     }

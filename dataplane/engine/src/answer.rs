@@ -7,13 +7,13 @@ use sluice_stack::io::PacketIo;
 use sluice_stack::time::Instant;
 use sluice_wire::http1::{
     self, BodyError, BodyFraming, ClientSide, FieldEdits, FieldName, FieldValue, HeaderEdit,
-    HeaderKind, Version, parse_response, write_response_head, write_switching_head,
+    HeaderKind, Version, Via, parse_response, write_response_head, write_switching_head,
 };
 
 use crate::body::{BodyPump, PumpError, Pumped};
 use crate::downstream::Step;
 use crate::exchange::Exchange;
-use crate::forwarding::{allows, computed, via};
+use crate::forwarding::{allows, computed};
 use crate::reply::LocalReply;
 use crate::stats::RequestFate;
 use crate::tunnel::Tunnel;
@@ -77,7 +77,7 @@ impl<P: PacketIo> Worker<P> {
                 return Some(Step::Wait);
             };
             let writer = HeadWriter {
-                node: &rules.snapshot.node.name,
+                via: &rules.snapshot.node.via,
                 lane: rules.snapshot.lane_name(exchange.lane),
                 listener: rules.listener_rules(listener),
                 route: rules.snapshot.routes.get(exchange.route.0),
@@ -191,7 +191,7 @@ impl<P: PacketIo> Worker<P> {
 
 /// What the head of an answer depends on beside the answer.
 struct HeadWriter<'a> {
-    node: &'a str,
+    via: &'a Via,
     lane: Option<&'a str>,
     listener: Option<&'a Listener>,
     route: Option<&'a Route>,
@@ -213,8 +213,7 @@ impl HeadWriter<'_> {
     ) -> bool {
         let interim = response.is_interim();
         let named = self.listener.is_some_and(|listener| listener.response_via);
-        let via = named.then(|| via(self.node, response.version));
-        let via = via.as_deref().and_then(|via| FieldValue::new(via).ok());
+        let via = named.then(|| self.via.of(response.version));
         let mut append = ArrayVec::<(FieldName<'_>, FieldValue<'_>), 2>::new();
         append.extend(via.map(|via| (FieldName::VIA, via)));
         // RFC 9110 section 6.6.1: whoever has a clock adds what the origin left out.
@@ -289,7 +288,7 @@ impl HeadWriter<'_> {
         let values = Values {
             client: provenance.client,
             lane: self.lane,
-            request_id: &id,
+            request_id: id.as_bytes(),
             route: &route.name,
             service: self.service.map_or("", |service| &service.name),
             status: response.status,

@@ -1,16 +1,15 @@
 //! A client's connection: how it is taken, what it does next, how long it may wait, how it ends.
 
-use std::io::Write;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use arrayvec::ArrayVec;
 use sluice_policy::rules::ListenerProtocol;
 use sluice_stack::io::PacketIo;
 use sluice_stack::time::Instant;
 use sluice_stack::{FlowId, Phase};
 use sluice_wire::http1::{Limits, Version};
 
+use crate::forwarding::{AddressText, as_text};
 use crate::reply::{LocalReply, ReplyForm};
 use crate::stats::{EngineEvent, RequestFate};
 use crate::worker::{Role, Worker};
@@ -30,7 +29,7 @@ pub(crate) struct Downstream {
     /// The address and port of who connected, or for whom a PROXY header says that it did.
     pub(crate) peer: SocketAddr,
     /// The peer's address as text, for `X-Forwarded-For`.
-    pub(crate) client: ArrayVec<u8, 45>,
+    pub(crate) client: AddressText,
     /// The address that the peer connected to.
     pub(crate) local: SocketAddr,
     /// What has to come before its first request.
@@ -345,12 +344,4 @@ impl<P: PacketIo> Worker<P> {
             self.close_downstream(number, now);
         }
     }
-}
-
-/// An address as text.
-pub(crate) fn as_text(address: IpAddr) -> ArrayVec<u8, 45> {
-    let mut text = ArrayVec::new();
-    // There is room for the longest.
-    let _ = write!(text, "{address}");
-    text
 }

@@ -10,8 +10,8 @@ use sluice_policy::rules::{Forwarded, ForwardedHeader, ForwardedMode};
 use sluice_policy::{Lanes, Listener, RequestView, Route, Service, Values};
 use sluice_stack::rng::Rng;
 use sluice_wire::http1::{
-    Authority, FieldEdits, FieldName, FieldValue, ForwardedField, Header, HeaderKind, KindSet,
-    MAX_HEAD, MAX_REQUEST_ID, MethodKind, NewTarget, Request, RequestEdits, Version,
+    Authority, FieldEdits, FieldName, FieldValue, ForwardedField, Header, HeaderKind, KeptValue,
+    KindSet, MAX_HEAD, MAX_REQUEST_ID, MethodKind, NewTarget, Request, RequestEdits, Via,
     client_address, is_request_id, is_traceparent, request_id, traceparent,
     write_forwarded_element, write_request_head,
 };
@@ -22,8 +22,6 @@ use crate::reply::LocalReply;
 
 /// Bytes of the longest address as text.
 const ADDRESS: usize = 45;
-/// Bytes of the longest `Via`: a version and a name of the rules.
-const VIA: usize = 68;
 /// Bytes of an element of `Forwarded` with the longest address.
 const ELEMENT: usize = 80;
 /// Digits of the largest `Max-Forwards`.
@@ -37,7 +35,7 @@ pub(crate) struct Provenance {
     /// The peer is a trusted proxy.
     trusted: bool,
     /// The id that a trusted proxy gave it.
-    received_id: Option<ArrayVec<u8, MAX_REQUEST_ID>>,
+    received_id: Option<KeptValue<MAX_REQUEST_ID>>,
     /// For an id of our own, and for a trace that begins here.
     random: [u64; 2],
     parent: u64,
@@ -80,14 +78,36 @@ impl Provenance {
     }
 
     /// The name that the request travels under.
-    pub(crate) fn id(&self) -> ArrayVec<u8, MAX_REQUEST_ID> {
-        if let Some(id) = &self.received_id {
-            return id.clone();
+    #[inline]
+    pub(crate) fn id(&self) -> RequestId<'_> {
+        match &self.received_id {
+            Some(id) => RequestId::Received(id),
+            None => RequestId::Own(request_id(self.random)),
         }
-        let mut id = ArrayVec::new();
-        // 32 of 64 bytes.
-        let _ = id.try_extend_from_slice(&request_id(self.random));
-        id
+    }
+}
+
+/// The name that a request travels under.
+pub(crate) enum RequestId<'a> {
+    /// As a trusted proxy gave it.
+    Received(&'a KeptValue<MAX_REQUEST_ID>),
+    Own(KeptValue<32>),
+}
+
+impl RequestId<'_> {
+    #[inline]
+    pub(crate) fn value(&self) -> FieldValue<'_> {
+        match self {
+            RequestId::Received(id) => id.value(),
+            RequestId::Own(id) => id.value(),
+        }
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        match self {
+            RequestId::Received(id) => id.as_bytes(),
+            RequestId::Own(id) => id.as_bytes(),
+        }
     }
 }
 
@@ -99,12 +119,12 @@ fn read_field(forwarded: Forwarded) -> ForwardedField {
     }
 }
 
-fn received_id(request: &Request<'_>) -> Option<ArrayVec<u8, MAX_REQUEST_ID>> {
+fn received_id(request: &Request<'_>) -> Option<KeptValue<MAX_REQUEST_ID>> {
     let id = request.only(HeaderKind::XRequestId)?;
     if !is_request_id(id) {
         return None;
     }
-    ArrayVec::try_from(id).ok()
+    KeptValue::new(id)
 }
 
 /// How many more hops an OPTIONS request may take (RFC 9110 section 7.6.2); `None` where it does not
@@ -138,7 +158,7 @@ pub(crate) fn allows(service: &Service, protocol: &[u8]) -> bool {
 
 /// What the head of a forwarded request depends on beside the request.
 pub(crate) struct Sender<'a> {
-    pub(crate) node: &'a str,
+    pub(crate) via: &'a Via,
     pub(crate) listener: &'a Listener,
     pub(crate) service: &'a Service,
     pub(crate) route: &'a Route,
@@ -147,7 +167,7 @@ pub(crate) struct Sender<'a> {
     pub(crate) view: &'a RequestView<'a>,
     pub(crate) peer: IpAddr,
     /// The same as text.
-    pub(crate) peer_text: &'a [u8],
+    pub(crate) peer_text: &'a AddressText,
     pub(crate) provenance: &'a Provenance,
 }
 
@@ -183,7 +203,6 @@ pub(crate) fn encode(
     let Forwarded { header, mode } = listener.forwarded;
     let mut dropped = unbelieved(provenance.trusted, mode);
     // What is added borrows these.
-    let via = via(sender.node, request.version);
     let id = listener.request_id.then(|| provenance.id());
     let traced = request
         .only(HeaderKind::Traceparent)
@@ -192,7 +211,7 @@ pub(crate) fn encode(
         .then(|| traceparent(provenance.random, provenance.parent));
     let mut hops = ArrayString::<DIGITS>::new();
     let mut additions = Additions::default();
-    additions.add(FieldName::VIA, &via);
+    additions.add(FieldName::VIA, sender.via.of(request.version));
 
     let tells = mode != ForwardedMode::Off;
     let in_x = tells && header != ForwardedHeader::Forwarded;
@@ -200,19 +219,14 @@ pub(crate) fn encode(
     let believed = request.has(HeaderKind::XForwardedProto) && provenance.trusted;
     if in_x && !believed {
         dropped = dropped.union(KindSet::of(&[HeaderKind::XForwardedProto]));
-        additions.add(FieldName::X_FORWARDED_PROTO, b"http");
+        additions.add(FieldName::X_FORWARDED_PROTO, FieldValue::HTTP);
     }
     let told = match mode {
         ForwardedMode::Replace => provenance.client,
         ForwardedMode::Append | ForwardedMode::Off => sender.peer,
     };
-    let mut other = ArrayString::<ADDRESS>::new();
-    let address = if told == sender.peer {
-        sender.peer_text
-    } else {
-        let _ = write!(other, "{told}");
-        other.as_bytes()
-    };
+    let other = (told != sender.peer).then(|| as_text(told));
+    let address = other.as_ref().unwrap_or(sender.peer_text);
     let mut element = ArrayString::<ELEMENT>::new();
     if in_forwarded {
         let proto = request
@@ -224,7 +238,7 @@ pub(crate) fn encode(
 
     if let Some(id) = &id {
         dropped = dropped.union(KindSet::of(&[HeaderKind::XRequestId]));
-        additions.add(FieldName::X_REQUEST_ID, id);
+        additions.add(FieldName::X_REQUEST_ID, id.value());
     }
     if trace.is_some() || (!traced && request.has(HeaderKind::Traceparent)) {
         // The state of a trace that nobody can read belongs to none (W3C, section 3.3).
@@ -234,23 +248,24 @@ pub(crate) fn encode(
         ]));
     }
     if let Some(trace) = &trace {
-        additions.add(FieldName::TRACEPARENT, trace);
+        additions.add(FieldName::TRACEPARENT, trace.value());
     }
     let rewrite = &sender.route.rewrite;
     let told_host = request.has(HeaderKind::XForwardedHost) && provenance.trusted;
     if rewrite.host.is_some() && in_x && !told_host {
         dropped = dropped.union(KindSet::of(&[HeaderKind::XForwardedHost]));
-        additions.add(FieldName::X_FORWARDED_HOST, request.host());
+        additions.add_checked(FieldName::X_FORWARDED_HOST, request.host());
     }
     if let Some(left) = max_forwards(request) {
         let _ = write!(hops, "{}", left.saturating_sub(1));
         dropped = dropped.union(KindSet::of(&[HeaderKind::MaxForwards]));
-        additions.add(FieldName::MAX_FORWARDS, hops.as_bytes());
+        additions.add_checked(FieldName::MAX_FORWARDS, hops.as_bytes());
     }
 
     let mut changed = Changed::default();
     if sender.needs_values() {
-        sender.compute(id.as_deref().unwrap_or_default(), made, &mut changed)?;
+        let id = id.as_ref().map(RequestId::as_bytes);
+        sender.compute(id.unwrap_or_default(), made, &mut changed)?;
     }
     let edits = RequestEdits {
         target: changed.target,
@@ -260,7 +275,7 @@ pub(crate) fn encode(
             None => Authority::parse(sender.service.name.as_bytes())
                 .filter(|_| request.host().is_empty()),
         },
-        forwarded_for: in_x.then(|| FieldValue::new(address).ok()).flatten(),
+        forwarded_for: in_x.then(|| address.value()),
         forwarded: in_forwarded
             .then(|| FieldValue::new(element.as_bytes()).ok())
             .flatten(),
@@ -379,17 +394,15 @@ pub(crate) fn computed<'a>(
     Ok(())
 }
 
-/// `Via` of a message of this version (RFC 9110 section 7.6.3).
-pub(crate) fn via(node: &str, version: Version) -> ArrayVec<u8, VIA> {
-    let mut via = ArrayVec::new();
-    let version: &[u8] = match version {
-        Version::Http10 => b"1.0 ",
-        Version::Http11 => b"1.1 ",
-    };
-    // The rules allow no longer name.
-    let _ = via.try_extend_from_slice(version);
-    let _ = via.try_extend_from_slice(node.as_bytes());
-    via
+/// An address as text.
+pub(crate) type AddressText = KeptValue<ADDRESS>;
+
+/// Writes an address as text.
+pub(crate) fn as_text(address: IpAddr) -> AddressText {
+    let mut text = ArrayString::<ADDRESS>::new();
+    // There is room for the longest.
+    let _ = write!(text, "{address}");
+    KeptValue::new(text.as_bytes()).unwrap_or_default()
 }
 
 /// Fields that the gateway adds to a head.
@@ -399,9 +412,14 @@ struct Additions<'a>(ArrayVec<(FieldName<'a>, FieldValue<'a>), 6>);
 impl<'a> Additions<'a> {
     /// Adds one; there is room for every one that [`encode`] knows.
     #[inline]
-    fn add(&mut self, name: FieldName<'a>, value: &'a [u8]) {
+    fn add(&mut self, name: FieldName<'a>, value: FieldValue<'a>) {
+        let _ = self.0.try_push((name, value));
+    }
+
+    #[cold]
+    fn add_checked(&mut self, name: FieldName<'a>, value: &'a [u8]) {
         if let Ok(value) = FieldValue::new(value) {
-            let _ = self.0.try_push((name, value));
+            self.add(name, value);
         }
     }
 }

@@ -119,7 +119,7 @@ impl<P: PacketIo> Worker<P> {
                     return Step::Over;
                 };
                 let sender = Sender {
-                    node: &rules.snapshot.node.name,
+                    via: &rules.snapshot.node.via,
                     listener: own,
                     service,
                     route,
@@ -244,7 +244,7 @@ impl<P: PacketIo> Worker<P> {
         let mut passage = Passage::of(&rules.snapshot, whose, &request, provenance, path);
         passage.view.lane = exchange.lane;
         let sender = Sender {
-            node: &rules.snapshot.node.name,
+            via: &rules.snapshot.node.via,
             listener,
             service,
             route,

@@ -6,7 +6,8 @@ use sluice_stack::io::PacketIo;
 use sluice_stack::time::Instant;
 use sluice_wire::proxy_protocol::{self, MAX_V2, Origin};
 
-use crate::downstream::{Opening, Step, as_text};
+use crate::downstream::{Opening, Step};
+use crate::forwarding::as_text;
 use crate::stats::EngineEvent;
 use crate::worker::Worker;
 

@@ -38,7 +38,7 @@ impl Asked<'_> {
         let values = |status, captures| Values {
             client: self.provenance.client,
             lane: self.passage.rules.lane_name(self.passage.view.lane),
-            request_id: &id,
+            request_id: id.as_bytes(),
             route: &route.name,
             service: "",
             status,

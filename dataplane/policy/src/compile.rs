@@ -16,6 +16,8 @@ mod services;
 
 use std::sync::Arc;
 
+use sluice_wire::http1::Via;
+
 use crate::Problem;
 use crate::matching::Regexes;
 use crate::rules::Rules;
@@ -119,6 +121,8 @@ fn node(rules: &Rules, report: &mut Report<'_>) -> Node {
     let drain_timeout = report.period(&path.key("drain_timeout"), rules.node.drain_timeout);
     Node {
         name: rules.node.name.as_str().into(),
+        // A name that is not fit for it is among the problems.
+        via: Via::new(&rules.node.name).unwrap_or_default(),
         drain_timeout,
     }
 }

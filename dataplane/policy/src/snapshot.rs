@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_wire::http1::Limits;
+use sluice_wire::http1::{Limits, Via};
 
 use crate::action::{Action, Fault, HeaderEdits, KeyEdits, Mirror, Rewrite};
 use crate::lanes::Lanes;
@@ -66,6 +66,8 @@ pub struct LaneId(pub usize);
 pub struct Node {
     /// Name in logs and metrics.
     pub name: Arc<str>,
+    /// The same as it goes into `Via`.
+    pub via: Via,
     /// How long running requests may take to finish when the gateway stops.
     pub drain_timeout: Duration,
 }

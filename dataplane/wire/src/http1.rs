@@ -26,13 +26,14 @@ mod error;
 mod field;
 mod forwarded;
 mod ids;
+mod kept;
 mod path;
 mod request;
 mod response;
+mod scan;
 mod semantics;
 mod target;
 mod trailers;
-mod word;
 mod write;
 
 #[cfg(test)]
@@ -48,6 +49,7 @@ pub use forwarded::{ForwardedField, client_address, write_forwarded_element};
 pub use ids::{
     MAX_REQUEST_ID, TRACEPARENT_LEN, is_request_id, is_traceparent, request_id, traceparent,
 };
+pub use kept::{KeptValue, MAX_VIA_NAME, Via};
 pub use request::{MethodKind, Request, parse_request};
 pub use response::{RequestKind, Response, parse_response};
 pub use target::Authority;

@@ -6,6 +6,7 @@ use super::BodyFraming;
 use super::chars::{self, Stop, TOKEN};
 use super::error::{BodyError, HeadError};
 use super::field::{FieldLine, field_line};
+use super::scan::Scan;
 
 /// Longest chunk size line in bytes, extensions and CRLF included.
 pub const MAX_CHUNK_LINE: usize = 256;
@@ -276,8 +277,9 @@ fn crlf(line: &[u8], pos: usize) -> Result<usize, Stop<BodyError>> {
 /// Length of the trailer fields at the front of `input`, and the same with the empty line.
 fn trailer_section(input: &[u8]) -> Result<(usize, usize), Stop<BodyError>> {
     let mut pos = 0;
+    let mut scan = Scan::new(input, pos);
     loop {
-        match field_line(input, pos).map_err(trailer_error)? {
+        match field_line(input, &mut scan, pos).map_err(trailer_error)? {
             FieldLine::End(end) => return Ok((pos, end)),
             FieldLine::Field(entry) => pos = entry.end as usize,
         }

@@ -1,7 +1,7 @@
 //! Which bytes may stand where, and the scanning loops over them.
 
 use super::error::HeadError;
-use super::word;
+use super::scan::Scan;
 
 /// RFC 9110 `tchar`: methods, field names, tokens.
 pub(super) const TOKEN: u8 = 1;
@@ -93,44 +93,24 @@ pub(super) fn skip(buf: &[u8], pos: usize, class: u8) -> usize {
     }
 }
 
-/// Index of the first byte from `pos` on that is no `tchar`, eight bytes at a time as long as they are
-/// what names are made of: letters, digits and dashes. And whether there was nothing else.
+/// The same by a walk that has not gone beyond `pos`: letters, digits and dashes, which are in every class,
+/// are passed over without a look at each.
 #[inline]
-pub(super) fn skip_token(buf: &[u8], mut pos: usize) -> (usize, bool) {
-    let mut plain = true;
+pub(super) fn skip_by(buf: &[u8], scan: &mut Scan<'_>, mut pos: usize, class: u8) -> usize {
     loop {
-        let others = word::others(word::at(buf, pos));
-        if others == 0 {
-            pos += 8;
-            continue;
-        }
-        pos += (others.trailing_zeros() / 8) as usize;
+        pos = scan.other(pos);
         match buf.get(pos) {
-            Some(&byte) if is(byte, TOKEN) => {
-                plain = false;
-                pos += 1;
-            }
-            _ => return (pos, plain),
+            Some(&byte) if is(byte, class) => pos += 1,
+            _ => return pos,
         }
     }
 }
 
-/// Index of the first byte from `pos` on that no field value may contain (a control byte other
-/// than HTAB); the length of `buf` if there is none.
+/// Whether there is a byte that no field value may contain: a control byte other than HTAB.
 #[inline]
-pub(super) fn skip_value(buf: &[u8], mut pos: usize) -> usize {
-    loop {
-        let controls = word::controls(word::at(buf, pos));
-        if controls == 0 {
-            pos += 8;
-            continue;
-        }
-        pos += (controls.trailing_zeros() / 8) as usize;
-        match buf.get(pos) {
-            Some(b'\t') => pos += 1,
-            _ => return pos,
-        }
-    }
+pub(super) fn has_control(bytes: &[u8]) -> bool {
+    let control = |byte: u8| byte != b'\t' && byte.is_ascii_control();
+    bytes.iter().fold(false, |any, &byte| any | control(byte))
 }
 
 /// `bytes` without the spaces and tabs around it (RFC 9110 `OWS`).

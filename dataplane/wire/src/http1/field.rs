@@ -1,9 +1,10 @@
 //! Header fields: what kinds there are, where they stand in a head, and one line of them.
 
-use super::chars::{self, Stop};
+use super::MAX_HEADERS;
+use super::chars::{self, Stop, TOKEN};
 use super::error::HeadError;
+use super::scan::Scan;
 use super::semantics::Semantics;
-use super::{MAX_HEADERS, word};
 
 /// The headers that a gateway itself acts on, recognised once, while parsing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,46 +41,78 @@ pub enum HeaderKind {
 
 impl HeaderKind {
     /// The kind of the header `name`, in any case.
-    #[inline]
     #[must_use]
     pub fn of(name: &[u8]) -> Self {
-        let candidates = match BY_LENGTH.get(name.len()) {
-            Some(&(from, to)) => KNOWN.get(from..to).unwrap_or_default(),
-            None => return Self::Other,
-        };
-        let ends = word::ends(name);
-        for known in candidates {
-            if known.ends == ends && known.is(name) {
-                return known.kind;
-            }
+        if Scan::new(name, 0).other(0) == name.len() {
+            Self::of_plain(name)
+        } else {
+            Self::Other
         }
-        Self::Other
+    }
+
+    /// The same of a name of letters, digits and dashes.
+    #[inline(always)]
+    fn of_plain(name: &[u8]) -> Self {
+        let (first, last) = ends(name);
+        let known = SLOTS[slot(first, name.len())];
+        let same = known.first == first && known.last == last && known.name.len() == name.len();
+        // Longer ones have bytes between their ends.
+        if same && (name.len() <= 16 || name.eq_ignore_ascii_case(known.name)) {
+            known.kind
+        } else {
+            Self::Other
+        }
+    }
+}
+
+/// The first and the last eight bytes of a name of letters, digits and dashes, which overlap where it is
+/// shorter than sixteen, as a number in which case makes no difference: the bit is set that letters in
+/// lower case have, and digits and dashes.
+#[inline(always)]
+const fn ends(name: &[u8]) -> (u64, u64) {
+    const LOWER: u64 = u64::from_ne_bytes([0x20; 8]);
+    if let (Some(first), Some(last)) = (name.first_chunk(), name.last_chunk()) {
+        let (first, last) = (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
+        (first | LOWER, last | LOWER)
+    } else if let (Some(first), Some(last)) = (name.first_chunk(), name.last_chunk()) {
+        let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+        (first as u64 | LOWER, last as u64 | LOWER)
+    } else {
+        let mut word = 0;
+        let mut rest = name;
+        while let [byte, tail @ ..] = rest {
+            word = word << 8 | *byte as u64;
+            rest = tail;
+        }
+        (word | LOWER, 0)
     }
 }
 
 /// A name that has a kind.
+#[derive(Clone, Copy)]
 struct Known {
     name: &'static [u8],
-    ends: (u64, u64),
+    /// See [`ends`].
+    first: u64,
+    last: u64,
     kind: HeaderKind,
 }
 
 impl Known {
     /// `name` is in lower case.
     const fn new(name: &'static [u8], kind: HeaderKind) -> Self {
-        let ends = word::ends(name);
-        Self { name, ends, kind }
-    }
-
-    /// Whether this is the name, given that its length and ends are.
-    #[inline]
-    fn is(&self, name: &[u8]) -> bool {
-        name.len() <= 16 || name.eq_ignore_ascii_case(self.name)
+        let (first, last) = ends(name);
+        Self {
+            name,
+            first,
+            last,
+            kind,
+        }
     }
 }
 
-/// The names that have a kind, by length.
-static KNOWN: [Known; 21] = [
+/// The names that have a kind.
+const KNOWN: [Known; 21] = [
     Known::new(b"te", HeaderKind::Te),
     Known::new(b"via", HeaderKind::Via),
     Known::new(b"host", HeaderKind::Host),
@@ -103,25 +136,51 @@ static KNOWN: [Known; 21] = [
     Known::new(b"x-forwarded-proto", HeaderKind::XForwardedProto),
 ];
 
-/// Which places of [`KNOWN`] names of a length have.
-static BY_LENGTH: [(usize, usize); LONGEST_KNOWN + 1] = by_length();
-
 /// Bytes of the longest of [`KNOWN`].
 const LONGEST_KNOWN: usize = 17;
 
-const fn by_length() -> [(usize, usize); LONGEST_KNOWN + 1] {
-    let mut places = [(0, 0); LONGEST_KNOWN + 1];
-    let (mut length, mut at) = (0, 0);
-    while length <= LONGEST_KNOWN {
-        places[length].0 = at;
-        while at < KNOWN.len() && KNOWN[at].name.len() == length {
-            at += 1;
-        }
-        places[length].1 = at;
-        length += 1;
+/// Where each of [`KNOWN`] is found at once; what no name of them has is in no slot.
+static SLOTS: [Known; 1 << SLOT_BITS] = match slots(MULTIPLIER) {
+    Some(slots) => slots,
+    None => panic!("two names in one slot"),
+};
+
+const SLOT_BITS: u32 = 6;
+
+/// Found by trying; see [`slots`].
+const MULTIPLIER: u64 = {
+    let mut multiplier = 0x9e37_79b9_7f4a_7c15;
+    while slots(multiplier).is_none() {
+        multiplier += 2;
     }
-    assert!(at == KNOWN.len(), "KNOWN is not sorted by length");
-    places
+    multiplier
+};
+
+/// The slot of a name of this length that begins so.
+#[inline(always)]
+const fn slot(first: u64, length: usize) -> usize {
+    slot_by(MULTIPLIER, first, length)
+}
+
+#[inline(always)]
+const fn slot_by(multiplier: u64, first: u64, length: usize) -> usize {
+    ((first ^ length as u64).wrapping_mul(multiplier) >> (64 - SLOT_BITS)) as usize
+}
+
+/// [`KNOWN`] in its slots, if this multiplier gives each of them its own.
+const fn slots(multiplier: u64) -> Option<[Known; 1 << SLOT_BITS]> {
+    let mut slots = [Known::new(b"", HeaderKind::Other); 1 << SLOT_BITS];
+    let mut at = 0;
+    while at < KNOWN.len() {
+        let known = KNOWN[at];
+        let slot = slot_by(multiplier, known.first, known.name.len());
+        if !slots[slot].name.is_empty() {
+            return None;
+        }
+        slots[slot] = known;
+        at += 1;
+    }
+    Some(slots)
 }
 
 /// A set of [`HeaderKind`]s.
@@ -245,23 +304,24 @@ impl HeadIndex {
         self.seen
     }
 
-    /// Parses the field lines from `pos` to the empty line, and gives the position behind that.
-    /// `buf` is at most [`super::MAX_HEAD`] bytes, so that positions fit.
+    /// Parses the field lines from `pos` to the empty line, and gives the position behind that. The walk has
+    /// not gone beyond `pos`; `buf` is at most [`super::MAX_HEAD`] bytes, so that positions fit.
     pub(super) fn parse(
         &mut self,
         buf: &[u8],
+        scan: &mut Scan<'_>,
         mut pos: usize,
         max_headers: usize,
         semantics: &mut Semantics,
     ) -> Result<usize, Stop<HeadError>> {
-        self.count = 0;
         let mut seen = KindSet::EMPTY;
+        let mut count = 0;
         let mut slots = self.entries.iter_mut().take(max_headers);
         loop {
-            let entry = match field_line(buf, pos)? {
+            let entry = match field_line(buf, scan, pos)? {
                 FieldLine::Field(entry) => entry,
                 FieldLine::End(end) => {
-                    self.seen = seen;
+                    (self.seen, self.count) = (seen, count);
                     return Ok(end);
                 }
             };
@@ -272,7 +332,7 @@ impl HeadIndex {
             }
             pos = entry.end as usize;
             *slot = entry;
-            self.count += 1;
+            count += 1;
         }
     }
 }
@@ -291,23 +351,41 @@ pub(super) enum FieldLine {
     Field(Entry),
 }
 
-/// Parses the line at `pos` (RFC 9112 section 5): a field or the empty line.
+/// Parses the line at `pos` (RFC 9112 section 5): a field or the empty line. The walk has not gone
+/// beyond `pos`.
 #[inline(always)]
-pub(super) fn field_line(buf: &[u8], pos: usize) -> Result<FieldLine, Stop<HeadError>> {
-    let (colon, plain) = chars::skip_token(buf, pos);
-    match buf.get(colon) {
-        Some(b':') if colon > pos => {}
-        None => return Err(Stop::Partial),
-        Some(b'\r') if colon == pos => return chars::line_end(buf, pos).map(FieldLine::End),
-        Some(&byte) => return Err(Stop::Refused(bad_name(byte, colon > pos))),
+pub(super) fn field_line(
+    buf: &[u8],
+    scan: &mut Scan<'_>,
+    pos: usize,
+) -> Result<FieldLine, Stop<HeadError>> {
+    let mut colon = scan.other(pos);
+    let mut plain = true;
+    let mut value_start;
+    match buf.get(colon..).and_then(|rest| rest.first_chunk()) {
+        // As it is written nearly always.
+        Some([b':', b' ', first]) if *first > b' ' && colon > pos => value_start = colon + 2,
+        _ => {
+            if buf.get(colon) != Some(&b':') {
+                colon = chars::skip_by(buf, scan, colon, TOKEN);
+                plain = false;
+            }
+            match buf.get(colon) {
+                Some(b':') if colon > pos => {}
+                None => return Err(Stop::Partial),
+                Some(b'\r') if colon == pos => {
+                    return chars::line_end(buf, pos).map(FieldLine::End);
+                }
+                Some(&byte) => return Err(Stop::Refused(bad_name(byte, colon > pos))),
+            }
+            value_start = colon + 1;
+            while let Some(b' ' | b'\t') = buf.get(value_start) {
+                value_start += 1;
+            }
+        }
     }
-    let mut value_start = colon + 1;
-    while let Some(b' ' | b'\t') = buf.get(value_start) {
-        value_start += 1;
-    }
-    let value_stop = chars::skip_value(buf, value_start);
-    let end = chars::line_end(buf, value_stop)?;
-    let mut value_end = value_stop;
+    let mut value_end = scan.control(value_start);
+    let end = chars::line_end(buf, value_end)?;
     while value_end > value_start && matches!(buf.get(value_end - 1), Some(b' ' | b'\t')) {
         value_end -= 1;
     }
@@ -319,7 +397,7 @@ pub(super) fn field_line(buf: &[u8], pos: usize) -> Result<FieldLine, Stop<HeadE
         value_end: value_end as u16,
         end: end as u16,
         kind: if plain {
-            HeaderKind::of(name)
+            HeaderKind::of_plain(name)
         } else {
             odd_kind(name)
         },

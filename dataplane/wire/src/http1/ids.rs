@@ -1,5 +1,7 @@
 //! Names for a request that travel with it: `X-Request-Id`, and `traceparent` of W3C Trace Context.
 
+use super::kept::KeptValue;
+
 /// Longest request id that is taken from a peer.
 pub const MAX_REQUEST_ID: usize = 64;
 
@@ -41,16 +43,16 @@ pub fn is_traceparent(value: &[u8]) -> bool {
 
 /// A request id of 128 random bits: 32 lower-case hex digits.
 #[must_use]
-pub fn request_id(random: [u64; 2]) -> [u8; 32] {
+pub fn request_id(random: [u64; 2]) -> KeptValue<32> {
     let mut id = [0; 32];
     hex(&mut id, random);
-    id
+    KeptValue::of_legal(id)
 }
 
 /// A `traceparent` that begins a trace, sampling left to others (flags 00), from random bits. An id
 /// of zeros, which would be invalid, becomes one.
 #[must_use]
-pub fn traceparent(trace: [u64; 2], parent: u64) -> [u8; TRACEPARENT_LEN] {
+pub fn traceparent(trace: [u64; 2], parent: u64) -> KeptValue<TRACEPARENT_LEN> {
     let mut value = *b"00-00000000000000000000000000000000-0000000000000000-00";
     let [high, low] = trace;
     let low = if high == 0 { low.max(1) } else { low };
@@ -60,16 +62,29 @@ pub fn traceparent(trace: [u64; 2], parent: u64) -> [u8; TRACEPARENT_LEN] {
     if let Some(place) = value.get_mut(36..52) {
         hex(place, [parent.max(1)]);
     }
-    value
+    KeptValue::of_legal(value)
 }
 
 fn hex<const N: usize>(place: &mut [u8], words: [u64; N]) {
     for (digits, word) in place.chunks_exact_mut(16).zip(words) {
-        for (at, digit) in digits.iter_mut().enumerate() {
-            // Without a branch: random digits would mispredict every other time.
-            *digit = b"0123456789abcdef"[(word >> (60 - 4 * at)) as usize & 0xf];
+        if let Some((high, low)) = digits.split_first_chunk_mut::<8>() {
+            *high = eight_digits((word >> 32) as u32);
+            low.copy_from_slice(&eight_digits(word as u32));
         }
     }
+}
+
+/// The digits of a word, all at once: no table, no branch.
+fn eight_digits(word: u32) -> [u8; 8] {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    // A nibble to each byte, the highest one to the highest.
+    let mut nibbles = u64::from(word);
+    nibbles = (nibbles | nibbles << 16) & 0x0000_ffff_0000_ffff;
+    nibbles = (nibbles | nibbles << 8) & 0x00ff_00ff_00ff_00ff;
+    nibbles = (nibbles | nibbles << 4) & 0x0f0f_0f0f_0f0f_0f0f;
+    let letters = ((nibbles + ONES * 6) >> 4) & ONES;
+    let digits = nibbles + ONES * u64::from(b'0') + letters * u64::from(b'a' - b'0' - 10);
+    digits.to_be_bytes()
 }
 
 #[cfg(test)]
@@ -93,7 +108,7 @@ mod tests {
         }
         assert!(is_request_id(&long.as_bytes()[1..]));
         assert_eq!(
-            &request_id([0x0123_4567_89ab_cdef, 1]),
+            request_id([0x0123_4567_89ab_cdef, 1]).as_bytes(),
             b"0123456789abcdef0000000000000001"
         );
     }
@@ -125,13 +140,14 @@ mod tests {
     #[test]
     fn a_trace_begun_is_valid_whatever_the_bits() {
         for (trace, parent) in [([0, 0], 0), ([0, 5], 7), ([u64::MAX; 2], u64::MAX)] {
-            assert!(is_traceparent(&traceparent(trace, parent)));
+            assert!(is_traceparent(traceparent(trace, parent).as_bytes()));
         }
         assert_eq!(
-            &traceparent(
+            traceparent(
                 [0x4bf9_2f35_77b3_4da6, 0xa3ce_929d_0e0e_4736],
                 0x00f0_67aa_0ba9_02b7
-            ),
+            )
+            .as_bytes(),
             b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"
         );
     }

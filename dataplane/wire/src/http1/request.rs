@@ -4,6 +4,7 @@ use super::chars::{self, PATH, PLAIN_PATH, QUERY, Stop, TOKEN};
 use super::error::{HeadError, RequestError};
 use super::field::{HeadIndex, HeaderKind, Headers, span};
 use super::path;
+use super::scan::Scan;
 use super::semantics::{Semantics, options};
 use super::target::{Authority, Target};
 use super::{BodyFraming, Limits, MAX_HEAD, Version};
@@ -204,7 +205,8 @@ fn request_head<'a>(
 ) -> Result<Request<'a>, Stop<RequestError>> {
     let start = leading_line(buf)?;
     let line_limit = start.saturating_add(limits.request_line);
-    let line = match request_line(buf.get(..line_limit).unwrap_or(buf), start) {
+    let mut scan = Scan::new(buf, start);
+    let line = match request_line(buf.get(..line_limit).unwrap_or(buf), &mut scan, start) {
         Err(Stop::Partial) if buf.len() >= line_limit => {
             return Err(RequestError::RequestLineTooLong.into());
         }
@@ -214,7 +216,7 @@ fn request_head<'a>(
 
     let mut semantics = Semantics::default();
     let head_len = index
-        .parse(buf, line.end, limits.headers, &mut semantics)
+        .parse(buf, &mut scan, line.end, limits.headers, &mut semantics)
         .map_err(widen)?;
     if semantics.repeated_host {
         return Err(RequestError::RepeatedHost.into());
@@ -278,8 +280,12 @@ struct RequestLine<'a> {
 }
 
 #[inline]
-fn request_line(buf: &[u8], start: usize) -> Result<RequestLine<'_>, Stop<RequestError>> {
-    let method_end = chars::skip(buf, start, TOKEN);
+fn request_line<'a>(
+    buf: &'a [u8],
+    scan: &mut Scan<'_>,
+    start: usize,
+) -> Result<RequestLine<'a>, Stop<RequestError>> {
+    let method_end = chars::skip_by(buf, scan, start, TOKEN);
     match buf.get(method_end) {
         Some(b' ') if method_end > start => {}
         None => return Err(Stop::Partial),
@@ -288,16 +294,16 @@ fn request_line(buf: &[u8], start: usize) -> Result<RequestLine<'_>, Stop<Reques
     let method = buf.get(start..method_end).unwrap_or_default();
 
     let target_start = method_end + 1;
-    let plain_end = chars::skip(buf, target_start, PLAIN_PATH);
+    let plain_end = chars::skip_by(buf, scan, target_start, PLAIN_PATH);
     let mut target_end = match buf.get(plain_end) {
-        Some(b'.' | b'%') => chars::skip(buf, plain_end, PATH),
+        Some(b'.' | b'%') => chars::skip_by(buf, scan, plain_end, PATH),
         _ => plain_end,
     };
     let plain = target_end == plain_end;
     let mut question = None;
     if buf.get(target_end) == Some(&b'?') {
         question = Some(target_end - target_start);
-        target_end = chars::skip(buf, target_end + 1, QUERY);
+        target_end = chars::skip_by(buf, scan, target_end + 1, QUERY);
     }
     match buf.get(target_end) {
         Some(b' ') if target_end > target_start => {}

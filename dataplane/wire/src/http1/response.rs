@@ -4,6 +4,7 @@ use super::chars::{self, Stop};
 use super::error::{HeadError, ResponseError};
 use super::field::{HeadIndex, HeaderKind, Headers};
 use super::request::upgrade_protocols;
+use super::scan::Scan;
 use super::semantics::Semantics;
 use super::{BodyFraming, Limits, MAX_HEAD, Version};
 
@@ -106,7 +107,8 @@ fn response_head<'a>(
     limits: &Limits,
     index: &'a mut HeadIndex,
 ) -> Result<Response<'a>, Stop<ResponseError>> {
-    let line = match status_line(buf.get(..limits.request_line).unwrap_or(buf)) {
+    let mut scan = Scan::new(buf, 0);
+    let line = match status_line(buf.get(..limits.request_line).unwrap_or(buf), &mut scan) {
         Err(Stop::Partial) if buf.len() >= limits.request_line => {
             return Err(ResponseError::StatusLineTooLong.into());
         }
@@ -114,7 +116,7 @@ fn response_head<'a>(
     };
     let mut semantics = Semantics::default();
     let head_len = index
-        .parse(buf, line.end, limits.headers, &mut semantics)
+        .parse(buf, &mut scan, line.end, limits.headers, &mut semantics)
         .map_err(widen)?;
     let declared = semantics
         .framing(line.version)
@@ -176,8 +178,13 @@ struct StatusLine<'a> {
 }
 
 #[inline]
-fn status_line(buf: &[u8]) -> Result<StatusLine<'_>, Stop<ResponseError>> {
-    for (&byte, expected) in buf.iter().zip(b"HTTP/0.0 000") {
+fn status_line<'a>(
+    buf: &'a [u8],
+    scan: &mut Scan<'_>,
+) -> Result<StatusLine<'a>, Stop<ResponseError>> {
+    let known = buf.starts_with(b"HTTP/1.1 ") && buf.len() >= 12;
+    let form: &[u8; 12] = b"HTTP/0.0 000";
+    for (&byte, expected) in buf.iter().zip(form).skip(if known { 9 } else { 0 }) {
         let fits = if *expected == b'0' {
             byte.is_ascii_digit()
         } else {
@@ -208,7 +215,7 @@ fn status_line(buf: &[u8]) -> Result<StatusLine<'_>, Stop<ResponseError>> {
         Some(b'\r') => 12,
         Some(_) => return Err(ResponseError::InvalidStatusLine.into()),
     };
-    let reason_end = chars::skip_value(buf, reason_start);
+    let reason_end = scan.control(reason_start);
     let end = chars::line_end(buf, reason_end).map_err(widen)?;
     let reason = buf.get(reason_start..reason_end).unwrap_or_default();
     Ok(StatusLine {

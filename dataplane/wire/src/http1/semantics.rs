@@ -81,6 +81,16 @@ impl Semantics {
     }
 
     fn connection(&mut self, value: &[u8]) -> Result<(), HeadError> {
+        // What it says nearly always, if anything.
+        match HopOption::of(value) {
+            HopOption::Close => self.close = true,
+            HopOption::KeepAlive => self.keep_alive = true,
+            _ => return self.connection_options(value),
+        }
+        Ok(())
+    }
+
+    fn connection_options(&mut self, value: &[u8]) -> Result<(), HeadError> {
         for option in options(value) {
             if !chars::is_token(option) {
                 return Err(HeadError::InvalidConnection);

@@ -2,6 +2,7 @@
 
 use super::chars::Stop;
 use super::field::{FieldLine, HeaderKind, field_line, span};
+use super::scan::Scan;
 use super::write::HeaderEdit;
 
 /// Fields without a kind of their own that mean something only before the body: whoever merges
@@ -55,7 +56,9 @@ const HEAD_ONLY: [&[u8]; 37] = [
 pub fn write_trailers(out: &mut Vec<u8>, fields: &[u8], rules: &[HeaderEdit]) {
     out.extend_from_slice(b"0\r\n");
     let mut pos = 0;
-    while let Ok(FieldLine::Field(entry)) = field_line(fields, pos).map_err(drop::<Stop<_>>) {
+    let mut scan = Scan::new(fields, pos);
+    let line = |scan: &mut Scan<'_>, pos| field_line(fields, scan, pos).map_err(drop::<Stop<_>>);
+    while let Ok(FieldLine::Field(entry)) = line(&mut scan, pos) {
         let name = span(fields, entry.start, entry.colon);
         if entry.kind == HeaderKind::Other && !is_head_only(name) && !ruled(rules, name) {
             out.extend_from_slice(span(fields, entry.start, entry.end));

@@ -56,7 +56,12 @@ impl<'a> FieldName<'a> {
 
 /// A checked header value: no control byte but HTAB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FieldValue<'a>(&'a [u8]);
+pub struct FieldValue<'a>(pub(super) &'a [u8]);
+
+impl FieldValue<'static> {
+    /// `http`
+    pub const HTTP: Self = Self(b"http");
+}
 
 impl<'a> FieldValue<'a> {
     /// Checks a value; spaces and tabs around it are left out.
@@ -64,11 +69,10 @@ impl<'a> FieldValue<'a> {
     /// # Errors
     /// [`EditError::InvalidValue`]
     pub fn new(value: &'a [u8]) -> Result<Self, EditError> {
-        if chars::skip_value(value, 0) == value.len() {
-            Ok(Self(chars::trim(value)))
-        } else {
-            Err(EditError::InvalidValue)
+        if chars::has_control(value) {
+            return Err(EditError::InvalidValue);
         }
+        Ok(Self(chars::trim(value)))
     }
 }
 

@@ -2,6 +2,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
+use super::super::scan::Scan;
 use super::*;
 
 /// A valid request head, with fields of every sort.
@@ -269,19 +270,25 @@ proptest! {
         control in prop_oneof![0u8..9, 10u8..32, Just(0x7f)],
         rest in vec(any::<u8>(), 0..20),
     ) {
-        prop_assert_eq!(chars::skip_value(&clean, 0), clean.len());
+        let whole = |bytes: &[u8]| Scan::new(bytes, 0).control(0);
+        prop_assert_eq!((whole(&clean), chars::has_control(&clean)), (clean.len(), false));
         let mut bytes = clean.clone();
         bytes.push(control);
         bytes.extend_from_slice(&rest);
-        prop_assert_eq!(chars::skip_value(&bytes, 0), clean.len());
+        prop_assert_eq!((whole(&bytes), chars::has_control(&bytes)), (clean.len(), true));
     }
 
     #[test]
-    fn names_end_where_the_first_byte_is_that_no_token_has(bytes in vec(any::<u8>(), 0..40), pos in 0usize..8) {
+    fn a_class_ends_where_it_does_for_one_byte_at_a_time(
+        bytes in vec(prop_oneof![any::<u8>(), Just(b'a'), Just(b'-')], 0..200),
+        pos in 0usize..80,
+        class in prop_oneof![
+            Just(chars::TOKEN), Just(chars::PATH), Just(chars::PLAIN_PATH), Just(chars::QUERY)
+        ],
+    ) {
         let pos = pos.min(bytes.len());
-        let end = chars::skip(&bytes, pos, chars::TOKEN);
-        prop_assert_eq!(chars::skip_token(&bytes, pos).0, end);
-        let token: Vec<u8> = bytes.into_iter().filter(|&b| chars::is(b, chars::TOKEN)).collect();
-        prop_assert_eq!(chars::skip_token(&token, 0).0, token.len());
+        let end = chars::skip(&bytes, pos, class);
+        let mut scan = Scan::new(&bytes, pos / 2);
+        prop_assert_eq!(chars::skip_by(&bytes, &mut scan, pos, class), end);
     }
 }
