@@ -1,10 +1,12 @@
 //! `sluice bench`: load from the command line, and what becomes of it.
 
 mod args;
+mod deliver;
 mod expect;
 mod from_log;
 mod poller;
 mod port_spec;
+mod ports;
 mod progress;
 mod run;
 mod steps;

@@ -203,6 +203,10 @@ fn what_is_no_question_is_said_to_be_none() {
         error("GET http://a b/", None).starts_with("the gateway refuses such a request with 400")
     );
     assert_eq!(
+        error("TRACE http://a/", None),
+        "the gateway refuses such a request with 501: TRACE is not supported"
+    );
+    assert_eq!(
         error("GET http://a/", Some("wbe")),
         "no listener fits; name one with --listener: entry, mesh"
     );

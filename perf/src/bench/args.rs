@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use super::expect::Expectation;
-use super::port_spec::{BackendSpec, DeviceSpec, PortSpec, bytes};
+use super::port_spec::{BackendSpec, DeviceSpec, PortSpec, body, bounded};
 use crate::compare::CompareArgs;
 use crate::load::Arrivals;
 use crate::report::command::ReportArgs;
@@ -125,8 +125,8 @@ pub struct RunArgs {
     /// A further header field; may be given again.
     #[arg(short = 'H', long, value_name = "NAME: VALUE", value_parser = header)]
     pub(crate) header: Vec<(String, String)>,
-    /// Length of the requests' body, such as 2KiB.
-    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    /// Length of the requests' body, such as 2KiB; at most 1TiB.
+    #[arg(long, value_name = "SIZE", value_parser = body)]
     pub(crate) body: Option<u64>,
     /// How long a connection rests behind an answer.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s")]
@@ -137,14 +137,14 @@ pub struct RunArgs {
     /// How long it may take to open a connection. A neighbour that does not answer is given up after 3s.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5s")]
     pub(crate) connect_timeout: Duration,
-    /// Buffer of a connection in each direction.
-    #[arg(long, value_name = "SIZE", value_parser = bytes, default_value = "32KiB")]
+    /// Buffer of a connection in each direction, 1KiB to 16MiB.
+    #[arg(long, value_name = "SIZE", value_parser = buffer, default_value = "32KiB")]
     pub(crate) buffer: u64,
     /// The processor core of the generator, which it polls on all the time [default: the first; a gateway takes the last].
     #[arg(long, value_name = "N")]
     pub(crate) core: Option<u16>,
-    /// Hugepage memory for packet buffers.
-    #[arg(long, value_name = "SIZE", value_parser = bytes, default_value = "128MiB")]
+    /// Hugepage memory for packet buffers, 64MiB to 64GiB.
+    #[arg(long, value_name = "SIZE", value_parser = memory, default_value = "128MiB")]
     pub(crate) memory: u64,
     /// What chance follows from: the drawing of requests, Poisson arrivals.
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -230,8 +230,8 @@ pub struct WireArgs {
     /// The processor core of the wire, which it polls on all the time [default: the first; a gateway takes the last].
     #[arg(long, value_name = "N")]
     pub(crate) core: Option<u16>,
-    /// Hugepage memory for packet buffers.
-    #[arg(long, value_name = "SIZE", value_parser = bytes, default_value = "128MiB")]
+    /// Hugepage memory for packet buffers, 64MiB to 64GiB.
+    #[arg(long, value_name = "SIZE", value_parser = memory, default_value = "128MiB")]
     pub(crate) memory: u64,
     /// What chance follows from.
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -250,6 +250,14 @@ fn share(text: &str) -> Result<f64, String> {
         Some(Ok(percent)) if (0.0..=100.0).contains(&percent) => Ok(percent / 100.0),
         _ => Err(format!("`{text}` is no share; write 1% or 0.1%")),
     }
+}
+
+fn memory(text: &str) -> Result<u64, String> {
+    bounded(text, 64 << 20, 64 << 30)
+}
+
+fn buffer(text: &str) -> Result<u64, String> {
+    bounded(text, 1 << 10, 16 << 20)
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -411,6 +419,10 @@ mod tests {
             "bench run --backend listen=80 --sweep 5..10 --rate 5",
             "bench run --backend listen=80 --expect p98<1ms",
             "bench run --backend listen=80 -c 0",
+            "bench run --backend listen=80 --memory 1",
+            "bench run --backend listen=80 --buffer 0",
+            "bench run --backend listen=80 --body 1025GiB",
+            "bench run --backend listen=80;body=1025GiB",
             "bench run --backend listen=80 --requests a.yaml --path /",
         ] {
             let error = Bench::try_parse_from(words(line)).expect_err(line);

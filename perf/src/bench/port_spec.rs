@@ -7,6 +7,8 @@ use sluice_policy::rules::{Cidr, Size};
 use sluice_port::{Device, PciAddress};
 use sluice_stack::PortSetup;
 
+use crate::load::plan::LARGEST_BODY;
+
 /// A port of the generator's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PortSpec {
@@ -100,6 +102,19 @@ pub(crate) fn bytes(text: &str) -> Result<u64, String> {
         .map_err(|error| error.to_string())
 }
 
+/// Bytes from `least` to `most`.
+pub(crate) fn bounded(text: &str, least: u64, most: u64) -> Result<u64, String> {
+    match bytes(text)? {
+        size if (least..=most).contains(&size) => Ok(size),
+        _ => Err(format!("write {} to {}", Size(least), Size(most))),
+    }
+}
+
+/// Length of a body.
+pub(crate) fn body(text: &str) -> Result<u64, String> {
+    bounded(text, 0, LARGEST_BODY)
+}
+
 fn route(text: &str) -> Result<(Cidr, IpAddr), SpecError> {
     let Some((to, via)) = text.split_once(" via ") else {
         return Err(SpecError::Value {
@@ -129,7 +144,7 @@ fn read(text: &str, kind: Kind) -> Result<Keys, SpecError> {
             "mtu" => keys.mtu = Some(value("mtu", text)?),
             "listen" if kind == Kind::Backend => keys.listen = Some(value("listen", text)?),
             "body" if kind == Kind::Backend => {
-                let body = bytes(text).map_err(|reason| SpecError::Value {
+                let body = body(text).map_err(|reason| SpecError::Value {
                     key: "body",
                     value: text.to_owned(),
                     reason,

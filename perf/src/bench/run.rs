@@ -1,27 +1,28 @@
 //! `sluice bench run`: the order in which a run starts, goes through its steps, and reports.
 
 use std::fs;
-use std::io::{self, Read, Write, stderr, stdin, stdout};
+use std::io::{self, Read, stdin};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::thread::{JoinHandle, sleep};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use sluice_policy::rules::Size;
 use sluice_port::{
-    CoreError, Cores, DeviceError, DpdkIo, Eal, EalError, EalHandle, Interface, OpenError, Port,
-    cores, eal_config, open, port_config, secrets,
+    CoreError, Cores, DeviceError, DpdkIo, Eal, EalError, OpenError, cores, eal_config, secrets,
 };
-use sluice_stack::{Buffers, Limits, PortSetup, Stack, StackStats};
+use sluice_stack::{Buffers, Limits, Stack, StackStats};
 
 use super::args::RunArgs;
+use super::deliver::{deliver, try_out};
 use super::poller::{self, Event, PollerError};
 use super::port_spec::{BackendSpec, PortSpec};
+use super::ports::{LINK_WITHIN, Opened, kernel_has, open_ports, wait_for_links};
 use super::progress::View;
 use super::steps::Steps;
 use super::summary::{self, About, Done};
@@ -29,13 +30,10 @@ use super::{refuse, say};
 use crate::load::plan::{Common, PlanError, RequestFile, RequestSpec};
 use crate::load::server::ServerSetup;
 use crate::load::{ClientSetup, Generator, Pace, Plan, Reuse};
+use crate::report::Settings;
 use crate::report::fingerprint::Fingerprint;
 use crate::report::latency::NoHistogram;
 use crate::report::noise::Watch;
-use crate::report::{RunReport, Settings, hlog, html};
-
-/// How long the other end of a virtual wire may take to come up.
-const LINK_WITHIN: Duration = Duration::from_secs(15);
 
 /// Flows beside the connections that were asked for: those that are closing.
 const SPARE_FLOWS: usize = 16_384;
@@ -52,6 +50,14 @@ pub(super) enum RunError {
     Plan(#[from] PlanError),
     #[error("--backend {0}: there is no client's port to share; give it a device and an address")]
     NoPort(String),
+    #[error(
+        "--target {target}: the client's port has no way there, only to {}; give it an address of the target's \
+         network, or route={} via ROUTER", reach.join(", "), if target.is_ipv4() { "0.0.0.0/0" } else { "::/0" }
+    )]
+    NoWay {
+        target: SocketAddr,
+        reach: Vec<String>,
+    },
     #[error("--core: {0}")]
     Core(#[from] CoreError),
     #[error(transparent)]
@@ -92,13 +98,15 @@ pub(super) fn command(args: &RunArgs) -> ExitCode {
 fn run(args: &RunArgs) -> Result<bool, RunError> {
     let file = request_file(args)?;
     let plan = plan(args, &file)?;
+    let specs = specs(args)?;
+    find_way(args)?;
+    warn_of_kernel(&specs);
     for path in [&args.json, &args.hlog, &args.html].into_iter().flatten() {
         try_out(path)?;
     }
     let cores = cores::choose(args.core, cores::End::First)?;
     cores::bind(&cores.control).map_err(system("this thread cannot be bound to its cores"))?;
     let stop = stop_flag()?;
-    let specs = specs(args)?;
     let devices = specs.iter().map(|(_, spec)| &spec.device);
     let eal = Eal::start(&eal_config(
         devices,
@@ -240,6 +248,38 @@ fn specs(args: &RunArgs) -> Result<Vec<(&'static str, &PortSpec)>, RunError> {
     }
 }
 
+/// A target that no address or route of the client's port leads to would fail request by request.
+fn find_way(args: &RunArgs) -> Result<(), RunError> {
+    let (Some(target), Some(client)) = (args.target, &args.client) else {
+        return Ok(());
+    };
+    let networks = || {
+        let routes = client.routes.iter().map(|(network, _)| network);
+        client.addresses.iter().chain(routes)
+    };
+    if networks().any(|network| network.contains(target.ip())) {
+        return Ok(());
+    }
+    let reach = networks().map(|network| format!("{}/{}", network.network(), network.prefix()));
+    Err(RunError::NoWay {
+        target,
+        reach: reach.collect(),
+    })
+}
+
+/// Says so where the kernel has an address as well: it resets what it knows nothing of.
+fn warn_of_kernel(specs: &[(&'static str, &PortSpec)]) {
+    for (which, spec) in specs {
+        let addresses = spec.addresses.iter().map(|cidr| cidr.address());
+        for address in addresses.filter(|address| kernel_has(*address)) {
+            say(format_args!(
+                "warning: --{which}: the kernel has {address} as well and will reset the generator's connections; \
+                 take it away there (ip addr del {address}/... dev ...), or use another"
+            ));
+        }
+    }
+}
+
 fn settings(
     args: &RunArgs,
     target: SocketAddr,
@@ -276,88 +316,6 @@ fn settings(
 }
 
 // ---- what it takes -----------------------------------------------------------------------------
-
-/// An open port.
-struct Opened {
-    io: DpdkIo,
-    setup: PortSetup,
-    description: String,
-    link: Link,
-}
-
-/// Where frames go, up or down.
-#[derive(Clone)]
-struct Link {
-    which: &'static str,
-    port: Port,
-    /// The kernel's interface behind it: DPDK's drivers for those always call the link up.
-    interface: Option<Arc<Interface>>,
-}
-
-impl Link {
-    fn is_up(&self) -> bool {
-        let interface = self.interface.as_ref();
-        interface
-            .and_then(|interface| interface.link_up())
-            .unwrap_or_else(|| self.port.link().up)
-    }
-
-    /// The kind of wire, by the driver's name.
-    fn wire(&self) -> String {
-        let driver = self.port.info().driver.as_str();
-        match driver.strip_prefix("net_").unwrap_or(driver) {
-            "virtio_user" => "virtio-user".into(),
-            name @ ("memif" | "vhost" | "af_xdp" | "af_packet" | "tap" | "ring") => name.into(),
-            _ => "pci".into(),
-        }
-    }
-}
-
-fn open_ports(
-    eal: &EalHandle,
-    args: &RunArgs,
-    specs: &[(&'static str, &PortSpec)],
-) -> Result<Vec<Opened>, RunError> {
-    let mut all = Vec::new();
-    for (which, spec) in specs {
-        let config = port_config(spec.device.clone(), spec.mtu, args.memory, specs.len());
-        let opened = open(eal, &config).map_err(|error| RunError::Port {
-            which,
-            error: Box::new(error),
-        })?;
-        if args.verbose {
-            say(format_args!("{which}: {}", opened.description));
-        }
-        if let Some(notice) = &opened.notice {
-            say(format_args!("{which}: {notice}"));
-        }
-        let link = Link {
-            which,
-            port: opened.port,
-            interface: opened.interface.map(Arc::new),
-        };
-        // One thread, so one queue pair.
-        all.extend(opened.queues.into_iter().map(|io| Opened {
-            io,
-            setup: spec.stack_setup(),
-            description: opened.description.clone(),
-            link: link.clone(),
-        }));
-    }
-    Ok(all)
-}
-
-/// A virtual wire carries nothing until its other end is there.
-fn wait_for_links(links: &[Link], stop: &AtomicBool) -> Result<(), RunError> {
-    let deadline = Instant::now() + LINK_WITHIN;
-    while let Some(down) = links.iter().find(|link| !link.is_up()) {
-        if Instant::now() > deadline || stop.load(Ordering::Relaxed) {
-            return Err(RunError::NoLink { which: down.which });
-        }
-        sleep(Duration::from_millis(5));
-    }
-    Ok(())
-}
 
 fn generator(
     args: &RunArgs,
@@ -503,75 +461,4 @@ fn serve(args: &RunArgs, events: &Receiver<Event>, stop: &AtomicBool) -> Result<
         }
     }
     Ok(())
-}
-
-/// Prints, writes, judges.
-fn deliver(args: &RunArgs, report: &RunReport, done: &[Done]) -> Result<bool, RunError> {
-    let mut table = summary::table(report);
-    if args.backend.is_some()
-        && let Some(served) = done.last().map(|done| done.outcome.served)
-    {
-        table.push_str(&format!(
-            "backend     {} requests on {} connections, {} malformed, {} wrong bodies\n",
-            served.requests, served.connections, served.malformed, served.wrong_bodies
-        ));
-    }
-    let to_stdout = args.json.as_deref() == Some(Path::new("-"));
-    let printed = if to_stdout {
-        stderr().write_all(table.as_bytes())
-    } else {
-        stdout().write_all(table.as_bytes())
-    };
-    printed.map_err(system("the table cannot be printed"))?;
-    if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(report)
-            .map_err(|error| system("the report cannot be written")(error.into()))?;
-        write_to(path, &(text + "\n"))?;
-    }
-    let runs = std::slice::from_ref(report);
-    if let Some(path) = &args.hlog {
-        write_to(path, &hlog::log(runs)?)?;
-    }
-    if let Some(path) = &args.html {
-        write_to(path, &html::page(&report.name, &[], runs)?)?;
-    }
-    let mut holds = report.totals.answers > 0;
-    if !holds {
-        say("error: no request was answered; the errors above say why");
-    }
-    let damaged = done.iter().map(|done| done.outcome.served);
-    if damaged
-        .into_iter()
-        .any(|s| s.malformed + s.wrong_bodies > 0)
-    {
-        say("error: requests reached the backend damaged");
-        holds = false;
-    }
-    for expectation in &args.expect {
-        let verdict = expectation.judge(report);
-        say(&verdict);
-        holds &= verdict.holds;
-    }
-    Ok(holds)
-}
-
-/// Whether a file can be written, before there is anything to write: a run is too long to lose its report.
-fn try_out(path: &Path) -> Result<(), RunError> {
-    if path == Path::new("-") {
-        return Ok(());
-    }
-    let tried = fs::OpenOptions::new().create(true).append(true).open(path);
-    tried
-        .map(drop)
-        .map_err(system(format!("{} cannot be written", path.display())))
-}
-
-/// Writes a file, or standard output for "-".
-fn write_to(path: &Path, text: &str) -> Result<(), RunError> {
-    let written = if path == Path::new("-") {
-        stdout().write_all(text.as_bytes())
-    } else {
-        fs::write(path, text)
-    };
-    written.map_err(system(format!("{} cannot be written", path.display())))
 }

@@ -107,6 +107,15 @@ pub enum PlanError {
     /// Two bodies.
     #[error("request {0} has both `body` and `text`; keep one of them")]
     TwoBodies(usize),
+    /// More than anybody waits for.
+    #[error(
+        "request {number} has a body, or expects one, of more than {}",
+        Size(LARGEST_BODY)
+    )]
+    TooLarge {
+        /// Counted from 1.
+        number: usize,
+    },
     /// Never drawn.
     #[error("request {0} has the weight 0; leave it out or give it a weight")]
     NoWeight(usize),
@@ -131,6 +140,9 @@ pub enum PlanError {
         name: String,
     },
 }
+
+/// Longest body of a request or an answer, bytes: more than any run carries.
+pub const LARGEST_BODY: u64 = 1 << 40;
 
 /// Fields that follow from the rest of the request.
 const OWN_FIELDS: [&str; 4] = ["host", "content-length", "transfer-encoding", "connection"];
@@ -247,6 +259,10 @@ fn planned(
     }
     if spec.body.is_some() && spec.text.is_some() {
         return Err(PlanError::TwoBodies(number));
+    }
+    let sizes = [spec.body, spec.response];
+    if sizes.iter().flatten().any(|size| size.0 > LARGEST_BODY) {
+        return Err(PlanError::TooLarge { number });
     }
     if spec
         .status

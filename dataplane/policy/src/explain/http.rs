@@ -1,7 +1,7 @@
 //! Reads a question about an HTTP request.
 
 use sluice_wire::http1::{
-    ForwardedField, HeadIndex, Limits, Request, client_address, parse_request,
+    ForwardedField, HeadIndex, Limits, MethodKind, Request, client_address, parse_request,
 };
 
 use super::way::Way;
@@ -45,6 +45,9 @@ pub(super) fn explain(
         Ok(None) => return Err(no_request()),
         Err(error) => return Err(ExplainError::Refused(error.status(), error.to_string())),
     };
+    if request.method_kind() == MethodKind::Trace {
+        return Err(ExplainError::Refused(501, "TRACE is not supported".into()));
+    }
     let (id, listener) = find_listener(snapshot, question, authority)?;
     Ok(of_request(snapshot, (id, listener), &request, question))
 }

@@ -1,0 +1,82 @@
+//! What becomes of a run's report: printed, written, judged.
+
+use std::fs;
+use std::io::{Write, stderr, stdout};
+use std::path::Path;
+
+use super::args::RunArgs;
+use super::run::{RunError, system};
+use super::say;
+use super::summary::{self, Done};
+use crate::report::{RunReport, hlog, html};
+
+/// Prints, writes, judges.
+pub(super) fn deliver(args: &RunArgs, report: &RunReport, done: &[Done]) -> Result<bool, RunError> {
+    let mut table = summary::table(report);
+    if args.backend.is_some()
+        && let Some(served) = done.last().map(|done| done.outcome.served)
+    {
+        table.push_str(&format!(
+            "backend     {} requests on {} connections, {} malformed, {} wrong bodies\n",
+            served.requests, served.connections, served.malformed, served.wrong_bodies
+        ));
+    }
+    let to_stdout = args.json.as_deref() == Some(Path::new("-"));
+    let printed = if to_stdout {
+        stderr().write_all(table.as_bytes())
+    } else {
+        stdout().write_all(table.as_bytes())
+    };
+    printed.map_err(system("the table cannot be printed"))?;
+    if let Some(path) = &args.json {
+        let text = serde_json::to_string_pretty(report)
+            .map_err(|error| system("the report cannot be written")(error.into()))?;
+        write_to(path, &(text + "\n"))?;
+    }
+    let runs = std::slice::from_ref(report);
+    if let Some(path) = &args.hlog {
+        write_to(path, &hlog::log(runs)?)?;
+    }
+    if let Some(path) = &args.html {
+        write_to(path, &html::page(&report.name, &[], runs)?)?;
+    }
+    let mut holds = report.totals.answers > 0;
+    if !holds {
+        say("error: no request was answered; the errors above say why");
+    }
+    let damaged = done.iter().map(|done| done.outcome.served);
+    if damaged
+        .into_iter()
+        .any(|s| s.malformed + s.wrong_bodies > 0)
+    {
+        say("error: requests reached the backend damaged");
+        holds = false;
+    }
+    for expectation in &args.expect {
+        let verdict = expectation.judge(report);
+        say(&verdict);
+        holds &= verdict.holds;
+    }
+    Ok(holds)
+}
+
+/// Whether a file can be written, before there is anything to write: a run is too long to lose its report.
+pub(super) fn try_out(path: &Path) -> Result<(), RunError> {
+    if path == Path::new("-") {
+        return Ok(());
+    }
+    let tried = fs::OpenOptions::new().create(true).append(true).open(path);
+    tried
+        .map(drop)
+        .map_err(system(format!("{} cannot be written", path.display())))
+}
+
+/// Writes a file, or standard output for "-".
+fn write_to(path: &Path, text: &str) -> Result<(), RunError> {
+    let written = if path == Path::new("-") {
+        stdout().write_all(text.as_bytes())
+    } else {
+        fs::write(path, text)
+    };
+    written.map_err(system(format!("{} cannot be written", path.display())))
+}
