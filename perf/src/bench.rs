@@ -1,6 +1,7 @@
 //! `sluice bench`: load from the command line, and what becomes of it.
 
 mod args;
+mod core_time;
 mod deliver;
 mod expect;
 mod from_log;

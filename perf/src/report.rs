@@ -49,6 +49,10 @@ pub struct RunReport {
     pub connections_per_second: f64,
     /// The share of its time that the generator's core had something to do.
     pub generator_busy: f64,
+    /// The share of its time that the generator wanted its core and others had it: processes here, or the
+    /// hypervisor. Latencies have it in them.
+    #[serde(default)]
+    pub generator_lost: f64,
     /// How late requests were sent; of an open loop only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub send_delay: Option<SendDelay>,
@@ -326,6 +330,8 @@ pub enum LimitedBy {
     Wire,
     /// Too many requests failed for the figures to mean much.
     Errors,
+    /// The generator lost its core to others for too long to tell.
+    Noise,
 }
 
 impl LimitedBy {
@@ -337,6 +343,7 @@ impl LimitedBy {
             LimitedBy::Rate => "rate",
             LimitedBy::Wire => "wire",
             LimitedBy::Errors => "errors",
+            LimitedBy::Noise => "noise",
         }
     }
 }

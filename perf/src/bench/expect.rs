@@ -219,6 +219,7 @@ mod tests {
             rps: answers as f64,
             connections_per_second: 0.0,
             generator_busy: 0.25,
+            generator_lost: 0.0,
             send_delay: None,
             latency: latency::Latency::of(&nanos),
             intervals: Vec::new(),

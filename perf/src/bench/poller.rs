@@ -11,6 +11,7 @@ use sluice_port::{Clock, DpdkIo, EalHandle, RegisteredThread, cores, cycles};
 use sluice_stack::io::{IoStats, PacketIo};
 use sluice_stack::time::Instant;
 
+use super::core_time::CoreTime;
 use crate::load::run::Stage;
 use crate::load::server::Served;
 use crate::load::stats::StepStats;
@@ -62,6 +63,9 @@ pub(super) struct Outcome {
     pub(super) stats: StepStats,
     /// The share of the measured time with something to do.
     pub(super) busy: f64,
+    /// How long of it the thread could have run and its core was taken by others; 0 where the kernel does
+    /// not tell.
+    pub(super) lost: Duration,
     /// Of the client's port while it was measured.
     pub(super) io: IoStats,
     /// What the backend has seen since the start.
@@ -104,6 +108,9 @@ fn run(setup: Setup) -> Result<(), PollerError> {
         busy: 0,
         idle: 0,
         io: IoStats::default(),
+        core_time: CoreTime::of_this_thread(),
+        waited: Duration::ZERO,
+        lost: Duration::ZERO,
         _registered: registered,
     };
     // Between steps it polls on: connections live, and a backend serves.
@@ -138,6 +145,10 @@ struct Poller {
     idle: u64,
     /// Of the client's port when the measured time began.
     io: IoStats,
+    core_time: CoreTime,
+    /// How long the thread had waited for its core when the measured time began, and since then.
+    waited: Duration,
+    lost: Duration,
     _registered: RegisteredThread,
 }
 
@@ -146,6 +157,7 @@ impl Poller {
         let now = self.now();
         self.generator.begin(step, now);
         (self.busy, self.idle) = (0, 0);
+        self.waited = self.core_time.waited();
         while self.generator.stage() != Stage::Done {
             let now = self.turn();
             if self.stop.load(Ordering::Relaxed) {
@@ -156,6 +168,7 @@ impl Poller {
         let outcome = Outcome {
             stats: self.generator.take_stats(),
             busy: self.busy as f64 / all as f64,
+            lost: self.lost,
             io: since(self.client_io(), self.io),
             served: self.generator.served(),
         };
@@ -181,10 +194,17 @@ impl Poller {
         if turn.interval {
             self.tell();
         }
-        if turn.entered == Some(Stage::Measuring) {
-            self.io = self.client_io();
-            // A full queue means that nobody looks.
-            let _ = self.events.try_send(Event::Measuring);
+        match turn.entered {
+            Some(Stage::Measuring) => {
+                self.io = self.client_io();
+                self.waited = self.core_time.waited();
+                // A full queue means that nobody looks.
+                let _ = self.events.try_send(Event::Measuring);
+            }
+            Some(Stage::Draining) => {
+                self.lost = self.core_time.waited().saturating_sub(self.waited);
+            }
+            _ => {}
         }
         if turn.idle {
             hint::spin_loop();

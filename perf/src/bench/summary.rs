@@ -19,6 +19,9 @@ use crate::report::{
 /// The generator's core counts as full above this share.
 const FULL: f64 = 0.95;
 
+/// Above this share of its time without its core, a generator says more of the machine than of the target.
+const LOST: f64 = 0.01;
+
 /// Figures mean little above this share of failed requests.
 const MANY_ERRORS: f64 = 0.01;
 
@@ -66,6 +69,11 @@ pub(super) fn report(done: &[Done], about: About) -> Option<RunReport> {
     let stats = &chosen.outcome.stats;
     let seconds = stats.measured.as_secs_f64();
     let rps = report::rate(stats.latency.len(), seconds);
+    let stolen = about
+        .fingerprint
+        .noise
+        .as_ref()
+        .map_or(0.0, |noise| noise.steal);
     Some(RunReport {
         form: RUN_FORM.to_owned(),
         name: about.name,
@@ -77,6 +85,7 @@ pub(super) fn report(done: &[Done], about: About) -> Option<RunReport> {
         rps,
         connections_per_second: report::rate(stats.connections, seconds),
         generator_busy: chosen.outcome.busy,
+        generator_lost: lost(chosen, stolen),
         send_delay: chosen
             .offered
             .is_some()
@@ -84,7 +93,7 @@ pub(super) fn report(done: &[Done], about: About) -> Option<RunReport> {
         latency: Latency::of(&stats.latency),
         intervals: intervals(done),
         steps,
-        limited_by: limited_by(chosen),
+        limited_by: limited_by(chosen, stolen),
     })
 }
 
@@ -127,20 +136,35 @@ fn intervals(done: &[Done]) -> Vec<Interval> {
     all
 }
 
+/// The share of its time that the generator had no core: taken by other threads, or `stolen` by the
+/// hypervisor, of which the scheduler knows nothing.
+fn lost(done: &Done, stolen: f64) -> f64 {
+    let measured = done.outcome.stats.measured.as_secs_f64();
+    let waited = done.outcome.lost.as_secs_f64();
+    (waited / measured.max(1e-9) + stolen).min(1.0)
+}
+
 /// What kept a step from being faster.
-fn limited_by(done: &Done) -> LimitedBy {
+fn limited_by(done: &Done, stolen: f64) -> LimitedBy {
     let stats = &done.outcome.stats;
     let faults = stats.faults.sum();
+    let kept = done
+        .offered
+        .is_some_and(|offered| steps::keeps_up(stats.rate(), offered));
     if faults as f64 > MANY_ERRORS * stats.requests as f64 || stats.answers == 0 {
         LimitedBy::Errors
+    } else if lost(done, stolen) > LOST {
+        // The time without a core looks busy, and makes frames pile up.
+        if kept {
+            LimitedBy::Rate
+        } else {
+            LimitedBy::Noise
+        }
     } else if done.outcome.busy > FULL {
         LimitedBy::Generator
     } else if is_lossy(&done.outcome.io) {
         LimitedBy::Wire
-    } else if done
-        .offered
-        .is_some_and(|offered| steps::keeps_up(stats.rate(), offered))
-    {
+    } else if kept {
         LimitedBy::Rate
     } else {
         LimitedBy::Target
@@ -256,7 +280,16 @@ fn write_table(out: &mut String, report: &RunReport) -> std::fmt::Result {
         settings.core,
         report.generator_busy * 100.0,
         report.limited_by.word(),
-    )
+    )?;
+    if report.generator_lost > LOST {
+        writeln!(
+            out,
+            "            lost its core for {:.1}% of the time: its delays are among the latencies; leave it the \
+             core alone",
+            report.generator_lost * 100.0
+        )?;
+    }
+    Ok(())
 }
 
 fn pace_words(pace: &Pace) -> String {
@@ -277,6 +310,7 @@ mod tests {
     use crate::load::Fault;
     use crate::load::server::Served;
     use crate::load::stats::StepStats;
+    use crate::report::noise::Noise;
 
     /// A second in which so many requests were answered and so many not.
     fn done(offered: Option<f64>, answers: u64, faults: u64, busy: f64) -> Done {
@@ -291,6 +325,7 @@ mod tests {
             outcome: Box::new(Outcome {
                 stats,
                 busy,
+                lost: Duration::ZERO,
                 io: IoStats {
                     tx_frames: 1_000_000,
                     ..IoStats::default()
@@ -310,11 +345,46 @@ mod tests {
             (done(Some(1_020.0), 1_000, 0, 0.5), LimitedBy::Rate),
             (done(Some(1_100.0), 1_000, 0, 0.5), LimitedBy::Target),
         ] {
-            assert_eq!(limited_by(&done), expected);
+            assert_eq!(limited_by(&done, 0.0), expected);
         }
         let mut lossy = done(None, 1_000, 0, 0.5);
         lossy.outcome.io.tx_full = 2_000;
-        assert_eq!(limited_by(&lossy), LimitedBy::Wire);
+        assert_eq!(limited_by(&lossy, 0.0), LimitedBy::Wire);
+    }
+
+    #[test]
+    fn a_generator_that_lost_its_core_does_not_blame_the_target() {
+        let mut without = done(None, 1_000, 0, 0.96);
+        without.outcome.lost = Duration::from_millis(11);
+        assert_eq!(limited_by(&without, 0.0), LimitedBy::Noise);
+        without.outcome.lost = Duration::from_millis(6);
+        assert_eq!(limited_by(&without, 0.0), LimitedBy::Generator);
+        assert_eq!(limited_by(&without, 0.005), LimitedBy::Noise);
+        // A rate that was kept all the same was the limit.
+        let kept = done(Some(1_000.0), 1_000, 0, 0.5);
+        assert_eq!(limited_by(&kept, 0.2), LimitedBy::Rate);
+
+        let fingerprint = Fingerprint {
+            noise: Some(Noise {
+                steal: 0.25,
+                ..Noise::default()
+            }),
+            ..Fingerprint::default()
+        };
+        let about = About {
+            name: "a".into(),
+            started: String::new(),
+            fingerprint,
+            settings: Settings::default(),
+        };
+        let report = report(&[done(None, 1_000, 0, 0.5)], about).unwrap();
+        assert!((report.generator_lost - 0.25).abs() < 1e-9);
+        let said = table(&report);
+        assert!(said.contains("limited by: noise"), "{said}");
+        assert!(
+            said.contains("lost its core for 25.0% of the time"),
+            "{said}"
+        );
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub struct Generator<P: PacketIo> {
     schedule: Option<Schedule>,
     /// Until then no connection was free for a request that was due: delays of those are the target's.
     blocked_until: Instant,
+    /// When the requests of the last turn were meant to be sent, those that no connection kept waiting.
+    begun: Vec<Instant>,
     stats: StepStats,
     seed: u64,
 }
@@ -65,6 +67,7 @@ impl<P: PacketIo> Generator<P> {
         server: Option<(&ServerSetup, &RequestFile)>,
         seed: u64,
     ) -> Self {
+        let most = client.as_ref().map_or(0, |(setup, _)| setup.connections);
         let server = server.map(|(setup, file)| Server::new(setup, file, &mut stack));
         let client = client.map(|(setup, plan)| Client::new(setup, plan, stack_stats, seed));
         stack.announce();
@@ -87,6 +90,7 @@ impl<P: PacketIo> Generator<P> {
             stopped: false,
             schedule: None,
             blocked_until: Instant::ZERO,
+            begun: Vec::with_capacity(most as usize),
             stats: StepStats::new(Duration::ZERO, 0),
             seed,
         }
@@ -109,6 +113,7 @@ impl<P: PacketIo> Generator<P> {
         if let Some(client) = &mut self.client {
             client.count(false);
         }
+        self.begun.clear();
         self.stage = Stage::Opening;
         self.stopped = false;
         self.until = now + patience;
@@ -116,6 +121,7 @@ impl<P: PacketIo> Generator<P> {
 
     /// One turn.
     pub fn poll_once(&mut self, now: Instant) -> Turn {
+        self.note_delays(now);
         let frames = self.stack.receive(now);
         self.stack.expire(now);
         let mut work = self.drive(now);
@@ -295,6 +301,15 @@ impl<P: PacketIo> Generator<P> {
         (self.stage != before).then_some(self.stage)
     }
 
+    /// What the last turn sent has left by now, at the latest.
+    #[inline]
+    fn note_delays(&mut self, now: Instant) {
+        for intended in self.begun.drain(..) {
+            let late = now.since(intended).as_nanos() as u64;
+            self.stats.timing.saturating_record(late.max(1));
+        }
+    }
+
     fn restart_schedule(&mut self, now: Instant) {
         if let Some(schedule) = &mut self.schedule {
             schedule.restart(now);
@@ -329,8 +344,7 @@ impl<P: PacketIo> Generator<P> {
                     }
                     schedule.advance();
                     if intended >= self.blocked_until && self.stage == Stage::Measuring {
-                        let late = now.since(intended).as_nanos() as u64;
-                        stats.timing.saturating_record(late.max(1));
+                        self.begun.push(intended);
                     }
                     intended
                 }

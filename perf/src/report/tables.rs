@@ -147,6 +147,9 @@ pub fn circumstances(runs: &[RunReport]) -> Table {
             )
         })
     });
+    row("generator without its core", &|run| {
+        percent(run.generator_lost)
+    });
     row("processor", &|run| {
         let of = &run.fingerprint;
         let vm = of.virtual_machine.as_ref();

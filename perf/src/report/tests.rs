@@ -29,6 +29,7 @@ pub(crate) fn run(name: &str) -> RunReport {
         rps: rate(2_000, 2.0),
         connections_per_second: 0.0,
         generator_busy: 0.5,
+        generator_lost: 0.0,
         send_delay: Some(SendDelay::of(&nanos)),
         latency: Latency::of(&nanos),
         intervals: vec![
