@@ -26,12 +26,12 @@ use std::time::Duration;
 use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::report::command::write;
+use crate::report::command::{try_out, write};
 use crate::report::html;
 
 pub use error::CompareError;
-pub use results::{Comparison, Row, Test};
-pub use systems::{System, Wire};
+pub use results::{Comparison, Row, Test, Trial};
+pub use systems::{Receive, System, Wire};
 
 /// Core of the generator, client and backend.
 const GENERATOR_CORE: u32 = 0;
@@ -66,6 +66,10 @@ pub struct CompareArgs {
     /// brings http1-keepalive with it, which says what is half.
     #[arg(long, value_enum, value_name = "TEST")]
     test: Vec<Test>,
+    /// Where the kernel does the receiving half of a virtual link for proxies on its TCP. Without it, both are
+    /// tried for a second and each proxy has what makes it faster; with --quick it is the sender's core.
+    #[arg(long, value_enum, value_name = "WHERE")]
+    receive: Option<Receive>,
     /// Write medians and spread of all rows as JSON.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -86,6 +90,15 @@ impl CompareArgs {
     /// How often a measurement that others disturbed is repeated.
     fn repeats(&self) -> u32 {
         if self.quick { 0 } else { REPEATS }
+    }
+
+    /// The ways to receive that are in question.
+    fn receive(&self) -> Vec<Receive> {
+        match self.receive {
+            Some(receive) => vec![receive],
+            None if self.quick => vec![Receive::Sender],
+            None => vec![Receive::Sender, Receive::Threaded],
+        }
     }
 
     fn takes(&self, test: Test) -> bool {
@@ -119,6 +132,10 @@ pub fn command(args: &CompareArgs) -> ExitCode {
 }
 
 fn compare(args: &CompareArgs) -> Result<(), CompareError> {
+    // Before minutes go by for nothing.
+    for path in [&args.json, &args.html].into_iter().flatten() {
+        try_out(path)?;
+    }
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, stop.clone()).map_err(CompareError::Signal)?;

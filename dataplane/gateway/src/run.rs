@@ -239,6 +239,7 @@ fn announce(rules: &Snapshot, cores: &Cores) {
         match rules.workers.idle {
             Idle::Poll => "poll",
             Idle::Adaptive => "adaptive",
+            Idle::Share => "share",
         }
     ));
     if cores.control == [cores.worker] {

@@ -228,10 +228,14 @@ impl Rest {
     #[inline]
     fn rest(&mut self, now: Instant, next_wake: impl FnOnce() -> Option<Instant>) {
         hint::spin_loop();
-        if self.idle == Idle::Adaptive
-            && let Some(nap) = self.nap(now, next_wake)
-        {
-            thread::sleep(nap);
+        match self.idle {
+            Idle::Poll => {}
+            Idle::Share => thread::yield_now(),
+            Idle::Adaptive => {
+                if let Some(nap) = self.nap(now, next_wake) {
+                    thread::sleep(nap);
+                }
+            }
         }
     }
 

@@ -148,6 +148,9 @@ pub enum Idle {
     /// 1ms after 1s, which a frame after a quiet time may have to wait for. Without traffic that is about
     /// 2 % of a core.
     Adaptive,
+    /// Keep polling, and after each poll that found nothing let whoever else waits for the core go first
+    /// (sched_yield): for several gateways on one core.
+    Share,
 }
 
 /// The admin interface: plain HTTP on a kernel socket.

@@ -60,17 +60,6 @@ pub(super) fn deliver(args: &RunArgs, report: &RunReport, done: &[Done]) -> Resu
     Ok(holds)
 }
 
-/// Whether a file can be written, before there is anything to write: a run is too long to lose its report.
-pub(super) fn try_out(path: &Path) -> Result<(), RunError> {
-    if path == Path::new("-") {
-        return Ok(());
-    }
-    let tried = fs::OpenOptions::new().create(true).append(true).open(path);
-    tried
-        .map(drop)
-        .map_err(system(format!("{} cannot be written", path.display())))
-}
-
 /// Writes a file, or standard output for "-".
 fn write_to(path: &Path, text: &str) -> Result<(), RunError> {
     let written = if path == Path::new("-") {

@@ -19,7 +19,7 @@ use sluice_port::{
 use sluice_stack::{Buffers, Limits, Stack, StackStats};
 
 use super::args::RunArgs;
-use super::deliver::{deliver, try_out};
+use super::deliver::deliver;
 use super::poller::{self, Event, PollerError};
 use super::port_spec::{BackendSpec, PortSpec};
 use super::ports::{LINK_WITHIN, Opened, kernel_has, open_ports, wait_for_links};
@@ -31,6 +31,7 @@ use crate::load::plan::{Common, PlanError, RequestFile, RequestSpec};
 use crate::load::server::ServerSetup;
 use crate::load::{ClientSetup, Generator, Pace, Plan, Reuse};
 use crate::report::Settings;
+use crate::report::command::{ReportError, try_out};
 use crate::report::fingerprint::Fingerprint;
 use crate::report::latency::NoHistogram;
 use crate::report::noise::Watch;
@@ -79,6 +80,8 @@ pub(super) enum RunError {
     #[error(transparent)]
     Poller(#[from] PollerError),
     #[error(transparent)]
+    Report(#[from] ReportError),
+    #[error(transparent)]
     Histogram(#[from] NoHistogram),
     #[error(
         "the generator's thread ended unasked, which is a defect of sluice: please report what is above"
@@ -101,7 +104,12 @@ fn run(args: &RunArgs) -> Result<bool, RunError> {
     let specs = specs(args)?;
     find_way(args)?;
     warn_of_kernel(&specs);
-    for path in [&args.json, &args.hlog, &args.html].into_iter().flatten() {
+    let files = [&args.json, &args.hlog, &args.html];
+    for path in files
+        .into_iter()
+        .flatten()
+        .filter(|path| *path != Path::new("-"))
+    {
         try_out(path)?;
     }
     let cores = cores::choose(args.core, cores::End::First)?;

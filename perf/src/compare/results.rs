@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::measure::Observation;
 use super::rounds::pinning;
-use super::systems::{System, Wire};
+use super::systems::{Receive, System, Wire};
 use crate::report::fingerprint::Fingerprint;
 use crate::report::tables::{Table, grouped, short};
 use crate::report::{LimitedBy, RunReport};
@@ -35,15 +35,20 @@ pub enum Test {
     #[serde(rename = "http1-close")]
     #[value(name = "http1-close")]
     Close,
+    /// 64 connections through two proxies in a row that share a core.
+    #[serde(rename = "http1-two-hop")]
+    #[value(name = "http1-two-hop")]
+    TwoHop,
 }
 
 impl Test {
     /// In the order of a turn: the half load follows from what was reached before.
-    pub const ALL: [Test; 4] = [
+    pub const ALL: [Test; 5] = [
         Test::KeepAlive,
         Test::OneConnection,
         Test::HalfLoad,
         Test::Close,
+        Test::TwoHop,
     ];
 
     /// As it stands in the JSON.
@@ -53,6 +58,7 @@ impl Test {
             Test::OneConnection => "http1-one-connection",
             Test::HalfLoad => "http1-half-load",
             Test::Close => "http1-close",
+            Test::TwoHop => "http1-two-hop",
         }
     }
 
@@ -62,6 +68,7 @@ impl Test {
             Test::OneConnection => "http1-one-connection: one connection",
             Test::HalfLoad => "http1-half-load: half of what was reached, open loop",
             Test::Close => "http1-close: a new connection for each request, 64 at once",
+            Test::TwoHop => "http1-two-hop: 64 connections, two proxies in a row on one core",
         }
     }
 }
@@ -89,6 +96,36 @@ pub struct Memory {
     pub kib_per_connection: f64,
     /// Requests that failed meanwhile.
     pub errors: u64,
+}
+
+/// Where the kernel does the receiving for a proxy on its TCP, and why.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Trial {
+    /// Which.
+    pub system: System,
+    /// The way that all its rows were measured with: the one with which it was faster.
+    pub used: Receive,
+    /// Answers per second on the sender's core; `null` where it was not tried.
+    pub sender_rps: Option<f64>,
+    /// Answers per second in threads on the proxy's core; `null` where it was not tried.
+    pub threaded_rps: Option<f64>,
+}
+
+impl Trial {
+    /// The best of what was tried; `None` of nothing.
+    pub(super) fn of(system: System, tried: &[(Receive, Option<f64>)]) -> Option<Trial> {
+        let speed = |rps: Option<f64>| rps.unwrap_or(0.0);
+        let best = tried
+            .iter()
+            .max_by(|one, other| speed(one.1).total_cmp(&speed(other.1)))?;
+        let of = |way| tried.iter().find(|(other, _)| *other == way)?.1;
+        Some(Trial {
+            system,
+            used: best.0,
+            sender_rps: of(Receive::Sender),
+            threaded_rps: of(Receive::Threaded),
+        })
+    }
 }
 
 /// Least and greatest of a figure over the rounds.
@@ -148,6 +185,8 @@ pub struct Comparison {
     seen: BTreeMap<Key, Vec<Seen>>,
     /// Memory, a row each.
     pub memory: Vec<Memory>,
+    /// Where the kernel receives for whom.
+    pub trials: Vec<Trial>,
     /// Versions of other systems.
     pub peers: BTreeMap<String, String>,
     /// Hashes of configurations, as they stand in the repository.
@@ -162,6 +201,7 @@ struct Document<'a> {
     seconds: f64,
     rows: Vec<Row>,
     memory: &'a [Memory],
+    receive: &'a [Trial],
 }
 
 impl Comparison {
@@ -170,6 +210,7 @@ impl Comparison {
             length,
             seen: BTreeMap::new(),
             memory: Vec::new(),
+            trials: Vec::new(),
             peers: BTreeMap::new(),
             configurations: BTreeMap::new(),
         }
@@ -185,6 +226,12 @@ impl Comparison {
             .entry((test, system, wire))
             .or_default()
             .push(seen);
+    }
+
+    /// Where the kernel receives for a system.
+    pub(super) fn receive(&self, system: System) -> Receive {
+        let trial = self.trials.iter().find(|trial| trial.system == system);
+        trial.map_or(Receive::Sender, |trial| trial.used)
     }
 
     /// A row for each test, system and wire.
@@ -203,6 +250,7 @@ impl Comparison {
             seconds: self.length.as_secs_f64(),
             rows: self.rows(),
             memory: &self.memory,
+            receive: &self.trials,
         };
         let text = serde_json::to_string_pretty(&document);
         text.expect("numbers and text are always JSON") + "\n"
@@ -241,6 +289,7 @@ impl Comparison {
         tables.push(added_table(&rows));
         tables.push(ratio_table(&rows));
         tables.push(memory_table(&self.memory));
+        tables.push(receive_table(&self.trials));
         tables.retain(|table| !table.rows.is_empty());
         tables
     }
@@ -476,6 +525,29 @@ fn memory_table(memory: &[Memory]) -> Table {
         ]
         .map(str::to_owned)
         .to_vec(),
+        rows: rows.collect(),
+        compares: false,
+    }
+}
+
+fn receive_table(trials: &[Trial]) -> Table {
+    let speed = |rps: Option<f64>| rps.map_or("-".to_owned(), grouped);
+    let rows = trials.iter().map(|of| {
+        vec![
+            of.system.word().to_owned(),
+            of.used.word().to_owned(),
+            speed(of.sender_rps),
+            speed(of.threaded_rps),
+        ]
+    });
+    Table {
+        title: "Where the kernel receives for proxies on its TCP".to_owned(),
+        note: "On the core of whoever sends, or in threads on the proxy's core: each system was measured with what \
+               made it faster in a trial before."
+            .to_owned(),
+        head: ["system", "used", "sender /s", "threaded /s"]
+            .map(str::to_owned)
+            .to_vec(),
         rows: rows.collect(),
         compares: false,
     }

@@ -6,11 +6,11 @@ use std::sync::atomic::AtomicBool;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use super::bed::{Bed, CORES};
+use super::bed::{Bed, CORES, Place};
 use super::error::CompareError;
 use super::measure::{Load, Observation, Subject};
 use super::process::output_of;
-use super::results::{Comparison, Memory, Seen, Test};
+use super::results::{Comparison, Memory, Seen, Test, Trial};
 use super::systems::{System, Wire};
 use super::{CompareArgs, PROXY_CORE, envoy};
 use crate::report::LimitedBy;
@@ -22,6 +22,8 @@ const FOREIGN_AT_MOST: f64 = 0.04;
 const CONNECTIONS: u32 = 64;
 /// Connections whose memory is measured.
 const MANY_CONNECTIONS: u32 = 2_000;
+/// How long each way for the kernel to receive is tried.
+const TRIED: Duration = Duration::from_secs(1);
 /// Below this share of its core a proxy under a closed loop waits for something else.
 const FULL: f64 = 0.9;
 
@@ -37,6 +39,7 @@ pub(super) fn run(args: &CompareArgs, stop: &AtomicBool) -> Result<Comparison, C
     let mut comparison = Comparison::new(args.length());
     note_versions(&mut comparison, &contenders, envoy.as_deref())?;
     let rounds = args.rounds();
+    try_receive(&bed, envoy.as_deref(), args, &mut comparison)?;
     for round in 1..=rounds {
         for &(system, wire) in &contenders {
             let place = format!(
@@ -49,6 +52,8 @@ pub(super) fn run(args: &CompareArgs, stop: &AtomicBool) -> Result<Comparison, C
                 system,
                 wire,
                 envoy: envoy.as_deref(),
+                hops: 1,
+                receive: comparison.receive(system),
             };
             turn(&subject, args, &place, &mut comparison)?;
             if round == 1 && system != System::Direct && args.test.is_empty() {
@@ -106,6 +111,58 @@ fn note_versions(
     Ok(())
 }
 
+/// Finds out for each proxy on the kernel's TCP where the kernel does its receiving best. It differs between
+/// machines and proxies, and none of them is to be measured at less than its best.
+fn try_receive(
+    bed: &Bed<'_>,
+    envoy: Option<&Path>,
+    args: &CompareArgs,
+    comparison: &mut Comparison,
+) -> Result<(), CompareError> {
+    for (system, wire) in args.contenders() {
+        if system.place() != Place::Kernel || system == System::Direct {
+            continue;
+        }
+        let mut tried = Vec::new();
+        for receive in args.receive() {
+            let subject = Subject {
+                bed,
+                system,
+                wire,
+                envoy,
+                hops: 1,
+                receive,
+            };
+            // One that is given is not in question.
+            let rps = match args.receive().len() {
+                1 => None,
+                _ => Some(subject.observe("trial", &closed(TRIED))?.run.rps),
+            };
+            if let Some(rps) = rps {
+                let (name, way) = (system.word(), receive.word());
+                eprintln!(
+                    "compare: trial, {name}, receiving {way}: {}/s",
+                    grouped(rps)
+                );
+            }
+            tried.push((receive, rps));
+        }
+        comparison.trials.extend(Trial::of(system, &tried));
+    }
+    Ok(())
+}
+
+/// 64 connections, each asking again as soon as it has its answer.
+fn closed(length: Duration) -> Load {
+    Load {
+        connections: CONNECTIONS,
+        close: false,
+        rate: None,
+        options: &[],
+        length,
+    }
+}
+
 /// All tests of one system, in a row.
 fn turn(
     subject: &Subject<'_>,
@@ -123,10 +180,13 @@ fn turn(
             },
             close: test == Test::Close,
             rate: (test == Test::HalfLoad).then_some(capacity / 2.0),
-            options: &[],
-            length: args.length(),
+            ..closed(args.length())
         };
-        let seen = quiet(subject, test, &load, args.repeats(), place)?;
+        let subject = Subject {
+            hops: if test == Test::TwoHop { 2 } else { 1 },
+            ..*subject
+        };
+        let seen = quiet(&subject, test, &load, args.repeats(), place)?;
         if test == Test::KeepAlive {
             capacity = seen.observation.run.rps;
         }
@@ -177,7 +237,7 @@ fn quiet(
 /// What the limit was, with what the generator can't know: how full the proxy's core was.
 fn judged(system: System, test: Test, observation: &Observation) -> LimitedBy {
     let said = observation.run.limited_by;
-    if said != LimitedBy::Target || !matches!(test, Test::KeepAlive | Test::Close) {
+    if said != LimitedBy::Target || !matches!(test, Test::KeepAlive | Test::Close | Test::TwoHop) {
         return said;
     }
     match observation.busy_share {

@@ -1,13 +1,15 @@
 //! The systems that are compared, and how each is started.
 
+use std::net::SocketAddr;
 use std::path::Path;
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::PROXY_CORE;
-use super::bed::{Bed, Place};
+use super::bed::Place;
 use super::error::CompareError;
+use super::measure::Subject;
 use super::process::{Running, output_of};
 
 /// What requests go through.
@@ -43,6 +45,26 @@ pub enum Wire {
     #[serde(rename = "memif")]
     #[value(name = "memif")]
     Memif,
+}
+
+/// Where the kernel does the receiving half of a virtual link for a proxy on its TCP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Receive {
+    /// On the core of whoever sends, in its system call: the generator's.
+    Sender,
+    /// In threads of its own on the proxy's core (threaded NAPI).
+    Threaded,
+}
+
+impl Receive {
+    /// As it is typed and written.
+    pub fn word(self) -> &'static str {
+        match self {
+            Receive::Sender => "sender",
+            Receive::Threaded => "threaded",
+        }
+    }
 }
 
 impl Wire {
@@ -124,45 +146,65 @@ impl System {
         Ok(Some(line.trim().to_owned()))
     }
 
-    /// Starts it and waits until it takes connections. `Direct` has nothing to start.
+    /// Starts as many of it in a row as the subject says, the last one first, and waits until each takes
+    /// connections. `Direct` has nothing to start.
     ///
     /// # Errors
     ///
-    /// It did not start, or not in time.
-    pub(super) fn start(
-        self,
-        wire: Wire,
-        bed: &Bed,
-        envoy: Option<&Path>,
-    ) -> Result<Option<Running>, CompareError> {
-        let Some((file, template)) = self.configuration() else {
-            return Ok(None);
-        };
+    /// One did not start, or not in time.
+    pub(super) fn start(self, subject: &Subject<'_>) -> Result<Vec<Running>, CompareError> {
         if self.place() == Place::Kernel {
-            bed.renew_kernel()?;
+            subject.bed.renew_kernel(subject.receive)?;
         }
-        let (front, back) = bed.gateway_ports(wire);
+        let mut row = Vec::new();
+        if self != System::Direct {
+            for hop in (0..subject.hops).rev() {
+                row.push(self.start_one(subject, hop)?);
+            }
+        }
+        row.reverse();
+        Ok(row)
+    }
+
+    fn start_one(self, subject: &Subject<'_>, hop: usize) -> Result<Running, CompareError> {
+        let (bed, number) = (subject.bed, hop.to_string());
+        let (file, template) = self.configuration().unwrap_or_default();
+        let ends = bed.ends(self, subject.wire, (hop, subject.hops));
         let busy = match self {
             System::HaproxyBusy => "busy-polling",
             _ => "",
         };
+        // Two that poll have one core.
+        let (idle, memory) = match subject.hops {
+            1 => ("poll", "256MiB"),
+            _ => ("share", "128MiB"),
+        };
+        let (next_host, next_port) = ends.next.rsplit_once(':').unwrap_or_default();
         let text = template
             .replace("@DIR@", &bed.directory().display().to_string())
+            .replace("@HOP@", &number)
             .replace("@CORE@", &PROXY_CORE.to_string())
             .replace("@MASK@", &format!("{:b}", 1u64 << PROXY_CORE))
             .replace("@BUSY@", busy)
-            .replace("@FRONT@", &front)
-            .replace("@BACK@", &back);
-        let path = bed.write(file, &text)?;
+            .replace("@IDLE@", idle)
+            .replace("@MEMORY@", memory)
+            .replace("@ADMIN@", &admin(hop).to_string())
+            .replace("@FRONT@", &ends.front)
+            .replace("@BACK@", &ends.back)
+            .replace("@HERE@", ends.here)
+            .replace("@OUT@", ends.out)
+            .replace("@NEXT@", ends.next)
+            .replace("@NEXT_HOST@", next_host)
+            .replace("@NEXT_PORT@", next_port);
+        let path = bed.write(&format!("{number}-{file}"), &text)?;
         let path = path.display().to_string();
         let sluice = bed.sluice();
         let binary = match self {
-            System::Envoy => envoy_binary(envoy)?,
+            System::Envoy => envoy_binary(subject.envoy)?,
             _ => String::new(),
         };
         let argv: Vec<&str> = match self {
-            System::Direct => return Ok(None),
-            System::Sluice => vec![&sluice, "run", "--config", &path],
+            System::Direct | System::Sluice => vec![&sluice, "run", "--config", &path],
             System::Nginx => vec!["nginx", "-c", &path],
             System::Haproxy | System::HaproxyBusy => vec!["haproxy", "-db", "-f", &path],
             System::Envoy => {
@@ -176,16 +218,15 @@ impl System {
                 [[&binary, "-c", path.as_str()].as_slice(), &options].concat()
             }
         };
-        let place = self.place();
-        // Sluice pins its worker by itself; its control threads stay off both cores' schedules.
+        // Sluice pins its worker by itself; its control threads stay off that core.
         let core = (self != System::Sluice).then_some(PROXY_CORE);
-        let mut running = bed.start(place, core, self, &argv)?;
+        let mut running = bed.start(self.place(), core, (self, hop), &argv)?;
         if self == System::Sluice {
-            bed.wait_until_ready(&mut running)?;
+            bed.wait_until_ready(&mut running, admin(hop))?;
         } else {
-            bed.wait_for_listener(&mut running)?;
+            bed.wait_for_listener(&mut running, ends.here)?;
         }
-        Ok(Some(running))
+        Ok(running)
     }
 
     /// The namespace it runs in.
@@ -195,6 +236,11 @@ impl System {
             _ => Place::Kernel,
         }
     }
+}
+
+/// Where the admin interface of a Sluice in the row listens.
+pub(super) fn admin(hop: usize) -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 9901 + hop as u16))
 }
 
 fn envoy_binary(path: Option<&Path>) -> Result<String, CompareError> {

@@ -111,6 +111,22 @@ fn tell_apart(runs: &mut [RunReport]) {
     }
 }
 
+/// Whether a file can be written, before there is anything to write. What is there stays as it is.
+///
+/// # Errors
+///
+/// The file can't be written.
+pub fn try_out(path: &Path) -> Result<(), ReportError> {
+    let is_new = !path.exists();
+    let tried = fs::OpenOptions::new().create(true).append(true).open(path);
+    tried.map_err(|error| ReportError::Write(path.into(), error))?;
+    if is_new {
+        // Empty, it would tell nothing.
+        let _ = fs::remove_file(path);
+    }
+    Ok(())
+}
+
 /// Writes a file of a report.
 ///
 /// # Errors
