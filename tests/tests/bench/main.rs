@@ -4,4 +4,5 @@
 mod compare;
 mod page;
 mod run;
+mod targets;
 mod wire;
