@@ -43,8 +43,9 @@ const BURSTS_PER_POLL: usize = 4;
 const SEGMENTS_PER_POLL: usize = 64;
 /// Source ports of outgoing connections (IANA's dynamic range plus Linux's default).
 const EPHEMERAL: std::ops::Range<u16> = 32_768..60_999;
-/// How many source ports are tried for one connection before it is refused.
-const PORT_TRIES: u32 = 512;
+/// How many source ports of each address are tried for one connection before the next address is, and
+/// how many before it is refused.
+const PORT_TRIES: [u32; 2] = [16, 512];
 
 /// Challenge ACKs (RFC 5961 10) of all flows per second, about: the number differs from second to
 /// second, so that nobody can tell from those that others got whether a flow is there.
