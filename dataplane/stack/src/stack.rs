@@ -1,6 +1,9 @@
 //! All flows of one worker: frames in, byte streams out, and back.
 
+mod ahead;
 mod arriving;
+mod contained;
+mod keys;
 mod opening;
 mod report;
 mod sending;
@@ -27,6 +30,9 @@ use crate::tcp::pool::Pool;
 use crate::tcp::{Patience, Tcp, TcpTimers};
 use crate::time::Instant;
 use crate::wheel::Wheel;
+
+use contained::NOBODY;
+use keys::Keys;
 
 pub use report::FlowInfo;
 
@@ -235,7 +241,7 @@ pub struct Stack<P: PacketIo> {
     ports: Vec<Link<P>>,
     slots: Vec<Slot>,
     free: Vec<u32>,
-    by_key: HashMap<FlowKey, u32, ahash::RandomState>,
+    keys: Keys,
     listeners: HashMap<(u8, SocketAddr), Listener>,
     half_open: Expiring<HalfOpen>,
     time_wait: Expiring<TimeWait>,
@@ -243,6 +249,10 @@ pub struct Stack<P: PacketIo> {
     ready: VecDeque<u32>,
     dirty: Vec<u32>,
     settling: Vec<u32>,
+    /// How many of those that settle have been looked at.
+    settled: usize,
+    /// The place of the flow that is being worked on.
+    at: u32,
     isn: IsnSource,
     cookies: Cookies,
     rng: Rng,
@@ -272,7 +282,7 @@ impl<P: PacketIo> Stack<P> {
             ports,
             slots: Vec::new(),
             free: Vec::new(),
-            by_key: HashMap::with_capacity_and_hasher(limits.flows, hasher.clone()),
+            keys: Keys::new(limits.flows, hasher.clone()),
             listeners: HashMap::new(),
             half_open: Expiring::new(HALF_OPEN_LIFETIME, limits.half_open, hasher.clone()),
             time_wait: Expiring::new(TIME_WAIT_LIFETIME, limits.time_wait, hasher),
@@ -280,6 +290,8 @@ impl<P: PacketIo> Stack<P> {
             ready: VecDeque::new(),
             dirty: Vec::new(),
             settling: Vec::new(),
+            settled: 0,
+            at: NOBODY,
             isn: IsnSource::new(secrets.isn),
             cookies: Cookies::new(secrets.isn),
             rng: Rng::new(secrets.ports),
@@ -362,7 +374,7 @@ impl<P: PacketIo> Stack<P> {
             stranded: false,
             closed_at: None,
         });
-        self.by_key.insert(key, slot);
+        self.keys.insert(&self.slots, &key, slot);
         slot
     }
 

@@ -20,7 +20,7 @@ impl<P: PacketIo> Stack<P> {
         buffers: Buffers,
         now: Instant,
     ) -> Result<FlowId, ConnectError> {
-        if self.by_key.len() >= self.limits.flows {
+        if self.keys.len() >= self.limits.flows {
             self.stats.events.count(StackEvent::FlowsFull);
             return Err(ConnectError::FlowsFull);
         }
@@ -73,7 +73,8 @@ impl<P: PacketIo> Stack<P> {
                     .map(|i| EPHEMERAL.start + ((start + i) % span) as u16)
                     .map(|local| FlowKey::new(port, SocketAddr::new(source, local), remote))
                     .find(|key| {
-                        !self.by_key.contains_key(key) && self.time_wait.get(key).is_none()
+                        self.keys.find(&self.slots, key).is_none()
+                            && self.time_wait.get(key).is_none()
                     });
                 if let Some(key) = free {
                     return Ok(key);

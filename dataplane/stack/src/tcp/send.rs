@@ -264,6 +264,15 @@ impl Sender {
         self.recovery.repaired(stamp);
     }
 
+    /// Reads something of every line of memory it takes.
+    #[inline]
+    pub(crate) fn touch(&self) -> u64 {
+        let numbers = self.una ^ self.window_at ^ self.congestion.window ^ self.recovery.touch();
+        let places = self.ring.len() ^ self.board.len() ^ self.board.arrivals() as usize;
+        let times = self.sent_at.as_nanos() ^ self.progress.as_nanos() ^ self.rtt.least();
+        u64::from(numbers) ^ places as u64 ^ times
+    }
+
     /// All memory goes back.
     pub(crate) fn release(&mut self, pool: &mut Pool) {
         self.ring.release(pool);
