@@ -93,6 +93,15 @@ impl Downstream {
         !self.backlog.is_empty()
     }
 
+    /// Reads something of every line of memory it takes.
+    #[inline]
+    pub(crate) fn touch(&self) -> u64 {
+        let ports = self.peer.port() ^ self.local.port();
+        let text = self.client.first().copied().unwrap_or(0);
+        let sizes = self.limits.head ^ self.seen ^ self.backlog.len();
+        self.deadline.as_nanos() ^ u64::from(ports) ^ u64::from(text) ^ sizes as u64
+    }
+
     /// When the head began that is there by `now`, or a part of it.
     #[inline]
     pub(crate) fn head_begun(&self, now: Instant) -> Instant {
@@ -264,7 +273,7 @@ impl<P: PacketIo> Worker<P> {
         self.forget_downstream(number, now);
     }
 
-    fn forget_downstream(&mut self, number: u32, now: Instant) {
+    pub(crate) fn forget_downstream(&mut self, number: u32, now: Instant) {
         let Some(down) = self.downs.try_remove(number as usize) else {
             return;
         };
@@ -318,6 +327,8 @@ impl<P: PacketIo> Worker<P> {
 
     /// The timer of a client's connection has fired.
     pub(crate) fn downstream_due(&mut self, number: u32, now: Instant) {
+        #[cfg(test)]
+        crate::contained::reach("due");
         let Some(down) = self.downs.get(number as usize) else {
             return;
         };

@@ -57,6 +57,8 @@ impl<P: PacketIo> Worker<P> {
                 return self.refuse(number, error.status(), &error.to_string(), now);
             }
         };
+        #[cfg(test)]
+        crate::contained::reach("head");
         let (begun, spent) = down.request_begun(own, now);
         if spent {
             self.stats.events.count(EngineEvent::DownstreamSpent);

@@ -9,6 +9,7 @@ pub mod access;
 mod answer;
 mod body;
 mod chain;
+mod contained;
 mod date;
 mod downstream;
 mod ended;

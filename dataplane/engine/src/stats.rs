@@ -80,6 +80,8 @@ sluice_stack::counters! {
         ClientGone => "client_gone",
         /// Cut off: the gateway stopped and the drain deadline had passed.
         Drained => "drain_deadline",
+        /// Cut off: it ran into a defect of the gateway.
+        Panicked => "panicked",
     }
 }
 
@@ -129,6 +131,9 @@ sluice_stack::counters! {
         /// No copy was made: the request has a body or changes protocols, there was no connection to be
         /// had, or too many copies are under way.
         MirrorSkipped => "mirror_skipped",
+        /// A defect of the gateway that a connection ran into and that ended it; the message is on the
+        /// standard error output.
+        Panicked => "panicked",
         /// New rules were adopted.
         RulesAdopted => "rules_adopted",
         /// New rules have to wait: too many older generations still serve requests.

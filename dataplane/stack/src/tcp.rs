@@ -238,7 +238,7 @@ impl Tcp {
 
     /// Ends it at once, with a RST unless the peer knows nothing of the flow or has ended it.
     pub(crate) fn abort(&mut self) {
-        self.reset_due = !matches!(self.state, State::Closed | State::SynSent | State::TimeWait);
+        self.reset_due |= !matches!(self.state, State::Closed | State::SynSent | State::TimeWait);
         self.state = State::Closed;
     }
 

@@ -249,7 +249,7 @@ impl<P: PacketIo> Worker<P> {
     }
 
     /// Resets a caller's connection and ends its calls with `fate`.
-    pub(super) fn abort_caller(&mut self, number: u32, fate: RequestFate, now: Instant) {
+    pub(crate) fn abort_caller(&mut self, number: u32, fate: RequestFate, now: Instant) {
         if let Some(caller) = self.rpc.callers.get(number as usize) {
             self.stack.abort(caller.flow, now);
             if caller.need > 0 {
