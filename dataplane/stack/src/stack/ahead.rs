@@ -39,15 +39,21 @@ impl<P: PacketIo> Stack<P> {
             .iter()
             .filter_map(|key| self.keys.find(&self.slots, key))
             .collect();
+        self.fetch_places(&places);
+    }
+
+    /// Fetches the state of the flows at these places.
+    #[inline(never)]
+    pub(super) fn fetch_places(&self, places: &[u32]) {
         let mut sum = 0;
-        for &place in &places {
+        for &place in places {
             if let Some(slot) = self.slots.get(place as usize)
                 && let Some(flow) = &slot.flow
             {
                 sum ^= flow.tcp.touch() ^ u64::from(flow.ready);
             }
         }
-        for &place in &places {
+        for &place in places {
             sum ^= self.timers.touch(place);
         }
         black_box(sum);

@@ -20,6 +20,9 @@ impl<P: PacketIo> Stack<P> {
     fn expire_all(&mut self, now: Instant) {
         let mut due = ArrayVec::<u32, 256>::new();
         self.timers.expire(now, &mut due);
+        if self.is_crowded() {
+            self.fetch_places(&due);
+        }
         for slot in due {
             if let Some(flow) = self
                 .slots
