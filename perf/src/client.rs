@@ -196,6 +196,11 @@ impl<P: PacketIo> Client<P> {
         &self.stack
     }
 
+    /// How many connections it has, open or not.
+    pub fn connections(&self) -> usize {
+        self.connections.len()
+    }
+
     /// Requests that have not ended.
     pub fn under_way(&self) -> usize {
         self.connections

@@ -100,6 +100,12 @@ sluice_stack::counters! {
         BadProxyHeader => "downstream_bad_proxy_header",
         /// A client's connection had as many requests as are allowed on one.
         DownstreamSpent => "downstream_requests_spent",
+        /// A client's connection was refused: its address has as many as are allowed to one.
+        ClientConnections => "downstream_refused_client_connections",
+        /// A client's connection was refused: its address opened as many of late as are allowed to one.
+        ClientRate => "downstream_refused_client_rate",
+        /// A client's connection took requests for as long as is allowed to one.
+        DownstreamAged => "downstream_lifetime_over",
         /// A client's connection was closed after being idle for too long.
         DownstreamIdle => "downstream_idle_timeout",
         /// A connection to an endpoint was begun.

@@ -15,6 +15,7 @@ use sluice_wire::http1::HeadIndex;
 
 use crate::access::Recorder;
 use crate::body::Spare;
+use crate::clients::Clients;
 use crate::contained::Work;
 use crate::date::Date;
 use crate::downstream::Downstream;
@@ -79,6 +80,7 @@ pub struct Worker<P: PacketIo> {
     deferred: u64,
     /// Connections by the worker's number of their listener.
     pub(crate) connections: Vec<u32>,
+    pub(crate) clients: Clients,
     pub(crate) upstream_idle: u64,
     /// Copies of requests under way.
     pub(crate) copies: u32,
@@ -130,6 +132,8 @@ impl<P: PacketIo> Worker<P> {
     pub fn new(setup: WorkerSetup<P>, handoff: Arc<Handoff>, stats: Arc<WorkerStats>) -> Self {
         let snapshot = handoff.current();
         let mut pools = Pools::default();
+        let (a, b) = setup.secrets.tables;
+        let hasher = ahash::RandomState::with_seeds(b, a, !a, !b);
         let generations = Generations::new(snapshot.clone(), &mut pools, stats.traffic.clone());
         let mut worker = Worker {
             stack: Stack::new(
@@ -152,6 +156,7 @@ impl<P: PacketIo> Worker<P> {
             generation: snapshot.generation,
             deferred: snapshot.generation,
             connections: Vec::new(),
+            clients: Clients::new(hasher),
             upstream_idle: 0,
             copies: 0,
             index: HeadIndex::new(),

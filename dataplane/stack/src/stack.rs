@@ -3,6 +3,7 @@
 mod ahead;
 mod arriving;
 mod contained;
+mod footprint;
 mod keys;
 mod opening;
 mod report;
@@ -280,13 +281,13 @@ impl<P: PacketIo> Stack<P> {
             .collect();
         Stack {
             ports,
-            slots: Vec::new(),
+            slots: Vec::with_capacity(limits.flows),
             free: Vec::new(),
             keys: Keys::new(limits.flows, hasher.clone()),
             listeners: HashMap::new(),
             half_open: Expiring::new(HALF_OPEN_LIFETIME, limits.half_open, hasher.clone()),
             time_wait: Expiring::new(TIME_WAIT_LIFETIME, limits.time_wait, hasher),
-            timers: Wheel::default(),
+            timers: Wheel::with_capacity(limits.flows),
             ready: VecDeque::new(),
             dirty: Vec::new(),
             settling: Vec::new(),

@@ -8,6 +8,9 @@ use std::time::Duration;
 use super::scoreboard::Sent;
 use crate::time::Instant;
 
+pub(crate) const RING_SMALLEST: usize = SMALLEST;
+/// Bytes kept for later at most, queues included.
+pub(crate) const MOST_KEPT: u64 = (KEPT + QUEUES * QUEUE_LENGTH * size_of::<Sent>()) as u64;
 /// The smallest buffer: a request's or an answer's head fits in most cases.
 const SMALLEST: usize = 1024;
 /// Sizes that are kept: 1 KiB, doubled up to 4 MiB.

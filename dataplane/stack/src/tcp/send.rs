@@ -15,7 +15,7 @@ use crate::time::Instant;
 const DEFAULT_MSS: u16 = 536;
 const LEAST_MSS: u16 = 64;
 /// Segments under way at most, whatever their size.
-const MOST_UNDER_WAY: usize = 4096;
+pub(crate) const MOST_UNDER_WAY: usize = 4096;
 
 /// What the peer is sent.
 pub(crate) struct Sender {
