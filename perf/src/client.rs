@@ -151,6 +151,14 @@ impl<P: PacketIo> Client<P> {
         self.stack.flush(now);
     }
 
+    /// Has one connection look for a request, if it has none. What it sends leaves with the next
+    /// poll.
+    pub fn kick_one(&mut self, slot: usize, workload: &mut impl Workload, now: Instant) {
+        if self.connections[slot].request.is_none() {
+            self.drive(slot, workload, now);
+        }
+    }
+
     /// Gives up requests that began longer ago than `patience`.
     pub fn give_up(&mut self, patience: Duration, workload: &mut impl Workload, now: Instant) {
         for slot in 0..self.connections.len() {
@@ -186,6 +194,11 @@ impl<P: PacketIo> Client<P> {
     /// The stack.
     pub fn stack(&self) -> &Stack<P> {
         &self.stack
+    }
+
+    /// How many connections it has, open or not.
+    pub fn connections(&self) -> usize {
+        self.connections.len()
     }
 
     /// Requests that have not ended.

@@ -89,11 +89,11 @@ ports:
   front: {{ device: "net_memory0", addresses: ["{front}"], mtu: {mtu} }}
   back: {{ device: "net_memory1", addresses: ["{back}"], mtu: {mtu} }}
 listeners:
-  web: {{ address: "{listen}", buffer: {buffer}B, max_connections: 100000 }}
+  web: {{ address: "{listen}", buffer: {buffer}B, max_connections: 1000000 }}
 services:
   hello:
     endpoints: ["{first}", "{second}"]
-    max_connections: 100000
+    max_connections: 1000000
     max_idle: 100000
     response_timeout: 20s
 routes:
@@ -215,16 +215,23 @@ impl Gateway {
     }
 }
 
-/// The addresses at the far ends: the client's, and the backend's.
-pub(crate) fn far_ends(v6: bool) -> [PortSetup; 2] {
+/// Connections from one address at most, some source ports left over.
+const PER_ADDRESS: usize = 25_000;
+
+/// The addresses at the far ends: the client's, as many as its connections need, and the backend's.
+pub(crate) fn far_ends(v6: bool, connections: usize) -> [PortSetup; 2] {
     let prefix = if v6 { 64 } else { 24 };
-    let client: IpAddr = if v6 {
-        [0xfd77, 1, 0, 0, 0, 0, 0, 2].into()
-    } else {
-        [10, 77, 1, 2].into()
-    };
+    let clients = (2..255).take(connections.div_ceil(PER_ADDRESS).max(1));
+    let client = clients.map(|host: u8| -> (IpAddr, u8) {
+        let address = if v6 {
+            [0xfd77, 1, 0, 0, 0, 0, 0, u16::from(host)].into()
+        } else {
+            [10, 77, 1, host].into()
+        };
+        (address, prefix)
+    });
     let backend = endpoints(v6).map(|endpoint| (endpoint.ip(), prefix));
-    [vec![(client, prefix)], backend.into()].map(|addresses| PortSetup {
+    [client.collect(), backend.into()].map(|addresses| PortSetup {
         addresses,
         routes: vec![],
     })
@@ -241,7 +248,7 @@ impl Parts {
             };
             Stack::new(vec![(port, link)], limits, Secrets::from_seed(seed), stats)
         };
-        let [client, backend] = far_ends(setup.v6);
+        let [client, backend] = far_ends(setup.v6, setup.connections);
         Ok(Parts {
             client: stack(gateway.front, client, setup.seed ^ 0xc11e),
             backend: stack(gateway.back, backend, setup.seed ^ 0xbacc),

@@ -40,7 +40,7 @@ impl Rig {
     pub fn new(setup: &Setup, file: &RequestFile, reuse: Reuse) -> Result<Rig, String> {
         let gateway = Gateway::new(setup, &rules(setup))?;
         let stats = Arc::new(StackStats::default());
-        let [front, back] = far_ends(setup.v6);
+        let [front, back] = far_ends(setup.v6, setup.connections);
         let stack = Stack::new(
             vec![(gateway.front, front), (gateway.back, back)],
             Limits::default(),

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use sluice_engine::Footprint;
 use sluice_perf::client::{End, Outcome, Request, Workload};
-use sluice_perf::memory::{Memory, Setup, rules};
+use sluice_perf::memory::{Memory, Setup, compiled, rules};
+use sluice_stack::Limits;
 use sluice_stack::time::Instant;
 use sluice_wire::http1::RequestKind;
 
@@ -104,4 +106,79 @@ fn no_allocation_per_request_in_steady_state() {
         );
         assert_eq!(serve(&mut memory, path, 1_000), 0, "{path}");
     }
+}
+
+/// Has every connection ask once, all at the same time, then nothing for a while; returns the bytes that
+/// the gateway's polls hold more than before, at most and in the end.
+fn held(memory: &mut Memory, path: &str, idle: Duration) -> (i64, i64) {
+    let bytes = format!("GET {path} HTTP/1.1\r\nHost: sluice.test\r\nAccept: */*\r\n\r\n");
+    let request = Request {
+        id: 1,
+        bytes: bytes.into_bytes(),
+        kind: RequestKind::Other,
+        half_close: false,
+        abandon_after: None,
+    };
+    let mut same = Same {
+        request,
+        left: memory.client.connections() as u64,
+        answered: 0,
+    };
+    let (mut now_held, mut most) = (0, 0);
+    memory.client.kick(&mut same, memory.net.now());
+    let end = memory.net.now() + idle;
+    while memory.net.now() < end {
+        memory.turn(&mut same, |worker, now| {
+            let counted = allocation_counter::measure(|| {
+                worker.poll_once(now);
+            });
+            most = most.max(now_held + counted.bytes_max as i64);
+            now_held += counted.bytes_current;
+        });
+        memory.advance(Duration::from_secs(1));
+    }
+    assert_eq!(
+        (same.left, same.answered),
+        (0, memory.client.connections() as u64)
+    );
+    (most, now_held)
+}
+
+#[test]
+fn idle_connections_hold_little_memory_and_none_for_bytes() {
+    let setup = Setup {
+        connections: 1_000,
+        ..Setup::default()
+    };
+    let text = rules(&setup).replace("buffer:", "idle_timeout: 1h, buffer:");
+    let mut memory = Memory::with_rules(&setup, &text).expect("the rules compile");
+    let (_, after_a_second) = held(&mut memory, "/", Duration::from_secs(1));
+    // Beside what the tables take, which is some 1,200 bytes.
+    assert!(after_a_second <= 1_000 * 6 * 1024, "{after_a_second} bytes");
+    let mut memory = Memory::with_rules(&setup, &text).expect("the rules compile");
+    let (_, after_a_minute) = held(&mut memory, "/", Duration::from_secs(70));
+    assert!(after_a_minute <= 1_000 * 700, "{after_a_minute} bytes");
+}
+
+#[test]
+fn full_connections_hold_no_more_than_was_computed() {
+    let setup = Setup {
+        connections: 50,
+        flows: 100,
+        ..Setup::default()
+    };
+    let text = rules(&setup);
+    let snapshot = compiled(&text, 1).expect("the rules compile");
+    let limits = Limits {
+        flows: setup.flows,
+        ..Limits::default()
+    };
+    let bound = Footprint::of(&snapshot, &limits).connections as i64;
+    let mut memory = Memory::with_rules(&setup, &text).expect("the rules compile");
+    let (most, _) = held(&mut memory, "/t/1/3000000/length", Duration::from_secs(100));
+    assert!(most <= bound, "{most} bytes, {bound} computed");
+    assert!(
+        most > bound / 20,
+        "{most} bytes are far below the {bound} computed"
+    );
 }

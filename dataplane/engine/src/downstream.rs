@@ -3,12 +3,14 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use sluice_policy::Listener;
 use sluice_policy::rules::ListenerProtocol;
 use sluice_stack::io::PacketIo;
 use sluice_stack::time::Instant;
 use sluice_stack::{FlowId, Phase};
 use sluice_wire::http1::{Limits, Version};
 
+use crate::clients::Excess;
 use crate::forwarding::{AddressText, as_text};
 use crate::reply::{LocalReply, ReplyForm};
 use crate::stats::{EngineEvent, RequestFate};
@@ -26,6 +28,9 @@ pub(crate) struct Downstream {
     pub(crate) flow: FlowId,
     /// The worker's number of the listener that accepted it.
     pub(crate) listener: u32,
+    /// What it is counted under for its client's address.
+    pub(crate) counted: Option<u32>,
+    opened: Instant,
     /// The address and port of who connected, or for whom a PROXY header says that it did.
     pub(crate) peer: SocketAddr,
     /// The peer's address as text, for `X-Forwarded-For`.
@@ -92,6 +97,23 @@ impl Downstream {
         !self.backlog.is_empty()
     }
 
+    /// Reads something of every line of memory it takes.
+    #[inline]
+    pub(crate) fn touch(&self) -> u64 {
+        let ports = self.peer.port() ^ self.local.port();
+        let text = self.client.as_bytes().first().copied().unwrap_or(0);
+        let sizes = self.limits.head ^ self.seen ^ self.backlog.len();
+        self.deadline.as_nanos() ^ u64::from(ports) ^ u64::from(text) ^ sizes as u64
+    }
+
+    /// Whether it has taken requests for as long as its listener allows.
+    #[inline]
+    pub(crate) fn is_aged(&self, rules: &Listener, now: Instant) -> bool {
+        rules
+            .lifetime
+            .is_some_and(|lifetime| now >= self.opened + lifetime)
+    }
+
     /// When the head began that is there by `now`, or a part of it.
     #[inline]
     pub(crate) fn head_begun(&self, now: Instant) -> Instant {
@@ -138,9 +160,24 @@ impl<P: PacketIo> Worker<P> {
             self.stack.abort(flow, now);
             return;
         }
+        let address = key.remote().ip();
+        let opened = rules.map(|rules| self.clients.opened(listener, rules, address, now));
+        let counted = match opened.unwrap_or(Ok(None)) {
+            Ok(counted) => counted,
+            Err(excess) => {
+                self.stats.events.count(match excess {
+                    Excess::Connections => EngineEvent::ClientConnections,
+                    Excess::Rate => EngineEvent::ClientRate,
+                });
+                self.stack.abort(flow, now);
+                return;
+            }
+        };
         let number = self.downs.insert(Downstream {
             flow,
             listener,
+            counted,
+            opened: now,
             peer: key.remote(),
             client: as_text(key.remote().ip()),
             local: key.local(),
@@ -237,7 +274,10 @@ impl<P: PacketIo> Worker<P> {
             return;
         };
         if !down.backlog.is_empty() {
-            down.closing = true;
+            if !down.closing {
+                down.closing = true;
+                down.waiting_since = now;
+            }
             self.arm(number, now);
             return;
         }
@@ -263,7 +303,7 @@ impl<P: PacketIo> Worker<P> {
         self.forget_downstream(number, now);
     }
 
-    fn forget_downstream(&mut self, number: u32, now: Instant) {
+    pub(crate) fn forget_downstream(&mut self, number: u32, now: Instant) {
         let Some(down) = self.downs.try_remove(number as usize) else {
             return;
         };
@@ -271,10 +311,18 @@ impl<P: PacketIo> Worker<P> {
         if let Some(kept) = down.kept {
             self.close_upstream(kept, false, now);
         }
-        if let Some(connections) = self.connections.get_mut(down.listener as usize) {
+        self.uncount(down.listener, down.counted);
+        self.stats.events.count(EngineEvent::DownstreamClosed);
+    }
+
+    /// A client's connection to a listener is over.
+    pub(crate) fn uncount(&mut self, listener: u32, counted: Option<u32>) {
+        if let Some(connections) = self.connections.get_mut(listener as usize) {
             *connections = connections.saturating_sub(1);
         }
-        self.stats.events.count(EngineEvent::DownstreamClosed);
+        if let Some(counted) = counted {
+            self.clients.closed(counted);
+        }
     }
 
     /// Sets the deadline of what the connection waits for now.
@@ -291,12 +339,14 @@ impl<P: PacketIo> Worker<P> {
                 } else {
                     idle
                 };
-                let since = if down.closing {
-                    now
-                } else {
-                    down.waiting_since
-                };
-                since + wait
+                let rules = self.generations.current().listener_rules(down.listener);
+                let end = rules.and_then(|rules| Some(down.opened + rules.lifetime?));
+                let deadline = down.waiting_since + wait;
+                match end {
+                    // A head that has begun may come to its end.
+                    Some(end) if down.seen == 0 && !down.closing => deadline.min(end.max(now)),
+                    _ => deadline,
+                }
             }
         };
         if let Some(down) = self.downs.get_mut(number as usize) {
@@ -317,6 +367,8 @@ impl<P: PacketIo> Worker<P> {
 
     /// The timer of a client's connection has fired.
     pub(crate) fn downstream_due(&mut self, number: u32, now: Instant) {
+        #[cfg(test)]
+        crate::contained::reach("due");
         let Some(down) = self.downs.get(number as usize) else {
             return;
         };
@@ -340,7 +392,13 @@ impl<P: PacketIo> Worker<P> {
             };
             self.reply(number, LocalReply::HEAD_TIMEOUT, form, notes, now);
         } else {
-            self.stats.events.count(EngineEvent::DownstreamIdle);
+            let (idle, head) = self.waits(down.listener);
+            let wait = if down.fresh { head } else { idle };
+            self.stats.events.count(if now < down.waiting_since + wait {
+                EngineEvent::DownstreamAged
+            } else {
+                EngineEvent::DownstreamIdle
+            });
             self.close_downstream(number, now);
         }
     }

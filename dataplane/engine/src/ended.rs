@@ -127,6 +127,8 @@ impl<P: PacketIo> Worker<P> {
     /// As [`Self::request_ended`], where the answer has no status of HTTP.
     #[inline]
     pub(crate) fn ended(&mut self, mut notes: Notes, fate: RequestFate, status: u16, now: Instant) {
+        #[cfg(test)]
+        crate::contained::reach("end");
         self.stats.requests.count(fate);
         notes.fate = fate;
         notes.status = status;

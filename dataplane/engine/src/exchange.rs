@@ -338,6 +338,8 @@ impl<P: PacketIo> Worker<P> {
     }
 
     fn forward(&mut self, number: u32, now: Instant) -> Step {
+        #[cfg(test)]
+        crate::contained::reach("forward");
         if let Some(step) = self.forward_request(number, now) {
             return step;
         }

@@ -57,9 +57,14 @@ impl<P: PacketIo> Worker<P> {
                 return self.refuse(number, error.status(), &error.to_string(), now);
             }
         };
-        let (begun, spent) = down.request_begun(own, now);
+        #[cfg(test)]
+        crate::contained::reach("head");
+        let (begun, mut spent) = down.request_begun(own, now);
         if spent {
             self.stats.events.count(EngineEvent::DownstreamSpent);
+        } else if own.is_some_and(|own| down.is_aged(own, now)) {
+            spent = true;
+            self.stats.events.count(EngineEvent::DownstreamAged);
         }
         let form = ReplyForm::to(&request, leaving || spent);
         let (flow, head_len, peer) = (down.flow, request.head_len, down.peer);

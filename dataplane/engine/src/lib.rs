@@ -9,11 +9,14 @@ pub mod access;
 mod answer;
 mod body;
 mod chain;
+mod clients;
+mod contained;
 mod date;
 mod downstream;
 mod ended;
 mod exchange;
 mod filters;
+mod footprint;
 mod forwarding;
 mod generations;
 mod handoff;
@@ -32,6 +35,7 @@ mod upstream;
 mod waits;
 mod worker;
 
+pub use footprint::Footprint;
 pub use handoff::Handoff;
 pub use inspection::{Busy, FlowPage, FlowReply, FlowReport, FlowUser, Inspection};
 /// The stack below, for those who set a worker up, hand it the time and read what it counts.

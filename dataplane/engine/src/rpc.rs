@@ -48,7 +48,7 @@ const SHARED_FRAME: usize = 256 << 10;
 const CALLS_PER_CALLER: u32 = 1024;
 
 /// Bytes that frames and replies may hold beside the rings, per worker, while they wait.
-const MOST_HELD: usize = 256 << 20;
+pub(crate) const MOST_HELD: usize = 256 << 20;
 
 /// Buffers kept for later, and the largest of them.
 const KEPT_BUFFERS: usize = 1024;

@@ -80,6 +80,8 @@ sluice_stack::counters! {
         ClientGone => "client_gone",
         /// Cut off: the gateway stopped and the drain deadline had passed.
         Drained => "drain_deadline",
+        /// Cut off: it ran into a defect of the gateway.
+        Panicked => "panicked",
     }
 }
 
@@ -98,6 +100,12 @@ sluice_stack::counters! {
         BadProxyHeader => "downstream_bad_proxy_header",
         /// A client's connection had as many requests as are allowed on one.
         DownstreamSpent => "downstream_requests_spent",
+        /// A client's connection was refused: its address has as many as are allowed to one.
+        ClientConnections => "downstream_refused_client_connections",
+        /// A client's connection was refused: its address opened as many of late as are allowed to one.
+        ClientRate => "downstream_refused_client_rate",
+        /// A client's connection took requests for as long as is allowed to one.
+        DownstreamAged => "downstream_lifetime_over",
         /// A client's connection was closed after being idle for too long.
         DownstreamIdle => "downstream_idle_timeout",
         /// A connection to an endpoint was begun.
@@ -129,6 +137,9 @@ sluice_stack::counters! {
         /// No copy was made: the request has a body or changes protocols, there was no connection to be
         /// had, or too many copies are under way.
         MirrorSkipped => "mirror_skipped",
+        /// A defect of the gateway that a connection ran into and that ended it; the message is on the
+        /// standard error output.
+        Panicked => "panicked",
         /// New rules were adopted.
         RulesAdopted => "rules_adopted",
         /// New rules have to wait: too many older generations still serve requests.

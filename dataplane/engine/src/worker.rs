@@ -1,5 +1,6 @@
 //! One worker: everything a core needs to serve, and nothing that another core writes.
 
+use std::hint::black_box;
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
@@ -9,11 +10,13 @@ use sluice_stack::io::PacketIo;
 use sluice_stack::rng::Rng;
 use sluice_stack::time::Instant;
 use sluice_stack::wheel::Wheel;
-use sluice_stack::{Buffers, FlowId, Limits, Owner, PortSetup, Secrets, Stack};
+use sluice_stack::{Buffers, Limits, Owner, PortSetup, Secrets, Stack};
 use sluice_wire::http1::HeadIndex;
 
 use crate::access::Recorder;
 use crate::body::Spare;
+use crate::clients::Clients;
+use crate::contained::Work;
 use crate::date::Date;
 use crate::downstream::Downstream;
 use crate::exchange::Exchange;
@@ -26,6 +29,9 @@ use crate::stats::{EngineEvent, WorkerStats};
 
 /// Flows served per poll before frames are looked at again.
 const FLOWS_PER_POLL: usize = 256;
+
+/// Records of connections are fetched so many at a time.
+const LOOK_AHEAD: usize = 32;
 
 /// What a worker is made of.
 pub struct WorkerSetup<P> {
@@ -74,6 +80,7 @@ pub struct Worker<P: PacketIo> {
     deferred: u64,
     /// Connections by the worker's number of their listener.
     pub(crate) connections: Vec<u32>,
+    pub(crate) clients: Clients,
     pub(crate) upstream_idle: u64,
     /// Copies of requests under way.
     pub(crate) copies: u32,
@@ -125,6 +132,8 @@ impl<P: PacketIo> Worker<P> {
     pub fn new(setup: WorkerSetup<P>, handoff: Arc<Handoff>, stats: Arc<WorkerStats>) -> Self {
         let snapshot = handoff.current();
         let mut pools = Pools::default();
+        let (a, b) = setup.secrets.tables;
+        let hasher = ahash::RandomState::with_seeds(b, a, !a, !b);
         let generations = Generations::new(snapshot.clone(), &mut pools, stats.traffic.clone());
         let mut worker = Worker {
             stack: Stack::new(
@@ -147,6 +156,7 @@ impl<P: PacketIo> Worker<P> {
             generation: snapshot.generation,
             deferred: snapshot.generation,
             connections: Vec::new(),
+            clients: Clients::new(hasher),
             upstream_idle: 0,
             copies: 0,
             index: HeadIndex::new(),
@@ -177,29 +187,58 @@ impl<P: PacketIo> Worker<P> {
         self.stack.expire(now);
         self.expire(now);
         let mut flows = 0;
-        while flows < FLOWS_PER_POLL {
-            let Some((flow, owner)) = self.stack.next_ready() else {
-                break;
-            };
-            self.serve(flow, owner, now);
+        self.each(now, |worker| {
+            if flows == FLOWS_PER_POLL {
+                return None;
+            }
+            if flows.is_multiple_of(LOOK_AHEAD) && worker.stack.is_crowded() {
+                worker.look_ahead();
+            }
+            let (flow, owner) = worker.stack.next_ready()?;
             flows += 1;
-        }
+            Some(Work::Flow(flow, owner))
+        });
         self.stack.flush(now);
         self.publish();
         Poll { frames, flows }
     }
 
     #[inline]
-    fn serve(&mut self, flow: FlowId, owner: Owner, now: Instant) {
-        match owner {
-            Owner::Listener(listener) => self.accept(flow, listener, now),
-            Owner::User(number) => match Role::of(number) {
+    pub(crate) fn work(&mut self, work: Work, now: Instant) {
+        match work {
+            Work::Flow(flow, Owner::Listener(listener)) => self.accept(flow, listener, now),
+            Work::Flow(_, Owner::User(number)) => match Role::of(number) {
                 Role::Down(number) => self.drive_downstream(number, now),
                 Role::Up(number) => self.drive_upstream(number, now),
                 Role::Caller(number) => self.drive_caller(number, now),
                 Role::Channel(number) => self.drive_channel(number, now),
             },
+            Work::DownDue(number) => self.downstream_due(number, now),
+            Work::UpDue(number) => self.upstream_due(number, now),
+            Work::RpcDue(key) => self.rpc_due(key, now),
         }
+    }
+
+    /// Fetches the records of the connections that are served next, all at once: among many they are
+    /// in no cache.
+    #[inline(never)]
+    fn look_ahead(&self) {
+        let mut sum = 0;
+        for owner in self.stack.next_owners() {
+            let Owner::User(number) = owner else { continue };
+            match Role::of(number) {
+                Role::Down(number) => {
+                    let down = self.downs.get(number as usize);
+                    sum ^= down.map_or(0, Downstream::touch) ^ self.down_timers.touch(number);
+                }
+                Role::Up(number) => {
+                    let up = self.ups.get(number as usize);
+                    sum ^= up.map_or(0, Upstream::touch) ^ self.up_timers.touch(number);
+                }
+                Role::Caller(_) | Role::Channel(_) => {}
+            }
+        }
+        black_box(sum);
     }
 
     /// Goes over to new rules if there are any.
@@ -266,17 +305,16 @@ impl<P: PacketIo> Worker<P> {
     fn expire(&mut self, now: Instant) {
         let mut due = ArrayVec::<u32, 256>::new();
         self.down_timers.expire(now, &mut due);
-        for number in due.drain(..) {
-            self.downstream_due(number, now);
-        }
+        let mut numbers = due.drain(..);
+        self.each(now, |_| numbers.next().map(Work::DownDue));
+        drop(numbers);
         self.up_timers.expire(now, &mut due);
-        for number in due.drain(..) {
-            self.upstream_due(number, now);
-        }
+        let mut numbers = due.drain(..);
+        self.each(now, |_| numbers.next().map(Work::UpDue));
+        drop(numbers);
         self.rpc.timers.expire(now, &mut due);
-        for key in due {
-            self.rpc_due(key, now);
-        }
+        let mut keys = due.drain(..);
+        self.each(now, |_| keys.next().map(Work::RpcDue));
     }
 
     /// Accepts nothing any more; connections close as soon as they have no request under way, and

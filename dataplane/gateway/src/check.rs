@@ -5,6 +5,8 @@ use std::io::{Write, stderr, stdout};
 use std::path::Path;
 use std::process::ExitCode;
 
+use sluice_engine::Footprint;
+use sluice_engine::stack::Limits;
 use sluice_policy::{Problem, Snapshot, compile, load};
 
 use crate::log;
@@ -13,9 +15,10 @@ use crate::log;
 pub(crate) fn command(config: &Path) -> ExitCode {
     match load(config).and_then(|rules| compile(&rules)) {
         Ok(snapshot) => print(format_args!(
-            "{}: ok ({})\n",
+            "{}: ok ({})\n{}\n",
             config.display(),
-            Counts(&snapshot)
+            Counts(&snapshot),
+            Memory(&snapshot)
         )),
         Err(problems) => {
             show(&problems);
@@ -66,5 +69,26 @@ impl Display for Counts<'_> {
             write!(f, "{before}{count} {what}{plural}")?;
         }
         Ok(())
+    }
+}
+
+/// The most memory that a gateway with these rules takes, in words.
+pub(crate) struct Memory<'a>(pub(crate) &'a Snapshot);
+
+impl Display for Memory<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
+        let worker = Footprint::of(self.0, &Limits::default());
+        let packets = self.0.workers.memory;
+        write!(
+            f,
+            "memory: at most {:.1} GiB: {:.1} for packets, {:.1} for tables, {:.1} for the bytes of {} \
+             connections if all are full both ways",
+            gib(worker.total() + packets),
+            gib(packets),
+            gib(worker.tables),
+            gib(worker.connections),
+            worker.flows
+        )
     }
 }

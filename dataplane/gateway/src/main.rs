@@ -15,6 +15,7 @@ mod links;
 mod log;
 mod loop_stats;
 mod notify;
+mod panics;
 mod permission;
 mod ports;
 mod rates;

@@ -20,7 +20,7 @@ use sluice_port::{
 
 use crate::access_log::{AccessLogThread, Totals};
 use crate::admin::{self, Admin, BindError, PortView, View};
-use crate::check::{Counts, show};
+use crate::check::{Counts, Memory, show};
 use crate::control::{Control, effective, history};
 use crate::links::{Link, Links};
 use crate::loop_stats::LoopStats;
@@ -30,7 +30,7 @@ use crate::rates::Rates;
 use crate::status::Status;
 use crate::wall::Wall;
 use crate::worker::{self, WorkerError};
-use crate::{log, ports, signals};
+use crate::{log, panics, ports, signals};
 
 /// Events that may wait for the control thread. Signals come one at a time, and the admin interface
 /// gets a refusal when there is no room.
@@ -96,6 +96,7 @@ pub(crate) fn command(config: &Path, verbose: bool) -> ExitCode {
 
 /// Starts everything in order, then is the control thread.
 fn run(config: &Path, verbose: bool) -> Result<(), RunError> {
+    panics::install();
     let (source, rules) = FileSource::open(config).map_err(RunError::Rules)?;
     log::info(format_args!("{}: {}", config.display(), Counts(&rules)));
     permission::check(&rules)?;
@@ -242,6 +243,7 @@ fn announce(rules: &Snapshot, cores: &Cores) {
             Idle::Share => "share",
         }
     ));
+    log::info(Memory(rules));
     if cores.control == [cores.worker] {
         log::warning("there is one core only, which the worker shares with everything else");
     }

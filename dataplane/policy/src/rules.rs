@@ -288,6 +288,17 @@ pub struct RequestLimits {
     pub body_rate: Size,
     /// Requests on one connection, which is closed after that.
     pub requests: u32,
+    /// How long a connection takes new HTTP requests; without it, for as long as it lives.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lifetime: Option<Period>,
+    /// Connections at a time from one client address, per worker: 1 to 1,000,000. Of IPv6 the first 64
+    /// bits are the address. Networks in `trust` are not counted. Without it, any number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_connections: Option<u32>,
+    /// New connections per second from one client address, per worker: 1 to 1,000,000. Twice as many
+    /// may come at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_rate: Option<u32>,
     /// Whole frame of an RPC, those of replies included: 1KiB to 64MiB. What is larger ends the
     /// connection.
     pub frame: Size,
@@ -302,6 +313,9 @@ impl Default for RequestLimits {
             body: Size(16 << 30),
             body_rate: Size(64),
             requests: 1_000_000,
+            lifetime: None,
+            client_connections: None,
+            client_rate: None,
             frame: Size(16 << 20),
         }
     }

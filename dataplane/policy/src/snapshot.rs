@@ -169,6 +169,12 @@ pub struct Listener {
     pub max_body: u64,
     /// Requests on one connection.
     pub max_requests: u32,
+    /// How long a connection takes new HTTP requests.
+    pub lifetime: Option<Duration>,
+    /// Connections at a time from one client address, per worker.
+    pub client_connections: Option<u32>,
+    /// New connections per second from one client address, per worker.
+    pub client_rate: Option<u32>,
     /// Largest frame of an RPC or its reply in bytes: 1 KiB to 64 MiB.
     pub max_frame: usize,
     /// The only hosts taken; all where there are none.

@@ -52,6 +52,8 @@ crate::counters! {
         BadHandshake => "bad_handshake",
         /// Dropped: a connection beyond the limit of flows; the client will try again.
         Refused => "refused",
+        /// Dropped: what is done with it ran into a defect of ours, which ended its flow.
+        Panicked => "panicked",
     }
 }
 
@@ -110,6 +112,9 @@ crate::counters! {
         PortsExhausted => "ports_exhausted",
         /// A connection refused because the table of flows was full.
         FlowsFull => "flows_full",
+        /// A defect of ours that a flow ran into and that ended it; the message is on the standard error
+        /// output.
+        Panicked => "panicked",
         /// A frame that a capture copied.
         Captured => "captured",
         /// A frame that a capture would have copied, had there been a free buffer.

@@ -99,6 +99,36 @@ pub(crate) struct Station<'a> {
     pub(crate) addresses: &'a [IpAddr],
 }
 
+/// The flow that a frame is of, if it is what most are. Nothing is checked: it only says what will be
+/// needed.
+#[inline]
+pub(crate) fn hint(frame: &[u8], port: u8) -> Option<FlowKey> {
+    let (header, packet) = frame.split_first_chunk::<ETHERNET>()?;
+    let number = |at: &[u8; 2]| u16::from_be_bytes(*at);
+    match header {
+        [.., 0x08, 0x00] => {
+            let packet = packet.first_chunk::<24>()?;
+            if packet[0] != 0x45 || packet[9] != TCP {
+                return None;
+            }
+            let [.., a, b, c, d, e, f, g, h, i, j, k, l] = *packet;
+            let from = (mapped_v4(u32::from_be_bytes([a, b, c, d])), number(&[i, j]));
+            let to = (mapped_v4(u32::from_be_bytes([e, f, g, h])), number(&[k, l]));
+            Some(FlowKey::from_bits(port, to, from))
+        }
+        [.., 0x86, 0xdd] => {
+            let (header, rest) = packet.split_first_chunk::<8>()?;
+            let (from, rest) = rest.split_first_chunk::<16>()?;
+            let (to, rest) = rest.split_first_chunk::<16>()?;
+            let [a, b, c, d] = *rest.first_chunk::<4>()?;
+            let from = (u128::from_be_bytes(*from), number(&[a, b]));
+            let to = (u128::from_be_bytes(*to), number(&[c, d]));
+            (header[6] == TCP).then(|| FlowKey::from_bits(port, to, from))
+        }
+        _ => None,
+    }
+}
+
 /// Looks at a received frame.
 #[inline]
 pub(crate) fn parse<'a>(

@@ -119,17 +119,21 @@ impl<P: PacketIo> Link<P> {
         Some(*via)
     }
 
-    /// Our address towards an on-link peer: the one whose prefix holds it, else any of its family.
+    /// Our address towards an on-link peer: the first whose prefix holds it, else any of its family.
     pub(crate) fn source_for(&self, next_hop: IpAddr) -> Option<IpAddr> {
-        let same_family = || {
-            self.on_link
-                .iter()
-                .zip(&self.addresses)
-                .filter(|(_, address)| address.is_ipv4() == next_hop.is_ipv4())
-        };
-        same_family()
-            .find(|(prefix, _)| prefix.contains_addr(&next_hop.into()))
-            .or_else(|| same_family().next())
+        self.sources_for(next_hop).next()
+    }
+
+    /// Our addresses towards an on-link peer, in their order: those whose prefix holds it, else all
+    /// of its family.
+    pub(crate) fn sources_for(&self, next_hop: IpAddr) -> impl Iterator<Item = IpAddr> + '_ {
+        let ours = || self.on_link.iter().zip(&self.addresses);
+        let holds = move |prefix: &IpCidr| prefix.contains_addr(&next_hop.into());
+        let beside = ours().any(|(prefix, _)| holds(prefix));
+        ours()
+            .filter(move |(prefix, address)| {
+                address.is_ipv4() == next_hop.is_ipv4() && (holds(prefix) || !beside)
+            })
             .map(|(_, address)| *address)
     }
 

@@ -25,6 +25,11 @@ const ASK_EVERY: Duration = Duration::from_secs(1);
 /// Questions without an answer until the neighbour counts as gone (MAX_MULTICAST_SOLICIT).
 const MAX_ASKED: u8 = 3;
 
+/// Bytes of a port's neighbours and what waits for them at most, jumbo frames and all.
+pub(crate) const MOST_BYTES: u64 = (MAX_NEIGHBOURS
+    * (2 * size_of::<Neighbour>() + 4 * size_of::<(IpAddr, NeighbourRef)>() + 2 * MAX_OPENING)
+    + MAX_HELD_TOTAL * (9_216 + 2 * size_of::<Held>())) as u64;
+
 pub(crate) type Mac = [u8; 6];
 
 /// Position of a neighbour in its port's table.

@@ -1,6 +1,10 @@
 //! All flows of one worker: frames in, byte streams out, and back.
 
+mod ahead;
 mod arriving;
+mod contained;
+mod footprint;
+mod keys;
 mod opening;
 mod report;
 mod sending;
@@ -28,6 +32,9 @@ use crate::tcp::{Patience, Tcp, TcpTimers};
 use crate::time::Instant;
 use crate::wheel::Wheel;
 
+use contained::NOBODY;
+use keys::Keys;
+
 pub use report::FlowInfo;
 
 /// How long a half-open flow is remembered (a client that got our SYN-ACK answers within this).
@@ -43,8 +50,9 @@ const BURSTS_PER_POLL: usize = 4;
 const SEGMENTS_PER_POLL: usize = 64;
 /// Source ports of outgoing connections (IANA's dynamic range plus Linux's default).
 const EPHEMERAL: std::ops::Range<u16> = 32_768..60_999;
-/// How many source ports are tried for one connection before it is refused.
-const PORT_TRIES: u32 = 512;
+/// How many source ports of each address are tried for one connection before the next address is, and
+/// how many before it is refused.
+const PORT_TRIES: [u32; 2] = [16, 512];
 
 /// Challenge ACKs (RFC 5961 10) of all flows per second, about: the number differs from second to
 /// second, so that nobody can tell from those that others got whether a flow is there.
@@ -234,7 +242,7 @@ pub struct Stack<P: PacketIo> {
     ports: Vec<Link<P>>,
     slots: Vec<Slot>,
     free: Vec<u32>,
-    by_key: HashMap<FlowKey, u32, ahash::RandomState>,
+    keys: Keys,
     listeners: HashMap<(u8, SocketAddr), Listener>,
     half_open: Expiring<HalfOpen>,
     time_wait: Expiring<TimeWait>,
@@ -242,6 +250,10 @@ pub struct Stack<P: PacketIo> {
     ready: VecDeque<u32>,
     dirty: Vec<u32>,
     settling: Vec<u32>,
+    /// How many of those that settle have been looked at.
+    settled: usize,
+    /// The place of the flow that is being worked on.
+    at: u32,
     isn: IsnSource,
     cookies: Cookies,
     rng: Rng,
@@ -269,16 +281,18 @@ impl<P: PacketIo> Stack<P> {
             .collect();
         Stack {
             ports,
-            slots: Vec::new(),
+            slots: Vec::with_capacity(limits.flows),
             free: Vec::new(),
-            by_key: HashMap::with_capacity_and_hasher(limits.flows, hasher.clone()),
+            keys: Keys::new(limits.flows, hasher.clone()),
             listeners: HashMap::new(),
             half_open: Expiring::new(HALF_OPEN_LIFETIME, limits.half_open, hasher.clone()),
             time_wait: Expiring::new(TIME_WAIT_LIFETIME, limits.time_wait, hasher),
-            timers: Wheel::default(),
+            timers: Wheel::with_capacity(limits.flows),
             ready: VecDeque::new(),
             dirty: Vec::new(),
             settling: Vec::new(),
+            settled: 0,
+            at: NOBODY,
             isn: IsnSource::new(secrets.isn),
             cookies: Cookies::new(secrets.isn),
             rng: Rng::new(secrets.ports),
@@ -361,7 +375,7 @@ impl<P: PacketIo> Stack<P> {
             stranded: false,
             closed_at: None,
         });
-        self.by_key.insert(key, slot);
+        self.keys.insert(&self.slots, &key, slot);
         slot
     }
 

@@ -17,8 +17,8 @@ mod receive;
 mod recovery;
 mod ring;
 mod rtt;
-mod scoreboard;
-mod send;
+pub(crate) mod scoreboard;
+pub(crate) mod send;
 pub(crate) mod seq;
 mod timers;
 pub(crate) mod wire;
@@ -238,8 +238,28 @@ impl Tcp {
 
     /// Ends it at once, with a RST unless the peer knows nothing of the flow or has ended it.
     pub(crate) fn abort(&mut self) {
-        self.reset_due = !matches!(self.state, State::Closed | State::SynSent | State::TimeWait);
+        self.reset_due |= !matches!(self.state, State::Closed | State::SynSent | State::TimeWait);
         self.state = State::Closed;
+    }
+
+    /// What is left of a flow whose state can't be relied on: its numbers, and a RST to send, unless it
+    /// was closed already.
+    #[cold]
+    pub(crate) fn remains(&self, now: Instant) -> Self {
+        let start = Start {
+            isn: self.send.next,
+            timestamps: self.stamps_from,
+        };
+        let buffers = Buffers {
+            receive: 0,
+            send: 0,
+        };
+        let mut remains = Tcp::connect(start, buffers, true, self.own_mss, now);
+        remains.reset_due = !matches!(self.state, State::Closed | State::SynSent);
+        remains.state = State::Closed;
+        remains.receive = Receiver::new(self.receive.next, 0, false);
+        remains.meter = self.meter;
+        remains
     }
 
     /// A router says that packets of ours are too large. It is believed if it quotes something that is
@@ -256,6 +276,12 @@ impl Tcp {
         self.send.segment = segment;
         self.send.board.lose_longer_than(u32::from(segment));
         true
+    }
+
+    /// Reads something of every line of memory that a flow takes, so that all of them are in the cache.
+    #[inline]
+    pub(crate) fn touch(&self) -> u64 {
+        self.receive.touch() ^ self.send.touch() ^ self.recent_at.as_nanos() ^ self.meter.sent
     }
 
     /// Gives all memory back.
@@ -288,6 +314,12 @@ impl Tcp {
         stamp(now, self.stamps_from)
     }
 }
+
+/// What a test sends to have the flow that receives it, or the one that is to send it, panic.
+#[cfg(test)]
+pub(crate) const DEFECT_IN: &[u8] = b"a defect in ingress";
+#[cfg(test)]
+pub(crate) const DEFECT_OUT: &[u8] = b"a defect in egress";
 
 /// The clock of timestamps, of a flow that starts it at `from`.
 #[inline]

@@ -46,7 +46,19 @@ impl Default for Wheel {
     }
 }
 
+/// Bytes of a timer, and of the wheel itself.
+pub(crate) const PER_TIMER: usize = size_of::<Node>();
+pub(crate) const SLOTS_BYTES: u64 = (SLOTS * size_of::<u32>()) as u64;
+
 impl Wheel {
+    /// With room for so many timers: it need not grow.
+    pub fn with_capacity(timers: usize) -> Self {
+        Wheel {
+            nodes: Vec::with_capacity(timers),
+            ..Wheel::default()
+        }
+    }
+
     /// Sets the timer of `key` to fire at `deadline`; [`Instant::NEVER`] cancels it.
     ///
     /// A timer that is already set to an earlier time is left where it is: the owner is asked again
@@ -136,6 +148,14 @@ impl Wheel {
             }
             self.tick += 1;
         }
+    }
+
+    /// Reads the record of a timer, so that it is in the cache.
+    #[inline]
+    pub fn touch(&self, key: u32) -> u64 {
+        self.nodes
+            .get(key as usize)
+            .map_or(0, |node| node.deadline.as_nanos())
     }
 
     /// How many timers are set.

@@ -32,6 +32,75 @@ fn a_listener_refuses_connections_beyond_its_limit() {
 }
 
 #[test]
+fn one_client_address_has_as_many_connections_as_it_may() {
+    let mut w = World::with(&Rules::listener("limits: { client_connections: 2 }"));
+    let (a, b) = (w.open(), w.open());
+    let c = w.open();
+    assert_eq!(w.client.end(c), Some(End::Reset));
+    w.exchange(a, 0, "/a");
+    w.finish(b);
+    let d = w.open();
+    w.exchange(d, 0, "/d");
+    w.counts(
+        "downstream_opened 3, downstream_closed, downstream_refused_client_connections, \
+         upstream_opened, upstream_reused, answered 2, 200 2",
+    );
+    w.over();
+}
+
+#[test]
+fn one_client_address_opens_connections_no_faster_than_it_may() {
+    let mut w = World::with(&Rules::listener("limits: { client_rate: 2 }"));
+    let ends = |w: &mut World, n: usize| -> Vec<_> {
+        let opened: Vec<_> = (0..n).map(|_| w.open()).collect();
+        opened.into_iter().map(|c| w.client.end(c)).collect()
+    };
+    let first = ends(&mut w, 6);
+    assert_eq!(first[..4], [None; 4]);
+    assert_eq!(first[4..], [Some(End::Reset); 2]);
+    w.seconds(1);
+    assert_eq!(ends(&mut w, 3), [None, None, Some(End::Reset)]);
+    w.counts("downstream_opened 6, downstream_refused_client_rate 3");
+    w.over();
+}
+
+#[test]
+fn trusted_networks_are_free_of_limits_for_one_address() {
+    let mut w = World::with(&Rules::listener(
+        "trust: [10.77.1.0/24], limits: { client_connections: 1, client_rate: 1 }",
+    ));
+    for _ in 0..5 {
+        let c = w.open();
+        assert_eq!(w.client.end(c), None);
+    }
+    w.counts("downstream_opened 5");
+    w.over();
+}
+
+#[test]
+fn a_connection_takes_requests_for_its_lifetime() {
+    let mut w = World::with(&Rules::listener("limits: { lifetime: 10s }"));
+    let (busy, idle) = (w.open(), w.open());
+    w.exchange(busy, 0, "/a");
+    w.exchange(idle, 0, "/b");
+    w.seconds(9);
+    assert_eq!((w.client.end(busy), w.client.end(idle)), (None, None));
+    // Begun before its time is over, and answered in full behind it.
+    w.send(busy, get("/c"));
+    w.seconds(3);
+    assert_eq!(w.client.end(idle), Some(End::Closed));
+    w.answer(0, OK);
+    assert_eq!(w.got(busy), OK);
+    w.seconds(1);
+    assert_eq!(w.client.end(busy), Some(End::Closed));
+    w.counts(
+        "downstream_opened 2, downstream_closed 2, downstream_lifetime_over 2, upstream_opened, \
+         upstream_reused 2, answered 3, 200 3",
+    );
+    w.over();
+}
+
+#[test]
 fn a_request_under_way_ends_by_the_rules_it_began_under() {
     let mut w = World::with(&edited("old"));
     let c = w.open();

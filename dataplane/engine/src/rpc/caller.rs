@@ -25,6 +25,8 @@ pub(crate) struct Caller {
     pub(crate) flow: FlowId,
     /// The worker's number of the listener that accepted it.
     pub(crate) listener: u32,
+    /// What it is counted under for its client's address.
+    counted: Option<u32>,
     /// Who connected, or for whom a PROXY header says that it did.
     pub(super) peer: SocketAddr,
     pub(super) dialect: Dialect,
@@ -66,6 +68,7 @@ impl Caller {
         Caller {
             flow: down.flow,
             listener: down.listener,
+            counted: down.counted,
             peer: down.peer,
             dialect,
             first: NONE,
@@ -249,7 +252,7 @@ impl<P: PacketIo> Worker<P> {
     }
 
     /// Resets a caller's connection and ends its calls with `fate`.
-    pub(super) fn abort_caller(&mut self, number: u32, fate: RequestFate, now: Instant) {
+    pub(crate) fn abort_caller(&mut self, number: u32, fate: RequestFate, now: Instant) {
         if let Some(caller) = self.rpc.callers.get(number as usize) {
             self.stack.abort(caller.flow, now);
             if caller.need > 0 {
@@ -270,9 +273,7 @@ impl<P: PacketIo> Worker<P> {
         let Some(caller) = self.rpc.callers.try_remove(number as usize) else {
             return;
         };
-        if let Some(connections) = self.connections.get_mut(caller.listener as usize) {
-            *connections = connections.saturating_sub(1);
-        }
+        self.uncount(caller.listener, caller.counted);
         self.stats.events.count(EngineEvent::DownstreamClosed);
     }
 

@@ -5,7 +5,7 @@ use sluice_stack::time::Instant;
 use sluice_wire::ttheader::Ended;
 
 use crate::reply::LocalReply;
-use crate::worker::Worker;
+use crate::worker::{Role, Worker};
 
 /// Whose timer it is. All share one wheel.
 #[derive(Debug, Clone, Copy)]
@@ -34,6 +34,16 @@ impl<P: PacketIo> Worker<P> {
             1 => self.call_due(number, now),
             _ => self.channel_due(number, now),
         }
+    }
+
+    /// Whose timer has this key.
+    pub(crate) fn rpc_role(&self, key: u32) -> Option<Role> {
+        let number = key >> 2;
+        Some(match key & 3 {
+            0 => Role::Caller(number),
+            1 => Role::Caller(self.rpc.calls.get(number as usize)?.caller),
+            _ => Role::Channel(number),
+        })
     }
 
     fn call_due(&mut self, number: u32, now: Instant) {

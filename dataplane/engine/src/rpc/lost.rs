@@ -13,7 +13,7 @@ use crate::worker::Worker;
 
 impl<P: PacketIo> Worker<P> {
     /// A channel is over; every call on it gets this answer.
-    pub(super) fn channel_lost(&mut self, number: u32, reply: LocalReply, now: Instant) {
+    pub(crate) fn channel_lost(&mut self, number: u32, reply: LocalReply, now: Instant) {
         let Some(channel) = self.rpc.channels.try_remove(number as usize) else {
             return;
         };

@@ -80,6 +80,12 @@ pub(super) fn compile(
                 FRAME,
             ))
             .unwrap_or(usize::MAX),
+            lifetime: (listener.limits.lifetime)
+                .map(|own| report.period(&limits_path.key("lifetime"), own)),
+            client_connections: (listener.limits.client_connections)
+                .map(|own| report.number(&limits_path.key("client_connections"), own, CONNECTIONS)),
+            client_rate: (listener.limits.client_rate)
+                .map(|own| report.number(&limits_path.key("client_rate"), own, CONNECTIONS)),
             hosts: hosts(&path.key("hosts"), &listener.hosts, report),
             trust: listener.trust.clone(),
             proxy_protocol: listener.proxy_protocol,

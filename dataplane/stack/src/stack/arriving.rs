@@ -1,6 +1,6 @@
 //! Frames in: each to its flow, to a half-open or TIME-WAIT record, or to an answer of its own.
 
-use super::{BURSTS_PER_POLL, HalfOpen, Listener, Owner, Stack, TimeWait};
+use super::{BURSTS_PER_POLL, HalfOpen, Listener, NOBODY, Owner, Stack, TimeWait};
 use crate::fate::{FrameFate, StackEvent};
 use crate::frame::{self, Inbound, Segment, TooBig};
 use crate::half_open::Syn;
@@ -23,10 +23,8 @@ impl<P: PacketIo> Stack<P> {
                 let link = &mut self.ports[port];
                 let came = link.io.rx_burst(&mut burst);
                 link.tap_received(&burst, now);
-                for frame in burst {
-                    let fate = self.receive_frame(port, &frame, now);
-                    self.stats.frames.count(fate);
-                }
+                self.look_ahead(port, &burst);
+                self.receive_burst(port, burst, now);
                 frames += came;
                 // One that is not full leaves nothing behind it.
                 if came < BURST {
@@ -35,6 +33,20 @@ impl<P: PacketIo> Stack<P> {
             }
         }
         frames
+    }
+
+    /// Takes one frame after the other. One that we can't cope with has its own fate.
+    #[inline]
+    fn receive_burst(&mut self, port: usize, burst: RxBurst<P::Rx>, now: Instant) {
+        let mut frames = burst.into_iter();
+        while !self.contained(now, |stack| {
+            for frame in frames.by_ref() {
+                let fate = stack.receive_frame(port, &frame, now);
+                stack.stats.frames.count(fate);
+            }
+        }) {
+            self.stats.frames.count(FrameFate::Panicked);
+        }
     }
 
     #[inline]
@@ -56,7 +68,7 @@ impl<P: PacketIo> Stack<P> {
         segment: &Segment<'_>,
         now: Instant,
     ) -> FrameFate {
-        if let Some(&slot) = self.by_key.get(&key) {
+        if let Some(slot) = self.keys.find(&self.slots, &key) {
             return self.feed(slot, segment, now);
         }
         self.segment_of_no_flow(port, key, segment, now)
@@ -123,6 +135,7 @@ impl<P: PacketIo> Stack<P> {
         else {
             return FrameFate::Flow;
         };
+        self.at = slot;
         let (before, progress) = (flow.tcp.state(), flow.tcp.progress());
         let mut around = Surroundings {
             now,
@@ -154,6 +167,7 @@ impl<P: PacketIo> Stack<P> {
             Self::mark(&mut self.ready, &mut flow.ready, slot);
         }
         Self::mark_dirty(&mut self.dirty, &mut flow.dirty, slot);
+        self.at = NOBODY;
         match reaction {
             Reaction::None => FrameFate::Flow,
             Reaction::Malformed => FrameFate::BadTcp,
@@ -172,7 +186,7 @@ impl<P: PacketIo> Stack<P> {
 
     /// A router's word about a packet of ours; the flow judges whether it sent such a one.
     fn too_big(&mut self, message: TooBig) -> FrameFate {
-        let slot = self.by_key.get(&message.key).copied();
+        let slot = self.keys.find(&self.slots, &message.key);
         let flow = slot.and_then(|slot| self.slots.get_mut(slot as usize)?.flow.as_mut());
         if let (Some(slot), Some(flow)) = (slot, flow)
             && flow
@@ -189,7 +203,7 @@ impl<P: PacketIo> Stack<P> {
         let Some(&listener) = self.listeners.get(&(key.port(), key.local())) else {
             return self.refuse(port, key, segment, now);
         };
-        if self.by_key.len() >= self.limits.flows {
+        if self.keys.len() >= self.limits.flows {
             self.stats.events.count(StackEvent::FlowsFull);
             return FrameFate::Refused;
         }
@@ -292,7 +306,7 @@ impl<P: PacketIo> Stack<P> {
             listener,
             answered,
         } = half;
-        if self.by_key.len() >= self.limits.flows {
+        if self.keys.len() >= self.limits.flows {
             self.stats.events.count(StackEvent::FlowsFull);
             return FrameFate::Refused;
         }

@@ -1,6 +1,6 @@
 //! Flows that we open.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::{Buffers, ConnectError, EPHEMERAL, Owner, PORT_TRIES, Stack};
 use crate::fate::StackEvent;
@@ -20,7 +20,7 @@ impl<P: PacketIo> Stack<P> {
         buffers: Buffers,
         now: Instant,
     ) -> Result<FlowId, ConnectError> {
-        if self.by_key.len() >= self.limits.flows {
+        if self.keys.len() >= self.limits.flows {
             self.stats.events.count(StackEvent::FlowsFull);
             return Err(ConnectError::FlowsFull);
         }
@@ -28,14 +28,10 @@ impl<P: PacketIo> Stack<P> {
             .ports
             .get(usize::from(port))
             .ok_or(ConnectError::NoRoute)?;
-        let (mtu, next_hop) = (link.caps.mtu, link.next_hop(remote.ip()));
-        let source = next_hop
-            .and_then(|hop| link.source_for(hop))
-            .ok_or(ConnectError::NoRoute)?;
-        let key = self.unused_key(port, source, remote).ok_or_else(|| {
-            self.stats.events.count(StackEvent::PortsExhausted);
-            ConnectError::PortsExhausted
-        })?;
+        let next_hop = link.next_hop(remote.ip());
+        let next_hop = next_hop.ok_or(ConnectError::NoRoute)?;
+        let mtu = link.caps.mtu;
+        let key = self.unused_key(port, next_hop, remote)?;
         let neighbour = self
             .neighbour(usize::from(port), &key)
             .ok_or(ConnectError::NeighboursFull)?;
@@ -57,18 +53,38 @@ impl<P: PacketIo> Stack<P> {
         Ok(id)
     }
 
-    /// A source port that is free, starting from a random one (RFC 6056, algorithm 1).
+    /// A source address and port that are free: ports from a random one on (RFC 6056, algorithm 1),
+    /// the port's addresses in their order. The first is all but used up before the next is taken,
+    /// so that peers see one as long as one is enough.
     fn unused_key(
         &mut self,
         port: u8,
-        source: std::net::IpAddr,
+        next_hop: IpAddr,
         remote: SocketAddr,
-    ) -> Option<FlowKey> {
+    ) -> Result<FlowKey, ConnectError> {
         let span = u32::from(EPHEMERAL.end - EPHEMERAL.start);
         let start = self.rng.below(u64::from(span)) as u32;
-        (0..PORT_TRIES)
-            .map(|i| EPHEMERAL.start + ((start + i) % span) as u16)
-            .map(|local| FlowKey::new(port, SocketAddr::new(source, local), remote))
-            .find(|key| !self.by_key.contains_key(key) && self.time_wait.get(key).is_none())
+        let link = &self.ports[usize::from(port)];
+        let mut routed = false;
+        for tries in PORT_TRIES {
+            for source in link.sources_for(next_hop) {
+                routed = true;
+                let free = (0..tries)
+                    .map(|i| EPHEMERAL.start + ((start + i) % span) as u16)
+                    .map(|local| FlowKey::new(port, SocketAddr::new(source, local), remote))
+                    .find(|key| {
+                        self.keys.find(&self.slots, key).is_none()
+                            && self.time_wait.get(key).is_none()
+                    });
+                if let Some(key) = free {
+                    return Ok(key);
+                }
+            }
+        }
+        if !routed {
+            return Err(ConnectError::NoRoute);
+        }
+        self.stats.events.count(StackEvent::PortsExhausted);
+        Err(ConnectError::PortsExhausted)
     }
 }

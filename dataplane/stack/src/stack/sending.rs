@@ -2,7 +2,7 @@
 
 use arrayvec::ArrayVec;
 
-use super::{LINGER, SEGMENTS_PER_POLL, Stack, flow_mut};
+use super::{LINGER, NOBODY, SEGMENTS_PER_POLL, Stack, flow_mut};
 use crate::fate::StackEvent;
 use crate::io::PacketIo;
 use crate::tcp::State;
@@ -12,8 +12,17 @@ use crate::time::Instant;
 impl<P: PacketIo> Stack<P> {
     /// Lets timers fire and old records go. Bounded work per call.
     pub fn expire(&mut self, now: Instant) {
+        self.contained(now, |stack| stack.expire_all(now));
+        self.pool.trim(now);
+    }
+
+    #[inline]
+    fn expire_all(&mut self, now: Instant) {
         let mut due = ArrayVec::<u32, 256>::new();
         self.timers.expire(now, &mut due);
+        if self.is_crowded() {
+            self.fetch_places(&due);
+        }
         for slot in due {
             if let Some(flow) = self
                 .slots
@@ -46,15 +55,20 @@ impl<P: PacketIo> Stack<P> {
     /// Sends what is due on every flow that was touched, and hands all frames to the devices.
     pub fn flush(&mut self, now: Instant) {
         std::mem::swap(&mut self.dirty, &mut self.settling);
-        let mut settling = std::mem::take(&mut self.settling);
-        for slot in settling.drain(..) {
-            self.settle(slot, now);
-        }
-        self.settling = settling;
+        self.settled = 0;
+        while !self.contained(now, |stack| {
+            while let Some(&slot) = stack.settling.get(stack.settled) {
+                stack.settled += 1;
+                stack.at = slot;
+                stack.settle(slot, now);
+                stack.at = NOBODY;
+            }
+        }) {}
+        self.settling.clear();
         for port in &mut self.ports {
             port.io.flush();
         }
-        self.stats.flows.set(self.by_key.len() as u64);
+        self.stats.flows.set(self.keys.len() as u64);
         self.stats.half_open.set(self.half_open.len() as u64);
         self.stats.time_wait.set(self.time_wait.len() as u64);
     }
@@ -145,7 +159,7 @@ impl<P: PacketIo> Stack<P> {
         flow.tcp.release(&mut self.pool);
         entry.turn = entry.turn.wrapping_add(1);
         self.timers.cancel(slot);
-        self.by_key.remove(&flow.key);
+        self.keys.remove(&flow.key, slot);
         self.free.push(slot);
         self.release_neighbour(usize::from(flow.key.port()), flow.neighbour);
         if let Some(record) = flow.closed_at {

@@ -49,6 +49,11 @@ impl<P: PacketIo> Stack<P> {
         }
     }
 
+    /// Whom the flow belongs to; `None` once it is gone.
+    pub fn owner(&self, id: FlowId) -> Option<Owner> {
+        flow_ref(&self.slots, id).map(|flow| flow.owner)
+    }
+
     /// The flow's two ends; `None` once it is gone.
     pub fn key(&self, id: FlowId) -> Option<FlowKey> {
         flow_ref(&self.slots, id).map(|flow| flow.key)

@@ -22,6 +22,12 @@ impl Tcp {
         timers: &Patience,
         pool: &mut Pool,
     ) -> Option<Instant> {
+        #[cfg(test)]
+        assert_ne!(
+            self.send.ring.slices(0, 64).0,
+            super::DEFECT_OUT,
+            "a test's own"
+        );
         let now = wire.now;
         if self.alarm <= now {
             self.alarm_rings(wire, timers, pool);

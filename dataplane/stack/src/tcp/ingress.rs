@@ -44,6 +44,8 @@ impl Tcp {
         segment: &Segment<'_>,
         around: &mut Surroundings<'_>,
     ) -> Reaction {
+        #[cfg(test)]
+        assert_ne!(segment.payload, super::DEFECT_IN, "a test's own");
         let mut options = Options::default();
         if options.take(segment.options).is_err() {
             return Reaction::Malformed;

@@ -3,25 +3,55 @@
 //! however many connections are open, and it stays in the processor's caches.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use super::scoreboard::Sent;
+use crate::time::Instant;
 
-/// The smallest buffer.
-const SMALLEST: usize = 4096;
-/// Sizes that are kept: 4 KiB, doubled up to 4 MiB.
-const CLASSES: usize = 11;
+pub(crate) const RING_SMALLEST: usize = SMALLEST;
+/// Bytes kept for later at most, queues included.
+pub(crate) const MOST_KEPT: u64 = (KEPT + QUEUES * QUEUE_LENGTH * size_of::<Sent>()) as u64;
+/// The smallest buffer: a request's or an answer's head fits in most cases.
+const SMALLEST: usize = 1024;
+/// Sizes that are kept: 1 KiB, doubled up to 4 MiB.
+const CLASSES: usize = 13;
 /// Bytes kept for later at most; what is given back beyond goes to the allocator.
 const KEPT: usize = 64 << 20;
 /// Queues of sent segments kept at most, and the longest of them.
 const QUEUES: usize = 4096;
 const QUEUE_LENGTH: usize = 256;
+/// Room of a new one.
+const QUEUE_START: usize = 8;
+/// How often what was not needed is given to the allocator, and how many buffers of a size at once.
+const TRIM_EVERY: Duration = Duration::from_secs(1);
+const TRIM_MOST: usize = 256;
 
 /// Buffers that no flow holds now.
 #[derive(Default)]
 pub(crate) struct Pool {
-    classes: [Vec<Box<[u8]>>; CLASSES],
+    classes: [Class; CLASSES],
     kept: usize,
     queues: Vec<VecDeque<Sent>>,
+    /// The fewest queues that were here since the last trim.
+    idle_queues: usize,
+    trim_at: Instant,
+}
+
+/// Buffers of one size.
+#[derive(Default)]
+struct Class {
+    buffers: Vec<Box<[u8]>>,
+    /// The fewest that were here since the last trim: nobody needed them.
+    idle: usize,
+}
+
+impl Class {
+    #[inline]
+    fn pop(&mut self) -> Option<Box<[u8]>> {
+        let buffer = self.buffers.pop();
+        self.idle = self.idle.min(self.buffers.len());
+        buffer
+    }
 }
 
 impl Pool {
@@ -39,7 +69,7 @@ impl Pool {
 
     fn take_larger(&mut self, bytes: usize) -> Box<[u8]> {
         let size = bytes.next_power_of_two().max(SMALLEST);
-        if let Some(found) = self.class(size).and_then(Vec::pop) {
+        if let Some(found) = self.class(size).and_then(Class::pop) {
             self.kept -= size;
             return found;
         }
@@ -54,25 +84,48 @@ impl Pool {
             return;
         }
         if let Some(class) = self.class(size) {
-            class.push(buffer);
+            class.buffers.push(buffer);
             self.kept += size;
         }
     }
 
     #[inline]
-    fn class(&mut self, size: usize) -> Option<&mut Vec<Box<[u8]>>> {
+    fn class(&mut self, size: usize) -> Option<&mut Class> {
         let class = size
             .trailing_zeros()
             .checked_sub(SMALLEST.trailing_zeros())?;
         self.classes.get_mut(class as usize)
     }
 
+    /// Gives half of what nobody needed for a while to the allocator, a bounded part at once.
+    #[inline]
+    pub(crate) fn trim(&mut self, now: Instant) {
+        if now >= self.trim_at {
+            self.trim_at = now + TRIM_EVERY;
+            self.give_up_idle();
+        }
+    }
+
+    #[cold]
+    fn give_up_idle(&mut self) {
+        for (class, size) in self.classes.iter_mut().zip((0..).map(|n| SMALLEST << n)) {
+            let spare = class.idle.div_ceil(2).min(TRIM_MOST);
+            // Those that have lain here for longest.
+            class.buffers.drain(..spare);
+            self.kept -= spare * size;
+            class.idle = class.buffers.len();
+        }
+        let spare = self.idle_queues.div_ceil(2).min(TRIM_MOST);
+        self.queues.drain(..spare);
+        self.idle_queues = self.queues.len();
+    }
+
     /// An empty queue.
     #[inline]
     pub(crate) fn take_queue(&mut self) -> VecDeque<Sent> {
-        self.queues
-            .pop()
-            .unwrap_or_else(|| VecDeque::with_capacity(16))
+        let queue = self.queues.pop();
+        self.idle_queues = self.idle_queues.min(self.queues.len());
+        queue.unwrap_or_else(|| VecDeque::with_capacity(QUEUE_START))
     }
 
     /// Takes an empty queue back.
@@ -91,15 +144,15 @@ mod tests {
     #[test]
     fn the_buffer_given_back_last_is_the_next_one() {
         let mut pool = Pool::default();
-        let (a, b) = (pool.take(1), pool.take(4096));
-        assert_eq!((a.len(), b.len()), (4096, 4096));
+        let (a, b) = (pool.take(1), pool.take(1024));
+        assert_eq!((a.len(), b.len()), (1024, 1024));
         let place = b.as_ptr();
         pool.give(a);
         pool.give(b);
         let again = pool.take(100);
         assert_eq!(again.as_ptr(), place);
         assert_eq!(pool.take(5000).len(), 8192);
-        assert_eq!(pool.kept, 4096);
+        assert_eq!(pool.kept, 1024);
     }
 
     #[test]
@@ -112,5 +165,22 @@ mod tests {
         pool.give(vec![0; 8 << 20].into_boxed_slice());
         pool.give(vec![0; 1000].into_boxed_slice());
         assert_eq!(pool.kept, KEPT, "sizes that are not kept");
+    }
+
+    #[test]
+    fn what_nobody_needs_goes_back_and_what_is_needed_stays() {
+        let at = |seconds| Instant::ZERO + Duration::from_secs(seconds);
+        let mut pool = Pool::default();
+        pool.trim(at(1));
+        let buffers: Vec<_> = (0..1000).map(|_| pool.take(1)).collect();
+        buffers.into_iter().for_each(|buffer| pool.give(buffer));
+        pool.trim(at(2));
+        assert_eq!(pool.kept, 1000 << 10, "all were needed in the last second");
+        for second in 3..60 {
+            let needed: Vec<_> = (0..10).map(|_| pool.take(1)).collect();
+            needed.into_iter().for_each(|buffer| pool.give(buffer));
+            pool.trim(at(second));
+        }
+        assert_eq!(pool.kept, 10 << 10);
     }
 }

@@ -86,6 +86,12 @@ pub(crate) struct Acknowledgement<'a> {
 }
 
 impl Recovery {
+    /// Reads something of every line of memory it takes.
+    #[inline]
+    pub(crate) fn touch(&self) -> u32 {
+        self.high ^ self.flight ^ self.newest.1 ^ u32::from(self.undo.is_some())
+    }
+
     pub(crate) fn new(next: u32) -> Self {
         Recovery {
             phase: Phase::Open,

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use super::pool::Pool;
 use super::reassembly::Range;
+use super::send::MOST_UNDER_WAY;
 use super::seq::{at_most, before, later};
 use crate::time::Instant;
 
@@ -16,6 +17,9 @@ const LOST: u8 = 2;
 const REPAIRED: u8 = 4;
 /// It was sent more than once.
 const AGAIN: u8 = 8;
+
+/// Bytes of the longest queue of segments, and of the shorter one it grew from.
+pub(crate) const MOST_BYTES: u64 = (2 * MOST_UNDER_WAY * size_of::<Sent>() * 3 / 2) as u64;
 
 /// One segment under way.
 #[derive(Debug, Clone, Copy)]

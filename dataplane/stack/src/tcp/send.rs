@@ -15,7 +15,7 @@ use crate::time::Instant;
 const DEFAULT_MSS: u16 = 536;
 const LEAST_MSS: u16 = 64;
 /// Segments under way at most, whatever their size.
-const MOST_UNDER_WAY: usize = 4096;
+pub(crate) const MOST_UNDER_WAY: usize = 4096;
 
 /// What the peer is sent.
 pub(crate) struct Sender {
@@ -262,6 +262,15 @@ impl Sender {
         self.sent_at = now;
         self.recovery.sent(len);
         self.recovery.repaired(stamp);
+    }
+
+    /// Reads something of every line of memory it takes.
+    #[inline]
+    pub(crate) fn touch(&self) -> u64 {
+        let numbers = self.una ^ self.window_at ^ self.congestion.window ^ self.recovery.touch();
+        let places = self.ring.len() ^ self.board.len() ^ self.board.arrivals() as usize;
+        let times = self.sent_at.as_nanos() ^ self.progress.as_nanos() ^ self.rtt.least();
+        u64::from(numbers) ^ places as u64 ^ times
     }
 
     /// All memory goes back.

@@ -1,0 +1,254 @@
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sluice_policy::{compile, parse};
+use sluice_stack::io::PacketIo;
+use sluice_stack::sim::{Faults, Net, SimPort};
+use sluice_stack::{Buffers, FlowId, Limits, Owner, Phase, PortSetup, Secrets, Stack, StackStats};
+
+use crate::stats::{EngineEvent, RequestFate};
+use crate::{Handoff, Inspection, Worker, WorkerSetup, WorkerStats};
+
+/// A place in the code, and how often it is passed by before it panics.
+type Defect = (&'static str, u32);
+
+thread_local! {
+    /// The defects that are still to come, in this order.
+    static DEFECTS: RefCell<VecDeque<Defect>> = const { RefCell::new(VecDeque::new()) };
+}
+
+fn plant(defects: &[Defect]) {
+    DEFECTS.with_borrow_mut(|to_come| to_come.extend(defects));
+}
+
+/// The code under test has come to `point`.
+pub(crate) fn reach(point: &'static str) {
+    let hit = DEFECTS.with_borrow_mut(|to_come| match to_come.front_mut() {
+        Some((at, 0)) if *at == point => to_come.pop_front().is_some(),
+        Some((at, more)) if *at == point => {
+            *more -= 1;
+            false
+        }
+        _ => false,
+    });
+    assert!(!hit, "a test's own defect, {point}");
+}
+
+fn all_reached() -> bool {
+    DEFECTS.with_borrow(|to_come| to_come.is_empty())
+}
+
+const RULES: &str = r#"
+ports:
+  back: { device: "net_memory0", addresses: ["10.77.2.1/24"] }
+  front: { device: "net_memory1", addresses: ["10.77.1.1/24"] }
+listeners:
+  web: { address: "10.77.1.1:80", idle_timeout: 5s, head_timeout: 5s }
+services:
+  hello: { endpoints: ["10.77.2.2:8080"], idle_timeout: 20s }
+routes:
+  - { path: /, service: hello }
+"#;
+
+const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
+
+struct World {
+    net: Net,
+    client: Stack<SimPort>,
+    worker: Worker<SimPort>,
+    backend: Stack<SimPort>,
+    stats: Arc<WorkerStats>,
+}
+
+impl World {
+    fn new() -> World {
+        let mut net = Net::new(1);
+        let (client, front) = net.link(1500, [Faults::default(); 2]);
+        let (backend, back) = net.link(1500, [Faults::default(); 2]);
+        let rules = parse(RULES, "rules.yaml").expect("the rules parse");
+        let snapshot = Arc::new(compile(&rules).expect("the rules compile"));
+        let stats = Arc::new(WorkerStats::new(2));
+        let port = |address: [u8; 4]| PortSetup {
+            addresses: vec![(address.into(), 24)],
+            routes: vec![],
+        };
+        let host = |io, address, seed| {
+            let ports = vec![(io, port(address))];
+            let stats = Arc::new(StackStats::default());
+            Stack::new(ports, Limits::default(), Secrets::from_seed(seed), stats)
+        };
+        let setup = WorkerSetup {
+            ports: vec![(back, port([10, 77, 2, 1])), (front, port([10, 77, 1, 1]))],
+            limits: Limits::default(),
+            secrets: Secrets::from_seed(3),
+            inspection: Arc::new(Inspection::default()),
+        };
+        let mut backend = host(backend, [10, 77, 2, 2], 2);
+        let address = SocketAddr::from(([10, 77, 2, 2], 8080));
+        backend.listen(0, address, 0, Buffers::default());
+        World {
+            client: host(client, [10, 77, 1, 2], 1),
+            worker: Worker::new(setup, Arc::new(Handoff::new(snapshot)), stats.clone()),
+            backend,
+            net,
+            stats,
+        }
+    }
+
+    /// So many milliseconds pass; the backend answers whatever comes.
+    fn pass(&mut self, millis: u32) {
+        for _ in 0..millis {
+            let now = self.net.now();
+            for _ in 0..8 {
+                self.client.receive(now);
+                self.client.expire(now);
+                self.client.flush(now);
+                self.worker.poll_once(now);
+                self.backend.receive(now);
+                self.backend.expire(now);
+                while let Some((flow, owner)) = self.backend.next_ready() {
+                    if matches!(owner, Owner::Listener(_)) {
+                        self.backend.adopt(flow, 0);
+                    }
+                    let asked = self.backend.peek(flow).len();
+                    if asked > 0 {
+                        self.backend.consume(flow, asked);
+                        self.backend.write(flow, ANSWER);
+                    } else if self.backend.view(flow).finished {
+                        self.backend.close(flow, now);
+                    }
+                }
+                self.backend.flush(now);
+            }
+            self.net.advance_to(now + Duration::from_millis(1));
+        }
+        while self.client.next_ready().is_some() {}
+        let ports = self.worker.stack.ports();
+        let received: u64 = ports.map(|port| port.stats().rx_frames).sum();
+        assert_eq!(received, self.stats.stack.frames.sum());
+    }
+
+    fn open(&mut self) -> FlowId {
+        let to = SocketAddr::from(([10, 77, 1, 1], 80));
+        let opened = self
+            .client
+            .connect(0, to, 0, Buffers::default(), self.net.now());
+        self.pass(2);
+        opened.expect("there is room")
+    }
+
+    fn ask(&mut self, flow: FlowId) {
+        self.client
+            .write(flow, b"GET / HTTP/1.1\r\nhost: a\r\n\r\n");
+    }
+
+    fn is_answered(&mut self, flow: FlowId) -> bool {
+        let got = self.client.peek(flow);
+        let right = got.starts_with(b"HTTP/1.1 200 ") && got.ends_with(b"hello");
+        let length = got.len();
+        self.client.consume(flow, length);
+        right
+    }
+
+    fn is_gone(&self, flow: FlowId) -> bool {
+        self.client.view(flow).phase == Phase::Closed
+    }
+
+    /// Nothing is left of anything, and what was begun has ended.
+    fn is_clean(&mut self) {
+        self.pass(40_000);
+        let worker = &self.worker;
+        assert!(worker.downs.is_empty() && worker.ups.is_empty() && worker.exchanges.is_empty());
+        assert_eq!(worker.connections, [0]);
+        assert_eq!(
+            (worker.upstream_idle, worker.stack.is_delivered()),
+            (0, true)
+        );
+        let events = &self.stats.events;
+        for [begun, over] in [
+            [EngineEvent::DownstreamOpened, EngineEvent::DownstreamClosed],
+            [EngineEvent::UpstreamOpened, EngineEvent::UpstreamClosed],
+        ] {
+            assert_eq!(events.get(begun), events.get(over));
+        }
+        assert_eq!(self.stats.stack.flows.get(), 0);
+    }
+}
+
+/// Three clients ask at once; the second one's request runs into a defect at `point`, which it comes to
+/// after `pass` others.
+fn one_of_three(point: &'static str, pass: u32) {
+    let mut w = World::new();
+    let clients = [w.open(), w.open(), w.open()];
+    for client in clients {
+        w.ask(client);
+    }
+    plant(&[(point, pass)]);
+    w.pass(10);
+    assert!(all_reached(), "{point}");
+    let gone = clients.map(|client| w.is_gone(client));
+    let answered = clients.map(|client| w.is_answered(client));
+    assert_eq!(
+        (gone, answered),
+        ([false, true, false], [true, false, true])
+    );
+    let fates = [RequestFate::Panicked, RequestFate::Answered].map(|f| w.stats.requests.get(f));
+    assert_eq!(
+        (w.stats.events.get(EngineEvent::Panicked), fates[1]),
+        (1, 2)
+    );
+    assert!(fates[0] <= 1 && w.stats.requests.sum() == 2 + fates[0]);
+    // The others go on, and so do new ones.
+    let newcomer = w.open();
+    for client in [clients[0], clients[2], newcomer] {
+        w.ask(client);
+        w.pass(10);
+        assert!(w.is_answered(client));
+    }
+    w.is_clean();
+}
+
+#[test]
+fn a_defect_at_a_request_head_ends_that_connection_alone() {
+    one_of_three("head", 1);
+}
+
+#[test]
+fn a_defect_while_an_answer_is_forwarded_ends_that_request_alone() {
+    one_of_three("forward", 1);
+}
+
+#[test]
+fn a_defect_at_a_timer_ends_that_connection_alone() {
+    let mut w = World::new();
+    let [first, second] = [w.open(), w.open()];
+    for client in [first, second] {
+        w.ask(client);
+    }
+    w.pass(10);
+    assert!(w.is_answered(first) && w.is_answered(second));
+    plant(&[("due", 0)]);
+    w.pass(6_000);
+    assert_eq!(w.stats.events.get(EngineEvent::Panicked), 1);
+    assert!(w.is_gone(first) && w.client.view(second).finished);
+    assert_eq!(w.stats.events.get(EngineEvent::DownstreamIdle), 1);
+    w.is_clean();
+}
+
+#[test]
+fn a_defect_on_the_way_out_of_another_one_is_contained_too() {
+    let mut w = World::new();
+    let [first, second] = [w.open(), w.open()];
+    w.ask(first);
+    plant(&[("forward", 0), ("end", 0)]);
+    w.pass(10);
+    assert!(all_reached() && w.is_gone(first));
+    assert_eq!(w.stats.events.get(EngineEvent::Panicked), 1);
+    w.ask(second);
+    w.pass(10);
+    assert!(w.is_answered(second));
+    w.is_clean();
+}

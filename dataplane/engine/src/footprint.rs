@@ -1,0 +1,74 @@
+//! How much memory a worker can take at most, by its rules. The bound is far above what is ever used: it
+//! has every connection that is allowed full both ways.
+
+use sluice_policy::Snapshot;
+use sluice_stack::{Buffers, Limits};
+
+use crate::downstream::Downstream;
+use crate::exchange::Exchange;
+use crate::pool::Upstream;
+use crate::rpc;
+
+/// Bytes beside its rings that a connection can hold: the end of a head or a reply of our own that did
+/// not fit, in a buffer that grew.
+const BACKLOG: u64 = 128 << 10;
+/// What one worker has of its own and shares among all connections: scratch buffers, counters, log
+/// records, copies for a capture.
+const SHARED: u64 = 48 << 20;
+
+/// The largest that a worker can become, in bytes. Rules, whose size is that of their text, and packet
+/// buffers, which are reserved at the start, come on top.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Footprint {
+    /// Flows at most, both sides together.
+    pub flows: u64,
+    /// Tables, and what all connections share.
+    pub tables: u64,
+    /// What connections hold when all of them are full.
+    pub connections: u64,
+}
+
+impl Footprint {
+    /// Of a worker with these rules and bounds.
+    pub fn of(rules: &Snapshot, limits: &Limits) -> Self {
+        let listeners = rules.listeners.iter();
+        let clients: u64 = listeners
+            .clone()
+            .map(|l| u64::from(l.max_connections))
+            .sum();
+        let services = rules.services.iter();
+        let endpoints: u64 = services.map(|s| u64::from(s.max_connections)).sum();
+        let flows = (clients + endpoints).min(limits.flows as u64);
+        let buffer = listeners.map(|l| l.buffer).max().unwrap_or(0);
+        let buffers = Buffers {
+            receive: buffer,
+            send: buffer,
+        };
+        let records = size_of::<Downstream>() + size_of::<Upstream>() + size_of::<Exchange>();
+        // Slabs double, and are there twice while they do.
+        let records = 3 * records as u64 * limits.flows as u64;
+        Footprint {
+            flows,
+            tables: limits.tables(rules.ports.len()) + records + SHARED + rpc::MOST_HELD as u64,
+            connections: flows * (buffers.most() + BACKLOG),
+        }
+    }
+
+    /// All of it.
+    pub fn total(&self) -> u64 {
+        self.tables + self.connections
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A client's connection that has nothing to do: its flow, its record, and two timers.
+    #[test]
+    fn an_idle_connection_is_small() {
+        let timer = 32;
+        let size = Limits::idle_flow() + size_of::<Downstream>() + timer;
+        assert!(size <= 1_280, "{size} bytes");
+    }
+}
