@@ -22,11 +22,14 @@
 mod body;
 mod chars;
 mod date;
+mod edits;
 mod error;
 mod field;
 mod forwarded;
 mod ids;
 mod kept;
+mod kind;
+mod local;
 mod path;
 mod request;
 mod response;
@@ -43,21 +46,23 @@ pub(crate) use chars::is_token_byte;
 
 pub use body::{BodyDecoder, BodyEvent, MAX_CHUNK_LINE, MAX_TRAILERS};
 pub use date::{DATE_LEN, imf_fixdate};
+pub use edits::{FieldEdits, FieldName, FieldValue, HeaderEdit, NewTarget, RequestEdits};
 pub use error::{BodyError, EditError, HeadError, RequestError, ResponseError};
-pub use field::{HeadIndex, Header, HeaderKind, Headers, KindSet};
+pub use field::{HeadIndex, Header, Headers};
 pub use forwarded::{ForwardedField, client_address, write_forwarded_element};
 pub use ids::{
     MAX_REQUEST_ID, TRACEPARENT_LEN, is_request_id, is_traceparent, request_id, traceparent,
 };
 pub use kept::{KeptValue, MAX_VIA_NAME, Via};
+pub use kind::{HeaderKind, KindSet};
+pub use local::{RuleReply, reason_phrase, write_local_reply, write_rule_reply};
 pub use request::{MethodKind, Request, parse_request};
 pub use response::{RequestKind, Response, parse_response};
 pub use target::Authority;
 pub use trailers::write_trailers;
 pub use write::{
-    ClientSide, FieldEdits, FieldName, FieldValue, HeaderEdit, NewTarget, RequestEdits, RuleReply,
-    SentHead, reason_phrase, write_chunk_header, write_last_chunk, write_local_reply,
-    write_request_head, write_response_head, write_rule_reply, write_switching_head,
+    ClientSide, SentHead, write_chunk_header, write_last_chunk, write_request_head,
+    write_response_head, write_switching_head,
 };
 
 /// Most header fields a [`HeadIndex`] can hold; [`Limits::headers`] above it has no effect.

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::chars;
-use super::field::HeaderKind;
+use super::kind::HeaderKind;
 use super::request::Request;
 
 /// Which field is read.

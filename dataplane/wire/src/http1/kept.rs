@@ -3,7 +3,7 @@
 use arrayvec::ArrayVec;
 
 use super::Version;
-use super::write::FieldValue;
+use super::edits::FieldValue;
 
 /// A checked header value of at most `N` bytes; the default is empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -2,7 +2,8 @@
 
 use super::chars::{self, PATH, PLAIN_PATH, QUERY, Stop, TOKEN};
 use super::error::{HeadError, RequestError};
-use super::field::{HeadIndex, HeaderKind, Headers, span};
+use super::field::{HeadIndex, Headers, span};
+use super::kind::HeaderKind;
 use super::path;
 use super::scan::Scan;
 use super::semantics::{Semantics, options};

@@ -2,7 +2,8 @@
 
 use super::chars::{self, Stop};
 use super::error::{HeadError, ResponseError};
-use super::field::{HeadIndex, HeaderKind, Headers};
+use super::field::{HeadIndex, Headers};
+use super::kind::HeaderKind;
 use super::request::upgrade_protocols;
 use super::scan::Scan;
 use super::semantics::Semantics;

@@ -3,7 +3,8 @@
 
 use super::chars;
 use super::error::HeadError;
-use super::field::{Entry, HeadIndex, HeaderKind, span};
+use super::field::{Entry, HeadIndex, span};
+use super::kind::HeaderKind;
 use super::{BodyFraming, Version};
 
 /// Names beside the usual options that `Connection` may list.

@@ -1,9 +1,10 @@
 //! Trailer fields that go on (RFC 9110 section 6.5).
 
 use super::chars::Stop;
-use super::field::{FieldLine, HeaderKind, field_line, span};
+use super::edits::HeaderEdit;
+use super::field::{FieldLine, field_line, span};
+use super::kind::HeaderKind;
 use super::scan::Scan;
-use super::write::HeaderEdit;
 
 /// Fields without a kind of their own that mean something only before the body: whoever merges
 /// trailers into the head would let them change how the message is framed, routed, authenticated,

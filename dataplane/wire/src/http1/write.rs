@@ -1,193 +1,15 @@
-//! The heads a gateway sends: requests to a service, responses to a client, answers of its own.
+//! The heads a gateway sends: requests to a service, responses to a client.
 //!
 //! Fields that go on are copied byte for byte, neighbours in one piece. The framing is always
 //! stated anew from what was parsed, so that no output can carry two framings or an odd one. What
 //! the caller adds comes as checked names and values, so that no value can end a line.
 
-use super::chars;
-use super::error::EditError;
-use super::field::{Entry, HeadIndex, HeaderKind, KindSet, span};
+use super::edits::{FieldEdits, FieldName, FieldValue, HeaderEdit, RESERVED, RequestEdits};
+use super::field::{Entry, HeadIndex, span};
+use super::kind::{HeaderKind, KindSet};
 use super::request::Request;
 use super::response::Response;
-use super::target::Authority;
 use super::{BodyFraming, Version};
-
-/// Kinds that no caller can set, add or remove.
-const RESERVED: KindSet =
-    KindSet::HOP_BY_HOP.union(KindSet::of(&[HeaderKind::Host, HeaderKind::ContentLength]));
-
-/// A checked header name that is not reserved to the gateway.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FieldName<'a>(&'a [u8]);
-
-impl FieldName<'static> {
-    /// `Via`
-    pub const VIA: Self = Self(b"Via");
-    /// `Date`
-    pub const DATE: Self = Self(b"Date");
-    /// `X-Forwarded-Proto`
-    pub const X_FORWARDED_PROTO: Self = Self(b"X-Forwarded-Proto");
-    /// `X-Forwarded-Host`
-    pub const X_FORWARDED_HOST: Self = Self(b"X-Forwarded-Host");
-    /// `X-Request-Id`
-    pub const X_REQUEST_ID: Self = Self(b"X-Request-Id");
-    /// `traceparent`
-    pub const TRACEPARENT: Self = Self(b"traceparent");
-    /// `Max-Forwards`
-    pub const MAX_FORWARDS: Self = Self(b"Max-Forwards");
-}
-
-impl<'a> FieldName<'a> {
-    /// Checks a name.
-    ///
-    /// # Errors
-    /// [`EditError::InvalidName`], or [`EditError::Reserved`] for Host, Content-Length and the
-    /// fields of one connection.
-    pub fn new(name: &'a [u8]) -> Result<Self, EditError> {
-        if !chars::is_token(name) {
-            return Err(EditError::InvalidName);
-        }
-        if RESERVED.contains(HeaderKind::of(name)) {
-            return Err(EditError::Reserved);
-        }
-        Ok(Self(name))
-    }
-}
-
-/// A checked header value: no control byte but HTAB.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FieldValue<'a>(pub(super) &'a [u8]);
-
-impl FieldValue<'static> {
-    /// `http`
-    pub const HTTP: Self = Self(b"http");
-}
-
-impl<'a> FieldValue<'a> {
-    /// Checks a value; spaces and tabs around it are left out.
-    ///
-    /// # Errors
-    /// [`EditError::InvalidValue`]
-    pub fn new(value: &'a [u8]) -> Result<Self, EditError> {
-        if chars::has_control(value) {
-            return Err(EditError::InvalidValue);
-        }
-        Ok(Self(chars::trim(value)))
-    }
-}
-
-/// A checked path with a query or without one, to be sent in place of a client's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NewTarget<'a>(&'a [u8]);
-
-impl<'a> NewTarget<'a> {
-    /// Checks it: `None` unless it begins with `/` and has only bytes that a target may have, at most
-    /// [`MAX_HEAD`](super::MAX_HEAD) of them.
-    #[must_use]
-    pub fn new(target: &'a [u8]) -> Option<Self> {
-        let path = chars::skip(target, 0, chars::PATH);
-        let legal = match target.get(path) {
-            None => true,
-            Some(b'?') => chars::skip(target, path + 1, chars::QUERY) == target.len(),
-            Some(_) => false,
-        };
-        (legal && target.first() == Some(&b'/') && target.len() <= super::MAX_HEAD)
-            .then_some(Self(target))
-    }
-
-    /// As given.
-    #[must_use]
-    pub fn as_bytes(&self) -> &'a [u8] {
-        self.0
-    }
-}
-
-/// One header edit of a route: made once, when the rules are compiled.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HeaderEdit {
-    name: Box<[u8]>,
-    /// `None` adds nothing.
-    value: Option<Box<[u8]>>,
-    /// Fields of this name that stand there already go.
-    replaces: bool,
-}
-
-impl HeaderEdit {
-    /// One field of this name in place of all others.
-    ///
-    /// # Errors
-    /// See [`FieldName::new`] and [`FieldValue::new`].
-    pub fn set(name: &[u8], value: &[u8]) -> Result<Self, EditError> {
-        Self::new(name, Some(value), true)
-    }
-
-    /// One field of this name beside all others.
-    ///
-    /// # Errors
-    /// See [`FieldName::new`] and [`FieldValue::new`].
-    pub fn add(name: &[u8], value: &[u8]) -> Result<Self, EditError> {
-        Self::new(name, Some(value), false)
-    }
-
-    /// No field of this name.
-    ///
-    /// # Errors
-    /// See [`FieldName::new`].
-    pub fn remove(name: &[u8]) -> Result<Self, EditError> {
-        Self::new(name, None, true)
-    }
-
-    /// Whether it takes away a field called `name`, in any case.
-    pub(super) fn replaces(&self, name: &[u8]) -> bool {
-        self.replaces && self.name.eq_ignore_ascii_case(name)
-    }
-
-    fn new(name: &[u8], value: Option<&[u8]>, replaces: bool) -> Result<Self, EditError> {
-        let FieldName(name) = FieldName::new(name)?;
-        let value = match value {
-            Some(value) => Some(FieldValue::new(value)?.0.into()),
-            None => None,
-        };
-        Ok(Self {
-            name: name.into(),
-            value,
-            replaces,
-        })
-    }
-}
-
-/// Changes to the fields of a head on its way through; the default changes nothing and costs
-/// nothing.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct FieldEdits<'a> {
-    /// Received fields of these kinds are not forwarded, usually because `append` states them.
-    pub drop: KindSet,
-    /// What the gateway itself adds.
-    pub append: &'a [(FieldName<'a>, FieldValue<'a>)],
-    /// What the operator wants, in this order: it also sees what `append` added.
-    pub rules: &'a [HeaderEdit],
-    /// What the operator wants with values that depend on the message, added last.
-    pub computed: &'a [(FieldName<'a>, FieldValue<'a>)],
-}
-
-/// Changes to a request on its way to a service.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct RequestEdits<'a> {
-    /// Sent as path and query in place of the client's.
-    pub target: Option<NewTarget<'a>>,
-    /// Sent as Host in place of the client's. An HTTP/1.0 request may have none; the service gets
-    /// an empty Host then (RFC 9112 section 3.2), unless this names one.
-    pub host: Option<Authority<'a>>,
-    /// Sent behind what the client's `X-Forwarded-For` fields say, all in one field; in their
-    /// place where `fields.drop` has [`HeaderKind::XForwardedFor`].
-    pub forwarded_for: Option<FieldValue<'a>>,
-    /// One element of `Forwarded` (RFC 7239), sent likewise behind what those fields say.
-    pub forwarded: Option<FieldValue<'a>>,
-    /// The protocol to ask the service to change to; without it, an upgrade is not asked for.
-    pub upgrade: Option<FieldValue<'a>>,
-    /// All other fields.
-    pub fields: FieldEdits<'a>,
-}
 
 /// What a response has to be fitted to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -322,83 +144,6 @@ fn fit(response: &Response<'_>, client: ClientSide) -> SentHead {
     }
 }
 
-/// Appends a whole answer of the gateway's own: `text` and a line feed as plain text, the body left
-/// out for HEAD. `status` is one that has a body. `version` is the client's; `date` is left out where
-/// the time is not known.
-pub fn write_local_reply(
-    out: &mut Vec<u8>,
-    status: u16,
-    text: &str,
-    head_only: bool,
-    close: bool,
-    version: Version,
-    date: Option<FieldValue<'_>>,
-) {
-    write_status_line(out, status, reason_phrase(status).as_bytes());
-    if let Some(FieldValue(date)) = date {
-        write_field(out, b"Date", date);
-    }
-    out.extend_from_slice(b"Server: sluice\r\nContent-Type: text/plain; charset=utf-8\r\n");
-    write_framing(out, BodyFraming::Length(text.len() as u64 + 1));
-    write_connection(out, version, !close);
-    out.extend_from_slice(b"\r\n");
-    if !head_only {
-        out.extend_from_slice(text.as_bytes());
-        out.push(b'\n');
-    }
-}
-
-/// An answer that the rules give in the service's place.
-#[derive(Debug, Clone, Copy)]
-pub struct RuleReply<'a> {
-    /// 200 to 599.
-    pub status: u16,
-    /// What kind of body it is, and the body; without it, there is none.
-    pub body: Option<(FieldValue<'a>, &'a [u8])>,
-    /// Where a redirect leads.
-    pub location: Option<FieldValue<'a>>,
-    /// The operator's changes to the head.
-    pub fields: FieldEdits<'a>,
-}
-
-/// Appends a whole answer of the rules, the body left out for HEAD. `version` is the client's; `date`
-/// is left out where the time is not known.
-pub fn write_rule_reply(
-    out: &mut Vec<u8>,
-    reply: &RuleReply<'_>,
-    head_only: bool,
-    close: bool,
-    version: Version,
-    date: Option<FieldValue<'_>>,
-) {
-    write_status_line(out, reply.status, reason_phrase(reply.status).as_bytes());
-    if let Some(FieldValue(date)) = date {
-        write_field(out, b"Date", date);
-    }
-    write_field(out, b"Server", b"sluice");
-    if let Some(FieldValue(location)) = reply.location {
-        write_field(out, b"Location", location);
-    }
-    let body = match reply.body {
-        Some((FieldValue(kind), body)) => {
-            write_field(out, b"Content-Type", kind);
-            body
-        }
-        None => b"",
-    };
-    // RFC 9110 sections 8.6 and 15.3.5, 15.4.5: these never have a body, nor say how long it is.
-    let bodiless = matches!(reply.status, 204 | 304);
-    if !bodiless {
-        write_framing(out, BodyFraming::Length(body.len() as u64));
-    }
-    write_connection(out, version, !close);
-    write_additions(out, &reply.fields);
-    out.extend_from_slice(b"\r\n");
-    if !head_only && !bodiless {
-        out.extend_from_slice(body);
-    }
-}
-
 /// Appends the size line of a chunk. `size` 0 would end the body: see [`write_last_chunk`].
 pub fn write_chunk_header(out: &mut Vec<u8>, size: u64) {
     let digits = (16 - size.leading_zeros() / 4).max(1);
@@ -418,7 +163,7 @@ pub fn write_last_chunk(out: &mut Vec<u8>) {
     out.extend_from_slice(b"0\r\n\r\n");
 }
 
-fn write_status_line(out: &mut Vec<u8>, status: u16, reason: &[u8]) {
+pub(super) fn write_status_line(out: &mut Vec<u8>, status: u16, reason: &[u8]) {
     let digit = |value: u16| b'0' + (value % 10) as u8;
     out.extend_from_slice(b"HTTP/1.1 ");
     out.extend_from_slice(&[digit(status / 100), digit(status / 10), digit(status), b' ']);
@@ -461,7 +206,7 @@ fn replaced(rules: &[HeaderEdit], name: &[u8]) -> bool {
         .any(|rule| rule.replaces && rule.name.eq_ignore_ascii_case(name))
 }
 
-fn write_additions(out: &mut Vec<u8>, edits: &FieldEdits<'_>) {
+pub(super) fn write_additions(out: &mut Vec<u8>, edits: &FieldEdits<'_>) {
     for (FieldName(name), FieldValue(value)) in edits.append {
         if !replaced(edits.rules, name) {
             write_field(out, name, value);
@@ -481,7 +226,7 @@ fn write_additions(out: &mut Vec<u8>, edits: &FieldEdits<'_>) {
     }
 }
 
-fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+pub(super) fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(name);
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
@@ -526,7 +271,7 @@ fn write_merged(
     out.extend_from_slice(b"\r\n");
 }
 
-fn write_framing(out: &mut Vec<u8>, framing: BodyFraming) {
+pub(super) fn write_framing(out: &mut Vec<u8>, framing: BodyFraming) {
     match framing {
         BodyFraming::None | BodyFraming::UntilClose => {}
         BodyFraming::Length(length) => {
@@ -545,7 +290,7 @@ fn write_metadata_framing(out: &mut Vec<u8>, declared: BodyFraming, version: Ver
     }
 }
 
-fn write_connection(out: &mut Vec<u8>, version: Version, keep_alive: bool) {
+pub(super) fn write_connection(out: &mut Vec<u8>, version: Version, keep_alive: bool) {
     match (version, keep_alive) {
         (_, false) => out.extend_from_slice(b"Connection: close\r\n"),
         (Version::Http10, true) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
@@ -565,50 +310,4 @@ fn write_decimal(out: &mut Vec<u8>, mut value: u64) {
         }
     }
     out.extend_from_slice(digits.get(20 - used..).unwrap_or_default());
-}
-
-/// The reason phrase of a status (RFC 9110 section 15 and the registry); empty for unknown ones.
-#[must_use]
-pub fn reason_phrase(status: u16) -> &'static str {
-    match status {
-        100 => "Continue",
-        101 => "Switching Protocols",
-        200 => "OK",
-        201 => "Created",
-        202 => "Accepted",
-        204 => "No Content",
-        206 => "Partial Content",
-        301 => "Moved Permanently",
-        302 => "Found",
-        303 => "See Other",
-        304 => "Not Modified",
-        307 => "Temporary Redirect",
-        308 => "Permanent Redirect",
-        400 => "Bad Request",
-        401 => "Unauthorized",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        408 => "Request Timeout",
-        409 => "Conflict",
-        410 => "Gone",
-        411 => "Length Required",
-        413 => "Content Too Large",
-        414 => "URI Too Long",
-        415 => "Unsupported Media Type",
-        416 => "Range Not Satisfiable",
-        417 => "Expectation Failed",
-        421 => "Misdirected Request",
-        422 => "Unprocessable Content",
-        426 => "Upgrade Required",
-        429 => "Too Many Requests",
-        431 => "Request Header Fields Too Large",
-        500 => "Internal Server Error",
-        501 => "Not Implemented",
-        502 => "Bad Gateway",
-        503 => "Service Unavailable",
-        504 => "Gateway Timeout",
-        505 => "HTTP Version Not Supported",
-        _ => "",
-    }
 }
