@@ -254,7 +254,6 @@ impl<P: PacketIo> Link<P> {
             Inbound::Tcp { .. } | Inbound::TooBig(_) => FrameFate::NoFlowSilent,
         }
     }
-
 }
 
 const NO_IP: TxMeta = TxMeta {

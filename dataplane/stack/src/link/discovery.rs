@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{
-    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, Icmpv6Packet, Icmpv6Repr, IpProtocol, IpRepr,
-    Ipv6Repr, NdiscNeighborFlags, NdiscRepr,
+    ArpOperation, ArpPacket, ArpRepr, EthernetAddress, Icmpv6Packet, Icmpv6Repr, IpProtocol,
+    IpRepr, Ipv6Repr, NdiscNeighborFlags, NdiscRepr,
 };
 
 use super::{BROADCAST, Link, NO_IP, ethertype, meta};
@@ -64,7 +64,13 @@ impl<P: PacketIo> Link<P> {
         });
     }
 
-    pub(super) fn ndp(&mut self, from: Ipv6Addr, from_mac: Mac, message: &[u8], now: Instant) -> FrameFate {
+    pub(super) fn ndp(
+        &mut self,
+        from: Ipv6Addr,
+        from_mac: Mac,
+        message: &[u8],
+        now: Instant,
+    ) -> FrameFate {
         let packet = Icmpv6Packet::new_unchecked(message);
         match NdiscRepr::parse(&packet) {
             Ok(NdiscRepr::NeighborSolicit {
