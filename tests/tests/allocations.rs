@@ -152,9 +152,10 @@ fn idle_connections_hold_little_memory_and_none_for_bytes() {
     };
     let text = rules(&setup).replace("buffer:", "idle_timeout: 1h, buffer:");
     let mut memory = Memory::with_rules(&setup, &text).expect("the rules compile");
-    let (_, after_a_second) = held(&mut memory, "/", Duration::from_secs(1));
+    // Some SYNs are sent again after a second: so many don't wait for a neighbour's answer.
+    let (_, at_once) = held(&mut memory, "/", Duration::from_secs(3));
     // Beside what the tables take, which is some 1,200 bytes.
-    assert!(after_a_second <= 1_000 * 6 * 1024, "{after_a_second} bytes");
+    assert!(at_once <= 1_000 * 6 * 1024, "{at_once} bytes");
     let mut memory = Memory::with_rules(&setup, &text).expect("the rules compile");
     let (_, after_a_minute) = held(&mut memory, "/", Duration::from_secs(70));
     assert!(after_a_minute <= 1_000 * 700, "{after_a_minute} bytes");

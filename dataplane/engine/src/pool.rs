@@ -1,6 +1,6 @@
 //! Connections to endpoints: open ones that wait for the next request, and how many there are.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,7 +50,7 @@ pub(crate) struct Pool {
     service: u32,
     key: EndpointKey,
     /// Waiting connections, the one used last on top: the others can age out.
-    pub(crate) idle: Vec<u32>,
+    pub(crate) idle: VecDeque<u32>,
     /// Its connections that carry RPCs, and who waits for one.
     pub(crate) rpc: Channels,
     connections: u32,
@@ -90,7 +90,7 @@ impl Pool {
     /// The waiting connection that was used last.
     #[inline]
     pub(crate) fn take(&mut self) -> Option<u32> {
-        let waiting = self.idle.pop();
+        let waiting = self.idle.pop_back();
         self.publish_idle();
         waiting
     }
@@ -139,7 +139,7 @@ impl Pools {
                     service: number,
                     stats: traffic.endpoints.of(&key),
                     key,
-                    idle: Vec::new(),
+                    idle: VecDeque::new(),
                     rpc: Channels::default(),
                     connections: 0,
                     suspect_until: None,
@@ -183,7 +183,7 @@ impl Pools {
         self.pools
             .iter()
             .filter(|(_, pool)| pool.service == service)
-            .find_map(|(_, pool)| pool.idle.first().copied())
+            .find_map(|(_, pool)| pool.idle.front().copied())
     }
 
     /// A connection for one call at a time that waits at any endpoint of the service that the pool
@@ -217,11 +217,14 @@ impl Pools {
         self.add(pool, 1);
     }
 
-    /// A connection is over, waiting or not.
-    pub(crate) fn closed(&mut self, pool: u32, upstream: u32) {
+    /// A connection is over. One that `waited` is looked for from the one used longest ago on, which is
+    /// the first to be closed for being idle.
+    pub(crate) fn closed(&mut self, pool: u32, upstream: u32, waited: bool) {
         self.add(pool, -1);
         if let Some(pool) = self.get_mut(pool) {
-            pool.idle.retain(|&waiting| waiting != upstream);
+            if waited && let Some(place) = pool.idle.iter().position(|&other| other == upstream) {
+                pool.idle.remove(place);
+            }
             pool.publish_idle();
         }
     }
@@ -256,7 +259,7 @@ impl Pools {
             let Some(pool) = self.pools.get_mut(number as usize) else {
                 continue;
             };
-            idle.append(&mut pool.idle);
+            idle.extend(pool.idle.drain(..));
             pool.publish_idle();
             pool.max_idle = 0;
             if pool.connections == 0 && !live(number) {

@@ -307,7 +307,7 @@ impl<P: PacketIo> Worker<P> {
         let pool = self.pools.get_mut(upstream.pool);
         match pool.filter(|pool| pool.idle.len() < pool.max_idle as usize) {
             Some(pool) if reusable && clean && open && !self.draining => {
-                pool.idle.push(number);
+                pool.idle.push_back(number);
                 pool.publish_idle();
                 self.upstream_idle += 1;
                 upstream.exchange = None;
@@ -341,7 +341,8 @@ impl<P: PacketIo> Worker<P> {
             self.upstream_idle = self.upstream_idle.saturating_sub(1);
         }
         self.up_timers.cancel(number);
-        self.pools.closed(upstream.pool, number);
+        let waited = upstream.exchange.is_none() && upstream.copy.is_none();
+        self.pools.closed(upstream.pool, number, waited);
         if abort {
             self.stack.abort(upstream.flow, now);
         } else {

@@ -19,6 +19,7 @@ mod key;
 mod link;
 mod meter;
 mod neighbour;
+mod rate_limit;
 pub mod rng;
 pub mod sim;
 mod stack;

@@ -9,7 +9,7 @@ use super::{State, Tcp};
 use crate::counters::Counters;
 use crate::fate::StackEvent;
 use crate::frame::Segment;
-use crate::link::RateLimit;
+use crate::rate_limit::RateLimit;
 use crate::time::Instant;
 
 /// A timestamp is not held against a peer that was silent for so long: its clock has wrapped
