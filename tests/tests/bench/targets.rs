@@ -124,6 +124,10 @@ fn bad_targets_on_linux_end_the_run_with_errors_by_kind() {
             "{target:?}: {said}"
         );
         assert_eq!(totals["answers"], 0, "{target:?}");
+        if let Target::Refuses = target {
+            assert_eq!(totals["wrong_statuses"]["503"], errors[kind], "{report}");
+            assert!(said.contains("of them 503"), "{said}");
+        }
         assert_eq!(totals["requests"], errors[kind], "{target:?}");
         assert_eq!(report["limited_by"], "errors", "{target:?}");
         assert!(said.contains("expected errors=0: does NOT hold"), "{said}");
