@@ -214,6 +214,15 @@ mod tests {
     }
 
     #[test]
+    fn both_ways_to_receive_are_tried_unless_one_is_given_or_it_has_to_be_quick() {
+        use Receive::{Sender, Threaded};
+        assert_eq!(typed(&[]).receive(), [Sender, Threaded]);
+        assert_eq!(typed(&["--quick"]).receive(), [Sender]);
+        let given = typed(&["--quick", "--receive", "threaded"]);
+        assert_eq!(given.receive(), [Threaded]);
+    }
+
+    #[test]
     fn quick_is_one_round_of_a_second() {
         let args = typed(&["--quick"]);
         assert_eq!((args.rounds(), args.length()), (1, Duration::from_secs(1)));

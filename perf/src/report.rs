@@ -160,6 +160,9 @@ pub struct Totals {
     /// What went wrong, by kind; a kind that did not happen is left out.
     #[serde(default)]
     pub errors: BTreeMap<ErrorKind, u64>,
+    /// The statuses of answers with another than expected, by status.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub wrong_statuses: BTreeMap<u16, u64>,
 }
 
 impl Totals {

@@ -36,8 +36,7 @@ pub(crate) fn open_port(
     Ok(opened)
 }
 
-/// What to know of a memif client. The driver connects it once, when the port starts; and when the other side
-/// goes away it unmaps the rings in its interrupt thread, without waiting for a burst under way.
+/// What to know of a memif client: the driver connects it once, when the port starts.
 fn memif_client(device: &Device) -> Option<String> {
     let Device::Vdev(device) = device else {
         return None;
@@ -45,8 +44,8 @@ fn memif_client(device: &Device) -> Option<String> {
     let is_client =
         device.starts_with("net_memif") && !device.split(',').any(|arg| arg == "role=server");
     is_client.then(|| {
-        "it is a memif client, which does not come back when the other side starts anew, and may take this process \
-         with it when that side ends; write role=server here, and role=client on the other side"
+        "it is a memif client, which does not come back when the other side starts anew; write role=server here, \
+         and role=client on the other side"
             .to_owned()
     })
 }

@@ -111,6 +111,9 @@ fn totals(done: &[Done]) -> Totals {
             *errors.entry(fault.kind()).or_default() += count;
         }
         *errors.entry(ErrorKind::NotSent).or_default() += stats.unsent;
+        for (status, count) in stats.wrong_statuses() {
+            *totals.wrong_statuses.entry(status).or_default() += count;
+        }
     }
     errors.retain(|_, count| *count > 0);
     totals.errors = errors;
@@ -218,7 +221,11 @@ fn write_table(out: &mut String, report: &RunReport) -> std::fmt::Result {
         totals.all_errors(),
     )?;
     for (kind, count) in &totals.errors {
-        writeln!(out, "            {:>10} {}", count, kind.words())?;
+        writeln!(out, "            {count:>10} {}", kind.words())?;
+        let statuses = totals.wrong_statuses.iter();
+        for (status, count) in statuses.filter(|_| *kind == ErrorKind::WrongStatus) {
+            writeln!(out, "            {count:>10}   of them {status}")?;
+        }
     }
     writeln!(
         out,
@@ -391,7 +398,9 @@ mod tests {
     fn errors_are_told_by_their_kind_and_those_that_did_not_happen_left_out() {
         let mut done = done(Some(1_000.0), 900, 3, 0.5);
         done.outcome.stats.unsent = 97;
+        (0..3).for_each(|_| done.outcome.stats.wrong_status(503));
         let totals = totals(&[done]);
+        assert_eq!(totals.wrong_statuses, BTreeMap::from([(503, 3)]));
         assert_eq!(
             totals.errors,
             BTreeMap::from([(ErrorKind::Reset, 3), (ErrorKind::NotSent, 97)])

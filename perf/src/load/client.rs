@@ -443,6 +443,7 @@ impl Client {
             Read::Broken(fault) => self.fail(slot, fault, stack, stats, now),
             Read::Answer {
                 bytes,
+                wrong_status,
                 keep_alive,
                 fault,
             } => {
@@ -455,6 +456,9 @@ impl Client {
                     match fault {
                         None => stats.answered(now.since(connection.intended)),
                         Some(fault) => stats.failed(fault),
+                    }
+                    if let Some(status) = wrong_status {
+                        stats.wrong_status(status);
                     }
                 }
                 self.busy -= 1;

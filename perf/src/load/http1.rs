@@ -49,6 +49,8 @@ pub(crate) enum Read {
     Answer {
         /// Bytes of head and body, framing aside.
         bytes: u64,
+        /// Its status, where another was expected.
+        wrong_status: Option<u16>,
         /// The connection can carry another request.
         keep_alive: bool,
         /// What is wrong with it, if anything is.
@@ -308,6 +310,7 @@ fn judge(head: &Head, length: u64, right: bool, planned: &Planned) -> Read {
     };
     Read::Answer {
         bytes: head.length as u64 + length,
+        wrong_status: (!status).then_some(head.status),
         keep_alive: head.keep_alive,
         fault,
     }

