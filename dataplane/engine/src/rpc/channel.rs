@@ -46,6 +46,8 @@ pub(crate) struct Channel {
     /// Callers share it.
     pub(super) shared: bool,
     pub(super) opened: bool,
+    /// It waits among its endpoint's idle ones.
+    pub(super) idle: bool,
     /// It gets no further calls.
     pub(super) leaving: bool,
     /// It has carried a call before.
@@ -93,10 +95,11 @@ pub(super) struct Terms {
 }
 
 impl Terms {
-    /// `None` where the service does not speak RPC.
+    /// For a call that was `asked` so; `None` where the service does not speak RPC.
     #[inline]
-    pub(super) fn of(service: &Service) -> Option<Self> {
+    pub(super) fn of(service: &Service, asked: Dialect) -> Option<Self> {
         let dialect = match service.protocol {
+            ServiceProtocol::Auto => asked,
             ServiceProtocol::TtHeader => Dialect::TtHeader,
             ServiceProtocol::Thrift => Dialect::Thrift,
             ServiceProtocol::Http => return None,
@@ -166,6 +169,7 @@ impl<P: PacketIo> Worker<P> {
             table: Table::new(terms.mode(own), CALLS),
             shared: !own,
             opened: false,
+            idle: false,
             leaving: false,
             reused: false,
             need: 0,
@@ -278,7 +282,9 @@ impl<P: PacketIo> Worker<P> {
         let draining = self.draining;
         match self.pools.get_mut(pool) {
             Some(pool) if pool.rpc.idle.len() < pool.max_idle as usize && !draining => {
-                if !pool.rpc.idle.contains(&number) {
+                if let Some(channel) = self.rpc.channels.get_mut(number as usize)
+                    && !std::mem::replace(&mut channel.idle, true)
+                {
                     pool.rpc.idle.push(number);
                 }
                 self.arm_channel(number, now);
