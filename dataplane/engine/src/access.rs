@@ -4,23 +4,27 @@
 //! pops records, writes them wherever they go, and gives them back to be filled again. Nothing here
 //! blocks: what finds the queue full is dropped and counted.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrayvec::ArrayVec;
 use crossbeam::queue::ArrayQueue;
 use sluice_policy::rules::Only;
-use sluice_policy::{ListenerId, Route, ServiceId, Snapshot};
+use sluice_policy::{ListenerId, Route, RpcView, ServiceId, Snapshot};
 use sluice_stack::rng::Rng;
 use sluice_stack::time::Instant;
 use sluice_wire::http1::{HeaderKind, Request, Version};
+use sluice_wire::ttheader::integer;
 
 use crate::ended::Notes;
 use crate::forwarding::Provenance;
 use crate::stats::RequestFate;
 
 /// Bytes of a method that a record keeps.
-pub const METHOD: usize = 16;
+pub const METHOD: usize = 64;
+/// Bytes of a biz-status: those of the longest number.
+pub const BIZ_STATUS: usize = 11;
 /// Bytes of a listener's or service's name; rules allow no longer ones.
 pub const NAME: usize = 63;
 /// Bytes of a route's name; one that is made of host and path may be longer.
@@ -33,6 +37,23 @@ pub const TARGET: usize = 512;
 pub const REQUEST_ID: usize = 64;
 /// Bytes of `User-Agent`.
 pub const USER_AGENT: usize = 128;
+
+/// What a request came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// A version of HTTP.
+    Http(Version),
+    /// TTHeader.
+    TtHeader,
+    /// Thrift without TTHeader.
+    Thrift,
+}
+
+/// A call whose frame was read.
+pub(crate) struct CallSeen<'a> {
+    pub(crate) ttheader: bool,
+    pub(crate) rpc: &'a RpcView<'a>,
+}
 
 /// One request as the access log tells it. Texts are as received, cut at the lengths above, and
 /// empty where the request has none; instants that were not reached are [`Instant::NEVER`].
@@ -47,12 +68,16 @@ pub struct Record {
     pub ended: Instant,
     pub client: Option<SocketAddr>,
     pub listener: ArrayVec<u8, NAME>,
-    pub version: Option<Version>,
+    pub protocol: Option<Protocol>,
     pub method: ArrayVec<u8, METHOD>,
     pub host: ArrayVec<u8, HOST>,
     pub target: ArrayVec<u8, TARGET>,
     pub user_agent: ArrayVec<u8, USER_AGENT>,
     pub request_id: ArrayVec<u8, REQUEST_ID>,
+    pub from_service: ArrayVec<u8, NAME>,
+    pub to_service: ArrayVec<u8, NAME>,
+    pub exception: Option<i32>,
+    pub biz_status: ArrayVec<u8, BIZ_STATUS>,
     pub route: ArrayVec<u8, ROUTE>,
     pub service: ArrayVec<u8, NAME>,
     pub endpoint: Option<SocketAddr>,
@@ -65,6 +90,7 @@ pub struct Record {
     pub upstream_bytes_out: u64,
     pub upstream_bytes_in: u64,
     pub errors_only: bool,
+    pub errs: bool,
 }
 
 impl Default for Record {
@@ -78,12 +104,16 @@ impl Default for Record {
             ended: Instant::NEVER,
             client: None,
             listener: ArrayVec::new(),
-            version: None,
+            protocol: None,
             method: ArrayVec::new(),
             host: ArrayVec::new(),
             target: ArrayVec::new(),
             user_agent: ArrayVec::new(),
             request_id: ArrayVec::new(),
+            from_service: ArrayVec::new(),
+            to_service: ArrayVec::new(),
+            exception: None,
+            biz_status: ArrayVec::new(),
             route: ArrayVec::new(),
             service: ArrayVec::new(),
             endpoint: None,
@@ -96,6 +126,7 @@ impl Default for Record {
             upstream_bytes_out: 0,
             upstream_bytes_in: 0,
             errors_only: false,
+            errs: false,
         }
     }
 }
@@ -114,7 +145,12 @@ impl Record {
             .access_log
             .as_ref()
             .is_some_and(|log| log.only == Only::Errors);
-        self.version = None;
+        self.protocol = None;
+        self.from_service.clear();
+        self.to_service.clear();
+        self.exception = None;
+        self.errs = false;
+        self.biz_status.clear();
         self.method.clear();
         self.host.clear();
         self.target.clear();
@@ -131,7 +167,7 @@ impl Record {
         request: &Request<'_>,
         (route, service): (Option<&Route>, Option<ServiceId>),
     ) {
-        self.version = Some(request.version);
+        self.protocol = Some(Protocol::Http(request.version));
         put(&mut self.method, request.method());
         put(&mut self.host, request.host());
         put(&mut self.target, request.target());
@@ -150,6 +186,53 @@ impl Record {
         }
     }
 
+    /// Takes over what a call says.
+    fn call(
+        &mut self,
+        rules: &Snapshot,
+        seen: &CallSeen<'_>,
+        (route, service): (Option<&Route>, Option<ServiceId>),
+    ) {
+        self.protocol = Some(if seen.ttheader {
+            Protocol::TtHeader
+        } else {
+            Protocol::Thrift
+        });
+        put(&mut self.method, seen.rpc.method);
+        let key = |key| seen.rpc.head.and_then(|head| head.integer(key));
+        put(
+            &mut self.from_service,
+            key(integer::FROM_SERVICE).unwrap_or_default(),
+        );
+        put(
+            &mut self.to_service,
+            key(integer::TO_SERVICE).unwrap_or_default(),
+        );
+        put(
+            &mut self.request_id,
+            key(integer::LOG_ID).unwrap_or_default(),
+        );
+        if let Some(route) = route {
+            put(&mut self.route, route.name.as_bytes());
+        }
+        if let Some(service) = service.and_then(|service| rules.service(service)) {
+            self.set_service(&service.name);
+        }
+    }
+
+    /// The service answered with this biz-status.
+    pub(crate) fn set_biz_status(&mut self, status: &[u8]) {
+        put(&mut self.biz_status, status);
+        self.errs = true;
+    }
+
+    /// The call is answered here with this biz-status.
+    pub(crate) fn set_biz_number(&mut self, status: i32) {
+        self.biz_status.clear();
+        // There is room for every number.
+        let _ = write!(self.biz_status, "{status}");
+    }
+
     /// Replaces the service: a fallback answers.
     pub(crate) fn set_service(&mut self, name: &str) {
         put(&mut self.service, name.as_bytes());
@@ -165,7 +248,7 @@ impl Record {
                 | RequestFate::Tunnelled
                 | RequestFate::Oneway
         );
-        !self.errors_only || !fine || self.status >= 400
+        !self.errors_only || !fine || self.status >= 400 || self.errs
     }
 }
 
@@ -287,6 +370,29 @@ impl Recorder {
         if let Some(provenance) = named {
             put(&mut record.request_id, provenance.id().as_bytes());
         }
+        Some(record)
+    }
+
+    /// A record for a call, if it is to be noted.
+    #[inline]
+    pub(crate) fn of_call(
+        &mut self,
+        log: &AccessLog,
+        rules: &Snapshot,
+        (listener, client): (Option<ListenerId>, SocketAddr),
+        seen: &CallSeen<'_>,
+        taken: (Option<&Route>, Option<ServiceId>),
+    ) -> Option<Box<Record>> {
+        let sample = match taken.0 {
+            Some(route) => route.sample,
+            None => rules.access_log.as_ref()?.sample,
+        };
+        if !self.takes(sample) {
+            return None;
+        }
+        let mut record = self.record(log);
+        record.begin(rules, listener, client);
+        record.call(rules, seen, taken);
         Some(record)
     }
 

@@ -11,16 +11,17 @@ use sluice_policy::{
 };
 use sluice_wire::http1::Request;
 
-use crate::filters::{body, destination, fault, hops, lanes, refusals, routing};
+use crate::filters::{body, destination, fault, hops, lanes, protocol, refusals, routing};
 use crate::forwarding::Provenance;
 use crate::reply::LocalReply;
 use crate::stats::RequestFate;
 
-/// A request on its way through the chain, and what has been found out about it.
-pub(crate) struct Passage<'a, 'r> {
+/// A request on its way through the chain, and what has been found out about it. `R` is what filters of
+/// its protocol alone look at.
+pub(crate) struct Passage<'a, 'r, R> {
     pub(crate) rules: &'a Snapshot,
     pub(crate) listener: &'a Listener,
-    pub(crate) request: &'r Request<'r>,
+    pub(crate) request: R,
     /// What rules see of it; its lane once it is known.
     pub(crate) view: RequestView<'r>,
     /// It came from a trusted proxy.
@@ -37,6 +38,12 @@ pub(crate) struct Passage<'a, 'r> {
     pub(crate) hold: Option<Duration>,
 }
 
+/// An HTTP request on its way.
+pub(crate) type HttpPassage<'a, 'r> = Passage<'a, 'r, &'r Request<'r>>;
+
+/// A call on its way: rules see all there is of it.
+pub(crate) type CallPassage<'a, 'r> = Passage<'a, 'r, ()>;
+
 /// How a request goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
@@ -48,6 +55,8 @@ pub(crate) enum Answer {
     Reply(LocalReply),
     /// It is answered here as its route says.
     RuleReply,
+    /// It is a call, and answered here as its route's fault says.
+    Fault,
     /// Its connection is closed without an answer.
     Close(RequestFate),
 }
@@ -61,33 +70,79 @@ pub(crate) enum Verdict<'a> {
     Reply(LocalReply),
     /// Answer it as this route says.
     RuleReply(&'a Route),
+    /// Answer a call as this route's fault says.
+    Fault,
     /// Close its connection.
     Close(RequestFate),
 }
 
 /// Takes a request through the chain.
 #[inline]
-pub(crate) fn on_request<'a>(passage: &mut Passage<'a, '_>) -> Verdict<'a> {
+pub(crate) fn on_request<'a>(passage: &mut HttpPassage<'a, '_>) -> Verdict<'a> {
     match order(passage) {
         ControlFlow::Break(verdict) => verdict,
         ControlFlow::Continue(()) => Verdict::Forward,
     }
 }
 
+/// Takes a call through the chain.
+#[inline]
+pub(crate) fn on_call<'a>(passage: &mut CallPassage<'a, '_>) -> Verdict<'a> {
+    match order_of_calls(passage) {
+        ControlFlow::Break(verdict) => verdict,
+        ControlFlow::Continue(()) => Verdict::Forward,
+    }
+}
+
+/// The order of the filters that a call goes through: those that are not of HTTP alone.
+#[inline]
+fn order_of_calls<'a>(passage: &mut CallPassage<'a, '_>) -> ControlFlow<Verdict<'a>> {
+    passage.through(lanes::filter)?;
+    passage.through(routing::filter)?;
+    passage.through(destination::filter)?;
+    passage.through(fault::delay)?;
+    passage.through(fault::abort_call)
+}
+
 /// The order of the filters.
 #[inline]
-fn order<'a>(passage: &mut Passage<'a, '_>) -> ControlFlow<Verdict<'a>> {
+fn order<'a>(passage: &mut HttpPassage<'a, '_>) -> ControlFlow<Verdict<'a>> {
     passage.through(refusals::filter)?;
     passage.through(lanes::filter)?;
     passage.through(routing::filter)?;
     passage.through(hops::filter)?;
     passage.through(body::filter)?;
     passage.through(destination::filter)?;
+    passage.through(protocol::filter)?;
     passage.through(fault::delay)?;
     passage.through(fault::abort)
 }
 
-impl<'a, 'r> Passage<'a, 'r> {
+impl<'a, 'r> CallPassage<'a, 'r> {
+    /// Of a call to a listener; nothing is found out yet.
+    #[inline]
+    pub(crate) fn of_call(
+        rules: &'a Snapshot,
+        listener: &'a Listener,
+        view: RequestView<'r>,
+        trusted: bool,
+    ) -> Self {
+        Passage {
+            rules,
+            listener,
+            request: (),
+            view,
+            trusted,
+            wall: None,
+            route: None,
+            service: None,
+            most: 0,
+            hold: None,
+        }
+    }
+}
+
+impl<'a, 'r> HttpPassage<'a, 'r> {
     /// Of a request to a listener; nothing is found out yet. `scratch` is for its path.
     #[inline]
     pub(crate) fn of(
@@ -111,7 +166,9 @@ impl<'a, 'r> Passage<'a, 'r> {
             hold: None,
         }
     }
+}
 
+impl<'a, R> Passage<'a, '_, R> {
     /// The route and the service that were found.
     #[inline]
     pub(crate) fn destination(&self) -> Option<(&'a Route, &'a Service, ServiceId)> {
@@ -132,6 +189,7 @@ impl<'a, 'r> Passage<'a, 'r> {
                 Some(route) => Verdict::RuleReply(route),
                 None => Verdict::Reply(LocalReply::NO_ROUTE),
             },
+            Answer::Fault => Verdict::Fault,
             Answer::Close(fate) => Verdict::Close(fate),
         })
     }

@@ -180,7 +180,7 @@ impl Exchange {
         let then = match verdict {
             Verdict::Reply(reply) => Some(Then::Reply(reply)),
             Verdict::Close(fate) => Some(Then::Close(fate)),
-            Verdict::Forward | Verdict::RuleReply(_) => None,
+            Verdict::Forward | Verdict::RuleReply(_) | Verdict::Fault => None,
         };
         self.held = time.map(|time| Held {
             until: now + time,

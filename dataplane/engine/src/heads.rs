@@ -9,7 +9,7 @@ use sluice_wire::http1::{
 };
 use sluice_wire::proxy_protocol;
 
-use crate::chain::{self, Passage, Verdict};
+use crate::chain::{self, HttpPassage, Verdict};
 use crate::downstream::{Downstream, Opening, Step};
 use crate::ended::Notes;
 use crate::exchange::{Begun, Exchange};
@@ -82,7 +82,7 @@ impl<P: PacketIo> Worker<P> {
         };
         let provenance = Provenance::of(&request, peer.ip(), own, &mut self.rng);
         let (whose, path) = ((id, own), &mut self.spare.path);
-        let mut passage = Passage::of(&rules.snapshot, whose, &request, &provenance, path);
+        let mut passage = HttpPassage::of(&rules.snapshot, whose, &request, &provenance, path);
         passage.wall = self.date.seconds();
         let verdict = chain::on_request(&mut passage);
         let whose = (Some(id), peer, own.request_id.then_some(&provenance));
@@ -116,6 +116,8 @@ impl<P: PacketIo> Worker<P> {
                     Err(reply) => self.reply(number, reply, form, notes, now),
                 }
             }
+            // Of calls only.
+            (Verdict::Fault, _) => self.reply(number, LocalReply::NO_ROUTE, form, notes, now),
             // What does not go on, but only after a while, is an exchange meanwhile.
             (verdict @ (Verdict::Forward | Verdict::Reply(_) | Verdict::Close(_)), hold) => {
                 let Some((route, service, id)) = passage.destination() else {
@@ -246,7 +248,7 @@ impl<P: PacketIo> Worker<P> {
             return false;
         };
         let (whose, path) = ((id, listener), &mut self.spare.path);
-        let mut passage = Passage::of(&rules.snapshot, whose, &request, provenance, path);
+        let mut passage = HttpPassage::of(&rules.snapshot, whose, &request, provenance, path);
         passage.view.lane = exchange.lane;
         let sender = Sender {
             via: &rules.snapshot.node.via,

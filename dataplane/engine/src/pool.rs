@@ -87,6 +87,12 @@ impl Pool {
         self.suspect_until = None;
     }
 
+    /// The number of its service, which stays while the gateway runs.
+    #[inline]
+    pub(crate) fn service_number(&self) -> usize {
+        self.service as usize
+    }
+
     /// The waiting connection that was used last.
     #[inline]
     pub(crate) fn take(&mut self) -> Option<u32> {

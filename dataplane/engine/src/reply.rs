@@ -104,6 +104,11 @@ impl LocalReply {
         RequestFate::BadResponse,
         "the service gave too many interim answers before its final one",
     );
+    pub(crate) const NOT_HTTP: Self = Self::new(
+        502,
+        RequestFate::Unsupported,
+        "the service of this route does not speak HTTP",
+    );
     pub(crate) const NO_ENDPOINT: Self = Self::new(
         503,
         RequestFate::Unavailable,

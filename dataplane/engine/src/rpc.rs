@@ -25,7 +25,10 @@ mod dispatch;
 mod due;
 mod frames;
 mod front;
+mod judge;
+mod keys;
 mod lost;
+mod methods;
 mod opening;
 mod output;
 mod replies;
@@ -74,6 +77,7 @@ pub(crate) struct Rpc {
     /// Tells calls apart that have the same number one after the other.
     stamps: u32,
     buffers: Buffers,
+    methods: methods::Methods,
 }
 
 /// Buffers that are given back, and how much there is in those that are not.

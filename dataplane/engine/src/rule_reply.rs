@@ -7,7 +7,7 @@ use sluice_stack::time::Instant;
 use sluice_wire::http1::{FieldEdits, FieldValue, RuleReply, write_rule_reply};
 
 use crate::body::Made;
-use crate::chain::Passage;
+use crate::chain::HttpPassage;
 use crate::downstream::Step;
 use crate::ended::Notes;
 use crate::forwarding::{Provenance, computed};
@@ -17,7 +17,7 @@ use crate::worker::Worker;
 
 /// What an answer of a route depends on.
 pub(crate) struct Asked<'a> {
-    pub(crate) passage: &'a Passage<'a, 'a>,
+    pub(crate) passage: &'a HttpPassage<'a, 'a>,
     pub(crate) route: &'a Route,
     pub(crate) provenance: &'a Provenance,
     pub(crate) form: ReplyForm,

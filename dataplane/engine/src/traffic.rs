@@ -200,9 +200,45 @@ pub struct EndpointKey {
     pub port: usize,
 }
 
-/// What one worker counts by route, service and endpoint.
+/// A method of a service.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MethodKey {
+    /// Name of the service.
+    pub service: Arc<str>,
+    /// Name of the method; empty for those that are not counted apart, and where a call names none.
+    pub method: Arc<str>,
+}
+
+sluice_stack::counters! {
+    /// What has come of a call.
+    pub enum Outcome {
+        /// A reply, be it an exception that the IDL declares.
+        Reply => "reply",
+        /// An exception of the service's framework.
+        Exception => "exception",
+        /// A reply with a biz-status.
+        BizStatus => "biz_status",
+        /// It was oneway, and was sent.
+        Oneway => "oneway",
+        /// The gateway answered, or nobody did.
+        Failed => "failed",
+    }
+}
+
+/// What a worker counts of one method of one service.
+#[derive(Debug, Default)]
+pub struct MethodStats {
+    /// What has come of its calls.
+    pub outcomes: Counters<Outcome>,
+    /// How long they took, from their first byte to their end.
+    pub times: Histogram,
+}
+
+/// What one worker counts by route, service, endpoint and method.
 #[derive(Debug, Default)]
 pub struct Traffic {
+    /// Methods of remote procedure calls.
+    pub methods: Series<MethodKey, MethodStats>,
     /// How long requests took, from the first byte of their head to their end.
     pub routes: Series<RouteKey, Histogram>,
     /// How long answers took to begin, from the end of the request's head.

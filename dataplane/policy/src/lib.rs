@@ -32,6 +32,7 @@ pub use compile::{compile, recompile};
 pub use diff::diff;
 pub use explain::{Because, ExplainError, Explanation, Question, explain};
 pub use lanes::{Lanes, Tag, TagFrom};
+pub use matching::RpcKey;
 pub use problem::Problem;
 pub use request::{HttpView, Message, RequestView, RpcView};
 pub use schema::schema;

@@ -376,8 +376,8 @@ pub struct Service {
     #[serde(default)]
     #[schemars(length(min = 1))]
     pub endpoints: Vec<Endpoint>,
-    /// What its endpoints speak. Requests come to them in that protocol: an RPC with or without
-    /// TTHeader is changed from one to the other, HTTP and RPC are not.
+    /// What its endpoints speak. RPCs with and without TTHeader are changed into one another for it,
+    /// HTTP and RPC are not.
     #[serde(default)]
     pub protocol: ServiceProtocol,
     /// Whether RPCs of several callers share connections, and what the endpoints go by when they
@@ -425,8 +425,10 @@ pub struct Service {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ServiceProtocol {
-    /// HTTP/1.1.
+    /// What each request comes in.
     #[default]
+    Auto,
+    /// HTTP/1.1.
     Http,
     /// TTHeader.
     TtHeader,

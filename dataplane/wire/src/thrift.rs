@@ -19,7 +19,7 @@ mod varint;
 #[cfg(test)]
 mod tests;
 
-pub use answer::{AnswerTo, ExceptionKind, MAX_TEXT, NoAnswer};
+pub use answer::{AnswerTo, ExceptionKind, MAX_TEXT, NoAnswer, exception_type};
 pub use error::{MessageError, SkipError};
 pub use head::MessageHead;
 pub use skip::{MAX_DEPTH, Skipper};

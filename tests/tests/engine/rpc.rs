@@ -5,4 +5,5 @@ mod frames;
 mod hostile;
 mod large;
 mod plain;
+mod rules;
 mod waits;

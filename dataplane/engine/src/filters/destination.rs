@@ -6,7 +6,7 @@ use crate::chain::{Answer, Passage};
 use crate::reply::LocalReply;
 
 #[inline]
-pub(crate) fn filter(passage: &mut Passage<'_, '_>) -> Answer {
+pub(crate) fn filter<R>(passage: &mut Passage<'_, '_, R>) -> Answer {
     match passage.route.map(|route| &route.action) {
         Some(Action::Forward(destination)) => {
             passage.service = destination.choose(&passage.view);

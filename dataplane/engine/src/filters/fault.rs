@@ -2,20 +2,20 @@
 
 use sluice_policy::action::Fault;
 
-use crate::chain::{Answer, Passage};
+use crate::chain::{Answer, CallPassage, HttpPassage, Passage};
 use crate::reply::LocalReply;
 use crate::stats::RequestFate;
 
 /// Holds some requests.
 #[inline]
-pub(crate) fn delay(passage: &mut Passage<'_, '_>) -> Answer {
+pub(crate) fn delay<R>(passage: &mut Passage<'_, '_, R>) -> Answer {
     let delay = under_way(passage).and_then(|fault| fault.delay(passage.view.draw));
     delay.map_or(Answer::Continue, Answer::Wait)
 }
 
 /// Does not send some on.
 #[inline]
-pub(crate) fn abort(passage: &mut Passage<'_, '_>) -> Answer {
+pub(crate) fn abort(passage: &mut HttpPassage<'_, '_>) -> Answer {
     let abort = under_way(passage).and_then(|fault| fault.abort(passage.view.draw));
     match abort {
         None => Answer::Continue,
@@ -26,8 +26,19 @@ pub(crate) fn abort(passage: &mut Passage<'_, '_>) -> Answer {
     }
 }
 
+/// Does not send some calls on.
 #[inline]
-fn under_way<'a>(passage: &Passage<'a, '_>) -> Option<&'a Fault> {
+pub(crate) fn abort_call(passage: &mut CallPassage<'_, '_>) -> Answer {
+    let abort = under_way(passage).and_then(|fault| fault.abort(passage.view.draw));
+    match abort {
+        None => Answer::Continue,
+        Some(abort) if abort.rpc.is_some() => Answer::Fault,
+        Some(_) => Answer::Close(RequestFate::Fault),
+    }
+}
+
+#[inline]
+fn under_way<'a, R>(passage: &Passage<'a, '_, R>) -> Option<&'a Fault> {
     let fault = passage.route?.fault.as_ref()?;
     (passage.wall? < fault.until).then_some(fault)
 }

@@ -3,7 +3,7 @@
 use crate::chain::{Answer, Passage};
 
 #[inline]
-pub(crate) fn filter(passage: &mut Passage<'_, '_>) -> Answer {
+pub(crate) fn filter<R>(passage: &mut Passage<'_, '_, R>) -> Answer {
     if let Some(lanes) = &passage.rules.lanes {
         passage.view.lane = lanes.lane_of(&passage.view, passage.trusted);
     }

@@ -2,11 +2,11 @@
 
 use sluice_wire::http1::MethodKind;
 
-use crate::chain::{Answer, Passage};
+use crate::chain::{Answer, HttpPassage};
 use crate::reply::LocalReply;
 
 #[inline]
-pub(crate) fn filter(passage: &mut Passage<'_, '_>) -> Answer {
+pub(crate) fn filter(passage: &mut HttpPassage<'_, '_>) -> Answer {
     let request = passage.request;
     if request.method_kind() == MethodKind::Trace {
         return Answer::Reply(LocalReply::TRACE);

@@ -4,7 +4,7 @@ use crate::chain::{Answer, Passage};
 use crate::reply::LocalReply;
 
 #[inline]
-pub(crate) fn filter(passage: &mut Passage<'_, '_>) -> Answer {
+pub(crate) fn filter<R>(passage: &mut Passage<'_, '_, R>) -> Answer {
     passage.route = passage.rules.route(&passage.view);
     match passage.route {
         Some(_) => Answer::Continue,

@@ -1,10 +1,12 @@
 //! Calls that the gateway answers by itself: an exception that says why.
 
+use sluice_policy::action::RpcAnswer;
 use sluice_stack::io::PacketIo;
 use sluice_stack::time::Instant;
 use sluice_wire::thrift::ExceptionKind;
 
 use super::Dialect;
+use super::judge::{Then, rule_answer};
 use crate::reply::LocalReply;
 use crate::stats::RequestFate;
 use crate::worker::Worker;
@@ -12,6 +14,41 @@ use crate::worker::Worker;
 impl<P: PacketIo> Worker<P> {
     /// Ends a call with an answer of our own. Its channel has been left.
     pub(super) fn fail_call(&mut self, number: u32, reply: LocalReply, now: Instant) {
+        let (kind, text) = words(&reply);
+        self.answer_call(number, &Words::Exception(kind, text), reply.fate, now);
+    }
+
+    /// Ends a call with the answer that its route gives.
+    #[cold]
+    pub(super) fn answer_by_rule(&mut self, number: u32, then: Then, now: Instant) {
+        let Some(call) = self.rpc.calls.get(number as usize) else {
+            return;
+        };
+        let rules = self.generations.get(call.generation);
+        let Some(rules) = rules.map(|rules| rules.snapshot.clone()) else {
+            return;
+        };
+        let route = call.route.and_then(|route| rules.routes.get(route.0));
+        match route.and_then(|route| rule_answer(route, then)) {
+            None => self.fail_call(number, LocalReply::NO_ROUTE, now),
+            Some((RpcAnswer::Exception { kind, message }, fate)) => {
+                self.answer_call(number, &Words::Exception(*kind, message), fate, now);
+            }
+            Some((
+                RpcAnswer::BizStatus {
+                    status,
+                    message,
+                    extra,
+                },
+                fate,
+            )) => {
+                let words = Words::BizStatus(*status, message, extra.as_deref());
+                self.answer_call(number, &words, fate, now);
+            }
+        }
+    }
+
+    fn answer_call(&mut self, number: u32, words: &Words<'_>, fate: RequestFate, now: Instant) {
         let Some(call) = self.rpc.calls.get_mut(number as usize) else {
             return;
         };
@@ -38,29 +75,59 @@ impl<P: PacketIo> Worker<P> {
         }
         let listener = self.rpc.callers.get(caller as usize).map(|c| c.listener);
         let last = listener.is_some_and(|listener| self.is_leaving(listener));
-        let Some(call) = self.rpc.calls.get(number as usize) else {
+        let Some(call) = self.rpc.calls.get_mut(number as usize) else {
             return;
         };
         let Some(answer) = call.answer else {
-            return self.end_call(number, reply.fate, now);
+            return self.end_call(number, fate, now);
         };
-        let (kind, text) = words(&reply);
+        if let Some(record) = &mut call.notes.record {
+            match *words {
+                Words::Exception(kind, _) => record.exception = Some(kind as i32),
+                Words::BizStatus(status, ..) => record.set_biz_number(status),
+            }
+            record.errs = true;
+        }
         self.spare.out.clear();
+        let out = &mut self.spare.out;
         let written = match call.dialect {
             Dialect::Thrift => {
-                let answer = answer.message(&call.method);
-                answer.write_exception(&mut self.spare.out, kind, text);
+                let (kind, text) = words.as_exception();
+                answer
+                    .message(&call.method)
+                    .write_exception(out, kind, text);
                 Ok(())
             }
             Dialect::TtHeader => {
                 let answer = answer.to(&call.method);
                 let answer = if last { answer.last() } else { answer };
-                answer.write_exception(&mut self.spare.out, kind, text)
+                match *words {
+                    Words::Exception(kind, text) => answer.write_exception(out, kind, text),
+                    Words::BizStatus(status, text, extra) => {
+                        answer.write_biz_status(out, status, text, extra)
+                    }
+                }
             }
         };
         match written {
-            Ok(()) => self.give_reply(number, reply.fate, now),
-            Err(_) => self.end_call(number, reply.fate, now),
+            Ok(()) => self.give_reply(number, fate, now),
+            Err(_) => self.end_call(number, fate, now),
+        }
+    }
+}
+
+/// What an answer says.
+enum Words<'a> {
+    Exception(ExceptionKind, &'a str),
+    BizStatus(i32, &'a str, Option<&'a str>),
+}
+
+impl Words<'_> {
+    /// The same to callers without TTHeader, who know nothing else.
+    fn as_exception(&self) -> (ExceptionKind, &str) {
+        match *self {
+            Words::Exception(kind, text) => (kind, text),
+            Words::BizStatus(_, text, _) => (ExceptionKind::Internal, text),
         }
     }
 }

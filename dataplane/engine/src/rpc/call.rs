@@ -9,8 +9,10 @@ use sluice_wire::ttheader::{Ended, KeptAnswer, Timeout};
 use super::Dialect;
 use super::channels::Ticket;
 use super::due::Due;
+use super::judge::{Origin, Then};
 use crate::ended::Notes;
 use crate::stats::RequestFate;
+use crate::traffic::Outcome;
 use crate::worker::Worker;
 
 /// No call: the end of a list.
@@ -29,6 +31,9 @@ pub(crate) struct Call {
     pub(super) route: Option<RouteId>,
     pub(super) service: Option<ServiceId>,
     pub(super) lane: Option<LaneId>,
+    pub(super) origin: Origin,
+    /// It is held for a drill; what becomes of it then.
+    pub(super) held: Option<Then>,
     /// What its caller speaks.
     pub(super) dialect: Dialect,
     /// No reply comes.
@@ -54,6 +59,8 @@ pub(crate) struct Call {
     pub(super) reply: Vec<u8>,
     /// Its reply is complete and waits for its turn.
     pub(super) ready: Option<RequestFate>,
+    /// What kind of reply came, if one did.
+    pub(super) outcome: Outcome,
     /// Largest reply.
     pub(super) max_frame: usize,
     /// When it ends, whatever has become of it.
@@ -147,6 +154,18 @@ impl<P: PacketIo> Worker<P> {
             .saturating_sub(call.frame.len() + call.reply.len());
         rpc.buffers.give_back(call.frame);
         rpc.buffers.give_back(call.reply);
+        if let Some(pool) = call.notes.pool {
+            let outcome = match fate {
+                RequestFate::Answered => call.outcome,
+                RequestFate::Oneway => Outcome::Oneway,
+                _ => Outcome::Failed,
+            };
+            let time = now.since(call.notes.begun);
+            let (pools, traffic) = (&self.pools, &self.stats.traffic);
+            let method = &call.method;
+            rpc.methods
+                .count((pools, pool), method, (outcome, time), traffic);
+        }
         rpc.buffers.give_back(call.method);
         self.ended(call.notes, fate, 0, now);
         self.generations.end(call.generation, &self.handoff);

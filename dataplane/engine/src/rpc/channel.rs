@@ -93,10 +93,11 @@ pub(super) struct Terms {
 }
 
 impl Terms {
-    /// `None` where the service does not speak RPC.
+    /// For a call that was `asked` so; `None` where the service does not speak RPC.
     #[inline]
-    pub(super) fn of(service: &Service) -> Option<Self> {
+    pub(super) fn of(service: &Service, asked: Dialect) -> Option<Self> {
         let dialect = match service.protocol {
+            ServiceProtocol::Auto => asked,
             ServiceProtocol::TtHeader => Dialect::TtHeader,
             ServiceProtocol::Thrift => Dialect::Thrift,
             ServiceProtocol::Http => return None,

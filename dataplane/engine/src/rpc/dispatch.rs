@@ -85,7 +85,7 @@ impl<P: PacketIo> Worker<P> {
             self.stats.events.count(EngineEvent::Fallback);
             call.fall_back(id, service);
         }
-        let Some(terms) = Terms::of(service) else {
+        let Some(terms) = Terms::of(service, call.dialect) else {
             return Found::Nowhere(LocalReply::NOT_RPC);
         };
         call.notes.attempt(pool);
@@ -115,7 +115,7 @@ impl<P: PacketIo> Worker<P> {
     fn terms_of(&self, number: u32) -> Option<Terms> {
         let call = self.rpc.calls.get(number as usize)?;
         let generation = self.generations.get(call.generation)?;
-        Terms::of(generation.snapshot.service(call.service?)?)
+        Terms::of(generation.snapshot.service(call.service?)?, call.dialect)
     }
 
     /// The channel of one's own that was used last and is still good.
@@ -215,14 +215,23 @@ impl<P: PacketIo> Worker<P> {
         source: Source<'_>,
         now: Instant,
     ) {
-        let held = self.rpc.buffers.may_hold(source.len);
+        if self.keep_frame(number, &source) {
+            self.enqueue(number, pool, own, now);
+        } else {
+            self.fail_call(number, LocalReply::TOO_MUCH_HELD, now);
+        }
+    }
+
+    /// Keeps a call's frame with it, but for a large one; false if too much is kept already.
+    pub(super) fn keep_frame(&mut self, number: u32, source: &Source<'_>) -> bool {
+        let may = self.rpc.buffers.may_hold(source.len);
         let Some(call) = self.rpc.calls.get_mut(number as usize) else {
-            return;
+            return false;
         };
         if call.large == 0 {
-            if !held {
-                self.drop_frame(number, &source);
-                return self.fail_call(number, LocalReply::TOO_MUCH_HELD, now);
+            if !may {
+                self.drop_frame(number, source);
+                return false;
             }
             let mut frame = self.rpc.buffers.take();
             match source.ring {
@@ -236,7 +245,7 @@ impl<P: PacketIo> Worker<P> {
             self.rpc.buffers.held += frame.len();
             call.frame = frame;
         }
-        self.enqueue(number, pool, own, now);
+        true
     }
 
     fn enqueue(&mut self, number: u32, pool: u32, own: bool, now: Instant) {

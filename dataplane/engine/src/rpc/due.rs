@@ -48,7 +48,7 @@ impl<P: PacketIo> Worker<P> {
 
     fn call_due(&mut self, number: u32, now: Instant) {
         // A timer is not taken back when its call is over: another may have its number.
-        let Some(call) = self.rpc.calls.get(number as usize) else {
+        let Some(call) = self.rpc.calls.get_mut(number as usize) else {
             return;
         };
         if now < call.deadline {
@@ -59,6 +59,14 @@ impl<P: PacketIo> Worker<P> {
             // Its reply is there. If its caller takes nothing, that ends with the caller.
             return;
         }
+        if now < call.end
+            && let Some(then) = call.held.take()
+        {
+            return self.let_call_go(number, then, now);
+        }
+        let Some(call) = self.rpc.calls.get(number as usize) else {
+            return;
+        };
         let reply = if now >= call.end {
             LocalReply::REQUEST_TIMEOUT
         } else {

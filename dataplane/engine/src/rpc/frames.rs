@@ -1,5 +1,6 @@
 //! A caller's next frame: taken whole, put to the rules, and sent on or answered.
 
+use sluice_policy::ListenerId;
 use sluice_stack::io::PacketIo;
 use sluice_stack::time::Instant;
 use sluice_wire::Parsed;
@@ -9,12 +10,14 @@ use sluice_wire::ttheader::{Answer, Flags, Head, KeptAnswer, Payload, integer};
 use super::SHARED_FRAME;
 use super::call::{Call, NONE};
 use super::front::{Bounds, Frame, FrameError, look};
+use super::judge::{Origin, Then};
 use super::send::Source;
 use super::transfer::Upload;
 use crate::downstream::Step;
 use crate::ended::Notes;
 use crate::reply::LocalReply;
 use crate::stats::{RequestFate, RpcEvent};
+use crate::traffic::Outcome;
 use crate::worker::Worker;
 
 impl<P: PacketIo> Worker<P> {
@@ -92,7 +95,7 @@ impl<P: PacketIo> Worker<P> {
         };
         caller.need = 0;
         caller.requests = caller.requests.saturating_add(1);
-        let (dialect, flow) = (caller.dialect, caller.flow);
+        let (dialect, flow, peer) = (caller.dialect, caller.flow, caller.peer);
         let (frame, refused) = match Frame::parse(dialect, front, bounds) {
             Ok(frame) => (frame, None),
             Err((FrameError::Payload(error), Some(head))) => {
@@ -132,6 +135,13 @@ impl<P: PacketIo> Worker<P> {
             route: None,
             service: None,
             lane: None,
+            origin: Origin {
+                client: peer.ip(),
+                trusted: false,
+                draw: 0,
+                listener: (ListenerId(0), 0),
+            },
+            held: None,
             dialect,
             oneway: asked.answer.is_none(),
             ordered: asked.ordered,
@@ -145,13 +155,14 @@ impl<P: PacketIo> Worker<P> {
             connects: 0,
             reply: Vec::new(),
             ready: None,
+            outcome: Outcome::Reply,
             max_frame: bounds.frame,
             end: Instant::NEVER,
             deadline: Instant::NEVER,
             notes,
         };
-        let refused = match refused {
-            Some(_) => Some(LocalReply::BAD_MESSAGE),
+        let (then, hold) = match refused {
+            Some(_) => (Then::Reply(LocalReply::BAD_MESSAGE), None),
             None => self.judge(&mut call, &frame),
         };
         let call = self.insert_call(call);
@@ -170,46 +181,15 @@ impl<P: PacketIo> Worker<P> {
             len,
             ring: Some(flow),
         };
-        match refused {
-            Some(reply) => {
+        match (then, hold) {
+            (then, Some(time)) => self.hold_call(call, then, (time, source), now),
+            (Then::Forward, None) => self.dispatch(call, source, now),
+            (other, None) => {
                 self.drop_frame(call, &source);
-                self.fail_call(call, reply, now);
+                self.settle_call(call, other, now);
             }
-            None => self.dispatch(call, source, now),
         }
         Step::Again
-    }
-
-    /// Puts a call to the rules: where it goes, and how long it may take. An answer is what becomes of it
-    /// otherwise.
-    fn judge(&mut self, call: &mut Call, frame: &Frame<'_>) -> Option<LocalReply> {
-        let streaming = |head: &Head<'_>| head.flags().contains(Flags::STREAMING);
-        if frame.head.as_ref().is_some_and(streaming) {
-            return Some(LocalReply::STREAM);
-        }
-        let snapshot = &self.generations.current().snapshot;
-        let route = snapshot.routes.first();
-        let Some(route) = route else {
-            return Some(LocalReply::NO_ROUTE);
-        };
-        let Some(&service) = route.services().first() else {
-            return Some(LocalReply::NO_SERVICE);
-        };
-        call.route = Some(route.id);
-        call.service = Some(service);
-        call.notes.taken = Some((call.generation, route.id, service));
-        let rules = snapshot.service(service)?;
-        let whole = route.request_timeout.unwrap_or(rules.request_timeout);
-        let whole = call
-            .timeout
-            .map_or(whole, |timeout| timeout.duration().min(whole));
-        call.end = call.notes.begun + whole;
-        let response = route.response_timeout.unwrap_or(rules.response_timeout);
-        // Until it is sent.
-        call.deadline = call
-            .end
-            .min(call.notes.begun + rules.connect_timeout + response);
-        None
     }
 }
 

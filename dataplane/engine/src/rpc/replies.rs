@@ -1,21 +1,28 @@
 //! Replies from a channel: each finds its call and goes to its caller, under the caller's sequences.
 
+use sluice_policy::Values;
 use sluice_stack::Phase;
+use sluice_stack::counters::Counters;
 use sluice_stack::io::PacketIo;
 use sluice_stack::time::Instant;
 use sluice_wire::Parsed;
-use sluice_wire::thrift::MessageKind;
+use sluice_wire::thrift::{MessageKind, exception_type};
 use sluice_wire::ttheader::{
-    Call as Matched, Edit, Edits, Head, Match, NewHead, RewriteError, Sequences, integer, string,
+    Call as Matched, Edit, Edits, EncodeError, Head, Match, NewHead, RewriteError, Sequences,
+    integer, string,
 };
 
 use super::Dialect;
+use super::call::Call;
 use super::channel::{Incoming, REPLIES, Way};
 use super::front::{Frame, look};
+use super::keys::{Changes, NewKeys, TooLarge, by_route};
 use super::send::set_length;
 use crate::downstream::Step;
+use crate::generations::Generation;
 use crate::reply::LocalReply;
 use crate::stats::{EngineEvent, RequestFate, RpcEvent};
+use crate::traffic::Outcome;
 use crate::worker::Worker;
 
 impl<P: PacketIo> Worker<P> {
@@ -147,10 +154,7 @@ impl<P: PacketIo> Worker<P> {
         let last = listener.is_some_and(|listener| {
             self.draining || self.generations.current().listener(listener).is_none()
         });
-        self.note_outcome(frame);
-        let Some(call) = self.rpc.calls.get_mut(owner as usize) else {
-            return;
-        };
+        note_outcome(&self.stats.rpc, call, frame, front);
         if len > call.max_frame {
             self.stats.rpc.count(RpcEvent::LargeReply);
             self.skip_reply(number, len);
@@ -162,7 +166,15 @@ impl<P: PacketIo> Worker<P> {
             last,
         };
         self.spare.out.clear();
-        let Ok(passed) = coming.encode(&mut self.spare.out, frame, len) else {
+        let encoded = {
+            let (out, text) = (&mut self.spare.out, &mut self.spare.made.text);
+            let mut changes = Changes::new();
+            let rules = self.generations.get(call.generation);
+            by_rules(&mut changes, rules, call, frame, text)
+                .map_err(|_| Unsent)
+                .and_then(|()| coming.encode(out, frame, len, &mut changes))
+        };
+        let Ok(passed) = encoded else {
             self.stats.rpc.count(RpcEvent::BadReply);
             self.skip_reply(number, len);
             return self.fail_call(owner, LocalReply::BAD_REPLY, now);
@@ -193,21 +205,68 @@ impl<P: PacketIo> Worker<P> {
         self.end_call(owner, RequestFate::Answered, now);
         self.after_reply(caller, now);
     }
+}
 
-    /// Counts what kind of reply it is.
-    fn note_outcome(&mut self, frame: &Frame<'_>) {
-        let message = frame.payload.message();
-        if message.is_some_and(|message| message.kind == MessageKind::Exception) {
-            self.stats.rpc.count(RpcEvent::Exception);
-        }
-        let status = frame
-            .head
-            .as_ref()
-            .and_then(|head| head.string(string::BIZ_STATUS));
-        if status.is_some_and(|status| status != b"0" && !status.is_empty()) {
-            self.stats.rpc.count(RpcEvent::BizStatus);
+/// Takes note of what kind of reply it is.
+fn note_outcome(counters: &Counters<RpcEvent>, call: &mut Call, frame: &Frame<'_>, front: &[u8]) {
+    let message = frame.payload.message();
+    if let Some(message) = message.filter(|message| message.kind == MessageKind::Exception) {
+        counters.count(RpcEvent::Exception);
+        call.outcome = Outcome::Exception;
+        if let Some(record) = &mut call.notes.record {
+            let head_len = frame.head.as_ref().map_or(0, |head| head.bytes().len());
+            let body = front.get(head_len + message.bytes().len()..);
+            record.exception = exception_type(message.protocol, body.unwrap_or_default());
+            record.errs = true;
         }
     }
+    let head = frame.head.as_ref();
+    let status = head.and_then(|head| head.string(string::BIZ_STATUS));
+    if let Some(status) = status.filter(|status| !status.is_empty() && *status != b"0") {
+        counters.count(RpcEvent::BizStatus);
+        call.outcome = Outcome::BizStatus;
+        if let Some(record) = &mut call.notes.record {
+            record.set_biz_status(status);
+        }
+    }
+}
+
+/// Adds what the rules change of a reply's keys.
+#[inline]
+fn by_rules<'e>(
+    changes: &mut Changes<'e>,
+    rules: Option<&'e Generation>,
+    call: &Call,
+    frame: &Frame<'_>,
+    text: &'e mut Vec<u8>,
+) -> Result<(), TooLarge> {
+    let Some(rules) = rules.map(|rules| &*rules.snapshot) else {
+        return Ok(());
+    };
+    let route = call.route.and_then(|route| rules.routes.get(route.0));
+    let Some(route) = route.filter(|route| !route.response_keys.0.is_empty()) else {
+        return Ok(());
+    };
+    let service = call.service.and_then(|service| rules.service(service));
+    let values = Values {
+        client: call.origin.client,
+        lane: rules
+            .lanes
+            .as_ref()
+            .and_then(|lanes| lanes.name(call.lane?)),
+        request_id: b"",
+        route: &route.name,
+        service: service.map_or("", |service| &service.name),
+        status: 0,
+        request: None,
+    };
+    by_route(
+        changes,
+        &route.response_keys,
+        &values,
+        frame.head.as_ref(),
+        text,
+    )
 }
 
 fn call_bytes_out<P: PacketIo>(worker: &mut Worker<P>, call: u32, bytes: usize) {
@@ -235,7 +294,8 @@ impl Coming {
         out: &mut Vec<u8>,
         frame: &Frame<'_>,
         len: usize,
-    ) -> Result<usize, RewriteError> {
+        changes: &mut Changes<'_>,
+    ) -> Result<usize, Unsent> {
         let message = frame.payload.message();
         let changed = message.zip(self.sequences.message);
         let changed = changed.filter(|(message, sequence)| message.sequence != *sequence);
@@ -245,22 +305,28 @@ impl Coming {
                 return Ok(head_len);
             };
             let written = message.write_with_sequence(out, sequence);
-            written.map_err(|_| sluice_wire::ttheader::EncodeError::FrameTooLarge)?;
+            written.map_err(|_| Unsent)?;
             return Ok(head_len + message.bytes().len());
         }
-        let Some(head) = &frame.head else {
-            self.lift(out, frame, len)?;
-            return Ok(0);
-        };
-        let edit = match (head.closes(), self.last) {
-            (_, true) => Some([Edit::SetString(string::CONNECTION_RESET, b"1")]),
-            (true, false) => Some([Edit::RemoveString(string::CONNECTION_RESET)]),
+        let reset = string::CONNECTION_RESET;
+        let closes = frame.head.as_ref().is_some_and(Head::closes);
+        let edit = match (closes, self.last) {
+            (_, true) => Some(Edit::SetString(reset, b"1")),
+            (true, false) => Some(Edit::RemoveString(reset)),
             (false, false) => None,
+        };
+        if let Some(edit) = edit {
+            // There is room: no route changes as much.
+            let _ = changes.try_push(edit);
+        }
+        let Some(head) = &frame.head else {
+            self.lift(out, frame, len, changes)?;
+            return Ok(0);
         };
         let edits = Edits {
             sequence: Some(self.sequences.of_reply()),
             flags: None,
-            metadata: edit.as_ref().map_or(&[], |edits| edits.as_slice()),
+            metadata: changes,
         };
         match changed {
             Some((message, sequence)) => {
@@ -275,21 +341,40 @@ impl Coming {
     }
 
     /// Puts a TTHeader before a plain reply of `len` bytes.
-    fn lift(&self, out: &mut Vec<u8>, frame: &Frame<'_>, len: usize) -> Result<(), RewriteError> {
+    fn lift(
+        &self,
+        out: &mut Vec<u8>,
+        frame: &Frame<'_>,
+        len: usize,
+        changes: &Changes<'_>,
+    ) -> Result<(), Unsent> {
         let kind: &[u8] = match frame.payload.message().map(|message| message.kind) {
             Some(MessageKind::Exception) => b"3",
             _ => b"2",
         };
-        let integers = [(integer::MSG_TYPE, kind)];
-        let strings: [(&[u8], &[u8]); 1] = [(string::CONNECTION_RESET, b"1")];
+        let keys = NewKeys::of(&[(integer::MSG_TYPE, kind)], changes);
         let head = NewHead {
             sequence: self.sequences.of_reply(),
-            strings: strings.get(..usize::from(self.last)).unwrap_or_default(),
-            integers: &integers,
-            ..NewHead::default()
+            ..keys.head()
         };
         head.write(out, 0)?;
         set_length(out, len)?;
         Ok(())
+    }
+}
+
+/// A reply can't be given to its caller.
+#[derive(Debug, Clone, Copy)]
+struct Unsent;
+
+impl From<RewriteError> for Unsent {
+    fn from(_: RewriteError) -> Self {
+        Unsent
+    }
+}
+
+impl From<EncodeError> for Unsent {
+    fn from(_: EncodeError) -> Self {
+        Unsent
     }
 }

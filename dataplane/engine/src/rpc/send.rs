@@ -2,18 +2,24 @@
 
 use std::time::Duration;
 
+use sluice_policy::Values;
+use sluice_policy::action::Captures;
 use sluice_stack::FlowId;
 use sluice_stack::io::PacketIo;
 use sluice_stack::time::Instant;
 use sluice_wire::Parsed;
-use sluice_wire::thrift::MessageKind;
+use sluice_wire::thrift::{MessageHead, MessageKind};
 use sluice_wire::ttheader::{
     Edit, Edits, EncodeError, Ended, Flags, NewHead, Remaining, RewriteError, Sequences, Timeout,
     integer,
 };
 
+use super::call::Call;
 use super::front::{Bounds, Frame, look};
+use super::judge::view;
+use super::keys::{Changes, NewKeys, TooLarge, by_lanes, by_route};
 use super::{Dialect, SHARED_FRAME};
+use crate::generations::Generation;
 use crate::reply::LocalReply;
 use crate::worker::Worker;
 
@@ -80,10 +86,23 @@ impl<P: PacketIo> Worker<P> {
             dialect: channel.dialect,
             shared: channel.shared,
             sequences,
-            left,
         };
         self.spare.out.clear();
-        let encoded = going.encode(&mut self.spare.out, &frame, source.len);
+        let encoded = {
+            let (out, text) = (&mut self.spare.out, &mut self.spare.made.text);
+            let mut digits = [0; Timeout::MAX_DIGITS];
+            let mut changes = Changes::new();
+            let rules = self.generations.get(call.generation);
+            let changed = by_rules(&mut changes, rules, call, &frame, text);
+            if let Some(left) = left {
+                let left = Edit::SetInteger(integer::RPC_TIMEOUT, left.write(&mut digits));
+                // There is room: no route changes as much.
+                let _ = changes.try_push(left);
+            }
+            changed
+                .map_err(|_| Unsent::Changed)
+                .and_then(|()| going.encode(out, &frame, source.len, &changes))
+        };
         let large = call.large > 0;
         let passed = match encoded {
             Ok(passed) => passed,
@@ -95,7 +114,7 @@ impl<P: PacketIo> Worker<P> {
                         call.rewritable = false;
                         return Sent::Alone;
                     }
-                    Unsent::Rewrite => LocalReply::REWRITTEN_TOO_LARGE,
+                    Unsent::Rewrite | Unsent::Changed => LocalReply::REWRITTEN_TOO_LARGE,
                     Unsent::NoMessage => LocalReply::NO_MESSAGE,
                 };
                 return Sent::No(reply);
@@ -212,6 +231,50 @@ impl<P: PacketIo> Worker<P> {
     }
 }
 
+/// Adds what the rules change of a call's keys.
+#[inline]
+fn by_rules<'e>(
+    changes: &mut Changes<'e>,
+    rules: Option<&'e Generation>,
+    call: &Call,
+    frame: &'e Frame<'e>,
+    text: &'e mut Vec<u8>,
+) -> Result<(), TooLarge> {
+    let Some(rules) = rules.map(|rules| &*rules.snapshot) else {
+        return Ok(());
+    };
+    let Some(route) = call.route.and_then(|route| rules.routes.get(route.0)) else {
+        return Ok(());
+    };
+    if rules.lanes.is_none() && route.request_keys.0.is_empty() {
+        return Ok(());
+    }
+    let mut view = call.origin.view(view(frame));
+    view.lane = call.lane;
+    let service = call.service.and_then(|service| rules.service(service));
+    let lanes = rules.lanes.as_ref();
+    let values = Values {
+        client: call.origin.client,
+        lane: lanes.and_then(|lanes| lanes.name(call.lane?)),
+        request_id: b"",
+        route: &route.name,
+        service: service.map_or("", |service| &service.name),
+        status: 0,
+        request: Some((&view, &Captures::new())),
+    };
+    by_route(
+        changes,
+        &route.request_keys,
+        &values,
+        frame.head.as_ref(),
+        text,
+    )?;
+    if let Some(lanes) = lanes {
+        by_lanes(changes, lanes, &view, call.origin.trusted);
+    }
+    Ok(())
+}
+
 /// How a request goes on.
 struct Going {
     /// What the endpoint speaks.
@@ -219,14 +282,14 @@ struct Going {
     /// Callers share the channel: replies may come in any order.
     shared: bool,
     sequences: Sequences,
-    /// What is left of the time that its caller gave it, where that has changed.
-    left: Option<Timeout>,
 }
 
 /// Why a request can't be sent on.
 enum Unsent {
     /// Its head or its sequence can't be changed.
     Rewrite,
+    /// The rules would make its head too large.
+    Changed,
     /// Its payload is no Thrift message, which is all that the endpoint speaks.
     NoMessage,
 }
@@ -247,12 +310,18 @@ impl Going {
     /// Appends the beginning of the frame as it is sent; returns how many bytes of the received one it
     /// stands for. `len` is the length of all of that.
     #[inline]
-    fn encode(&self, out: &mut Vec<u8>, frame: &Frame<'_>, len: usize) -> Result<usize, Unsent> {
+    fn encode(
+        &self,
+        out: &mut Vec<u8>,
+        frame: &Frame<'_>,
+        len: usize,
+        changes: &Changes<'_>,
+    ) -> Result<usize, Unsent> {
         let message = frame.payload.message();
         let Some(head) = &frame.head else {
             let message = message.ok_or(Unsent::NoMessage)?;
             if self.dialect == Dialect::TtHeader {
-                self.lift(out, message, len)?;
+                self.lift(out, message, len, changes)?;
                 return Ok(message.bytes().len());
             }
             return Ok(0);
@@ -260,13 +329,10 @@ impl Going {
         if self.dialect == Dialect::Thrift {
             return message.map(|_| head.bytes().len()).ok_or(Unsent::NoMessage);
         }
-        let mut digits = [0; Timeout::MAX_DIGITS];
-        let left = self.left.map(|left| left.write(&mut digits));
-        let timeout = left.map(|left| [Edit::SetInteger(integer::RPC_TIMEOUT, left)]);
         let edits = Edits {
             sequence: Some(self.sequences.frame),
             flags: self.shared.then(|| head.flags().with(Flags::OUT_OF_ORDER)),
-            metadata: timeout.as_ref().map_or(&[], |edits| edits.as_slice()),
+            metadata: changes,
         };
         match (message, self.sequences.message) {
             (Some(message), Some(sequence)) if message.sequence != sequence => {
@@ -280,12 +346,14 @@ impl Going {
         }
     }
 
-    /// Puts a TTHeader before a plain message of `len` bytes, which says what the message says.
+    /// Puts a TTHeader before a plain message of `len` bytes, which says what the message says and what
+    /// the rules add.
     fn lift(
         &self,
         out: &mut Vec<u8>,
-        message: &sluice_wire::thrift::MessageHead<'_>,
+        message: &MessageHead<'_>,
         len: usize,
+        changes: &Changes<'_>,
     ) -> Result<(), EncodeError> {
         let kind: &[u8] = match message.kind {
             MessageKind::Oneway => b"4",
@@ -295,6 +363,7 @@ impl Going {
             (integer::TO_METHOD, message.method),
             (integer::MSG_TYPE, kind),
         ];
+        let keys = NewKeys::of(&integers, changes);
         let head = NewHead {
             flags: if self.shared {
                 Flags::OUT_OF_ORDER
@@ -302,8 +371,7 @@ impl Going {
                 Flags::default()
             },
             sequence: self.sequences.frame,
-            integers: &integers,
-            ..NewHead::default()
+            ..keys.head()
         };
         head.write(out, 0)?;
         let sequence = self.sequences.message.unwrap_or(message.sequence);

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use humantime::format_rfc3339_micros;
 use sluice_engine::HttpVersion;
-use sluice_engine::access::Record;
+use sluice_engine::access::{Protocol, Record};
 use sluice_engine::stack::counters::Counted;
 use sluice_engine::stack::time::Instant;
 
@@ -28,9 +28,11 @@ pub(super) fn write(out: &mut Vec<u8>, record: &Record, clock: &Reading) {
     text(out, "method", &record.method);
     text(out, "host", &record.host);
     text(out, "path", &record.target);
-    let protocol = record.version.map(|version| match version {
-        HttpVersion::Http10 => "HTTP/1.0",
-        HttpVersion::Http11 => "HTTP/1.1",
+    let protocol = record.protocol.map(|protocol| match protocol {
+        Protocol::Http(HttpVersion::Http10) => "HTTP/1.0",
+        Protocol::Http(HttpVersion::Http11) => "HTTP/1.1",
+        Protocol::TtHeader => "TTHeader",
+        Protocol::Thrift => "Thrift",
     });
     display(out, "protocol", protocol);
     let status = (record.status != 0).then_some(record.status);
@@ -61,6 +63,13 @@ pub(super) fn write(out: &mut Vec<u8>, record: &Record, clock: &Reading) {
     }
     text(out, "request_id", &record.request_id);
     text(out, "user_agent", &record.user_agent);
+    text(out, "from_service", &record.from_service);
+    text(out, "to_service", &record.to_service);
+    let _ = match record.exception {
+        Some(exception) => write!(out, ",\"exception\":{exception}"),
+        None => write!(out, ",\"exception\":null"),
+    };
+    text(out, "biz_status", &record.biz_status);
     out.extend_from_slice(b"}\n");
 }
 
@@ -144,7 +153,7 @@ mod tests {
             first_byte: at(1_100),
             ended: at(1_100),
             client: Some("[fd77:1::2]:4711".parse().unwrap()),
-            version: Some(HttpVersion::Http11),
+            protocol: Some(Protocol::Http(HttpVersion::Http11)),
             endpoint: Some("10.77.2.2:8080".parse().unwrap()),
             upstream_reused: true,
             attempts: 1,
@@ -175,7 +184,8 @@ mod tests {
              \"endpoint\":\"10.77.2.2:8080\",\"upstream_reused\":true,\"attempts\":1,\
              \"head_us\":10,\"connect_us\":20,\"send_us\":25,\"first_byte_us\":1000,\
              \"total_us\":1000,\"bytes_in\":80,\"bytes_out\":300,\"upstream_bytes_in\":301,\
-             \"upstream_bytes_out\":120,\"request_id\":\"id-1\",\"user_agent\":\"curl\"}\n"
+             \"upstream_bytes_out\":120,\"request_id\":\"id-1\",\"user_agent\":\"curl\",\
+             \"from_service\":null,\"to_service\":null,\"exception\":null,\"biz_status\":null}\n"
         );
     }
 

@@ -110,6 +110,7 @@ pub(super) fn render(reading: &Reading) -> String {
     stack(&mut text, &reading.stats);
     requests(&mut text, &reading.stats);
     latency::latency(&mut text, &reading.stats.traffic);
+    latency::methods(&mut text, &reading.stats.traffic);
     access_log(&mut text, reading.access_log);
     text.finish()
 }
@@ -329,6 +330,20 @@ fn requests(text: &mut Text, stats: &WorkerStats) {
         "What else happened to connections and requests.",
         "event",
         &stats.events,
+    );
+    counters(
+        text,
+        "sluice_connection_protocols_total",
+        "Client connections by what they were found to speak.",
+        "protocol",
+        &stats.protocols,
+    );
+    counters(
+        text,
+        "sluice_rpc_events_total",
+        "What else happened to remote procedure calls and their connections.",
+        "event",
+        &stats.rpc,
     );
     let levels = [
         (

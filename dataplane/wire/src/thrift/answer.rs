@@ -143,6 +143,30 @@ impl<'a> AnswerTo<'a> {
     }
 }
 
+/// The type that an exception in the binary protocol states, whose struct is `body`; `None` where it states
+/// none, or is of another protocol or longer than what `body` has of it.
+#[must_use]
+pub fn exception_type(protocol: Protocol, body: &[u8]) -> Option<i32> {
+    if protocol != Protocol::Binary {
+        return None;
+    }
+    let mut rest = body;
+    // It has two fields, in any order.
+    for _ in 0..2 {
+        match rest {
+            [0x08, 0, 2, value @ ..] => {
+                return value.first_chunk().copied().map(i32::from_be_bytes);
+            }
+            [0x0b, _, _, text @ ..] => {
+                let (length, text) = text.split_first_chunk::<4>()?;
+                rest = text.get(u32::from_be_bytes(*length) as usize..)?;
+            }
+            _ => return None,
+        }
+    }
+    None
+}
+
 /// The text up to [`MAX_TEXT`] bytes, not cut within a character.
 fn cut(text: &str) -> &str {
     text.get(..text.floor_char_boundary(MAX_TEXT))

@@ -1,8 +1,9 @@
 //! How long requests took, by route and service.
 
-use sluice_engine::traffic::{BOUNDS, Histogram as Times, RouteKey, Traffic};
+use sluice_engine::stack::counters::Counted;
+use sluice_engine::traffic::{BOUNDS, Histogram as Times, MethodKey, RouteKey, Traffic};
 
-use super::super::text::{Kind::Histogram, Text};
+use super::super::text::{Kind::Counter, Kind::Histogram, Text};
 
 pub(super) fn latency(text: &mut Text, traffic: &Traffic) {
     let help = "How long requests took, from the first byte of their head to their end.";
@@ -14,6 +15,29 @@ pub(super) fn latency(text: &mut Text, traffic: &Traffic) {
     text.family("sluice_upstream_first_byte_seconds", Histogram, help);
     for (service, times) in traffic.services.all() {
         histogram(text, &[("service", &service)], &times);
+    }
+}
+
+/// What has come of remote procedure calls, and how long they took, by service and method.
+pub(super) fn methods(text: &mut Text, traffic: &Traffic) {
+    let methods = traffic.methods.all();
+    let help = "Remote procedure calls that a service was found for, by what has come of them.";
+    text.family("sluice_rpc_calls_total", Counter, help);
+    for (MethodKey { service, method }, stats) in &methods {
+        for (outcome, total) in stats.outcomes.iter() {
+            let labels = [
+                ("service", &**service),
+                ("method", &**method),
+                ("outcome", outcome.name()),
+            ];
+            text.sample(&labels, total);
+        }
+    }
+    let help = "How long they took, from their first byte to their end.";
+    text.family("sluice_rpc_duration_seconds", Histogram, help);
+    for (MethodKey { service, method }, stats) in &methods {
+        let labels = [("service", &**service), ("method", &**method)];
+        histogram(text, &labels, &stats.times);
     }
 }
 

@@ -2,8 +2,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use sluice_engine::stack::fate::{FrameFate, StackEvent};
-use sluice_engine::stats::{EngineEvent, RequestFate};
-use sluice_engine::traffic::RouteKey;
+use sluice_engine::stats::{ConnectionProtocol, EngineEvent, RequestFate, RpcEvent};
+use sluice_engine::traffic::{MethodKey, Outcome, RouteKey};
 
 use super::*;
 
@@ -37,6 +37,13 @@ fn reading() -> Reading {
     route.record(Duration::from_secs(11));
     let service = stats.traffic.services.of(&"hello".into());
     service.record(Duration::from_millis(1));
+    let method = MethodKey {
+        service: "hello".into(),
+        method: "Echo".into(),
+    };
+    let method = stats.traffic.methods.of(&method);
+    method.outcomes.count(Outcome::BizStatus);
+    method.times.record(Duration::from_millis(2));
     stats.statuses.count(0);
     stats.requests.add(RequestFate::Answered, 4);
     stats.stack.frames.add(FrameFate::Syn, 5);
@@ -140,6 +147,8 @@ fn the_text_is_well_formed_and_says_what_was_counted() {
         "sluice_request_duration_seconds_sum{route=\"shop\",service=\"hello\"} 11.00006",
         "sluice_request_duration_seconds_count{route=\"shop\",service=\"hello\"} 2",
         "sluice_upstream_first_byte_seconds_bucket{service=\"hello\",le=\"0.001\"} 1",
+        "sluice_rpc_calls_total{service=\"hello\",method=\"Echo\",outcome=\"biz_status\"} 1",
+        "sluice_rpc_duration_seconds_count{service=\"hello\",method=\"Echo\"} 1",
         "sluice_access_log_lines_total 90",
         "sluice_access_log_dropped_total{reason=\"queue_full\"} 8",
         "sluice_rules_generation 3",
@@ -200,6 +209,9 @@ fn the_documented_fates_and_events_are_the_counted_ones() {
         ("## Stack events", names::<StackEvent>()),
         ("## Request fates", names::<RequestFate>()),
         ("## Events", names::<EngineEvent>()),
+        ("## RPC events", names::<RpcEvent>()),
+        ("## Connection protocols", names::<ConnectionProtocol>()),
+        ("## RPC outcomes", names::<Outcome>()),
     ] {
         let section = document
             .split(heading)
