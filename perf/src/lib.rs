@@ -12,6 +12,7 @@
 pub mod backend;
 pub mod bench;
 pub mod bytes;
+pub mod calls;
 pub mod client;
 pub mod compare;
 pub mod load;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use sluice_engine::Footprint;
+use sluice_perf::calls::Calls;
 use sluice_perf::client::{End, Outcome, Request, Workload};
 use sluice_perf::memory::{Memory, Setup, compiled, rules};
 use sluice_stack::Limits;
@@ -182,4 +183,29 @@ fn full_connections_hold_no_more_than_was_computed() {
         most > bound / 20,
         "{most} bytes are far below the {bound} computed"
     );
+}
+
+#[test]
+fn no_allocation_per_call_in_steady_state() {
+    for service in [
+        "protocol: ttheader",
+        "protocol: ttheader, multiplex: message",
+        "protocol: ttheader, multiplex: frame",
+    ] {
+        let mut calls = Calls::new(16, service).expect("the rules compile");
+        let mut rounds = |rounds: usize| {
+            let mut allocations = 0;
+            for _ in 0..rounds {
+                calls.round(|worker, now| {
+                    let counted = allocation_counter::measure(|| {
+                        worker.poll_once(now);
+                    });
+                    allocations += counted.count_total;
+                });
+            }
+            allocations
+        };
+        assert!(rounds(100) > 0, "opening connections allocates");
+        assert_eq!(rounds(100), 0, "{service}");
+    }
 }

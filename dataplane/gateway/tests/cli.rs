@@ -11,6 +11,7 @@ fn check_says_that_the_examples_are_fine() {
     for (example, counts) in [
         ("quickstart.yaml", "(1 listener, 1 route, 1 service)"),
         ("ingress.yaml", "(2 listeners, 7 routes, 6 services)"),
+        ("ttheader.yaml", "(1 listener, 1 route, 1 service)"),
     ] {
         let file = format!("{CONFIGS}/{example}");
         let output = sluice(&["check", "--config", &file]);

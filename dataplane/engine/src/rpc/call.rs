@@ -136,6 +136,18 @@ impl<P: PacketIo> Worker<P> {
             behind.before = call.before;
         }
         if let Some(caller) = rpc.callers.get_mut(call.caller as usize) {
+            if let Some(upload) = &mut caller.upload
+                && upload.call == Some(number)
+            {
+                // It was answered before all of it was sent: nobody wants the rest.
+                upload.call = None;
+                let channel = upload.channel.take();
+                if let Some(channel) = channel.and_then(|c| rpc.channels.get_mut(c as usize)) {
+                    channel.upload = None;
+                    channel.leaving = true;
+                }
+                self.stack.wake(caller.flow);
+            }
             if caller.first == number {
                 caller.first = call.behind;
             }

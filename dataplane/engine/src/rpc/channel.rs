@@ -46,6 +46,8 @@ pub(crate) struct Channel {
     /// Callers share it.
     pub(super) shared: bool,
     pub(super) opened: bool,
+    /// It waits among its endpoint's idle ones.
+    pub(super) idle: bool,
     /// It gets no further calls.
     pub(super) leaving: bool,
     /// It has carried a call before.
@@ -167,6 +169,7 @@ impl<P: PacketIo> Worker<P> {
             table: Table::new(terms.mode(own), CALLS),
             shared: !own,
             opened: false,
+            idle: false,
             leaving: false,
             reused: false,
             need: 0,
@@ -279,7 +282,9 @@ impl<P: PacketIo> Worker<P> {
         let draining = self.draining;
         match self.pools.get_mut(pool) {
             Some(pool) if pool.rpc.idle.len() < pool.max_idle as usize && !draining => {
-                if !pool.rpc.idle.contains(&number) {
+                if let Some(channel) = self.rpc.channels.get_mut(number as usize)
+                    && !std::mem::replace(&mut channel.idle, true)
+                {
                     pool.rpc.idle.push(number);
                 }
                 self.arm_channel(number, now);

@@ -121,8 +121,12 @@ impl<P: PacketIo> Worker<P> {
     /// The channel of one's own that was used last and is still good.
     fn idle_channel(&mut self, pool: u32, terms: &Terms, now: Instant) -> Option<u32> {
         while let Some(number) = self.pools.get_mut(pool)?.rpc.idle.pop() {
-            let channel = self.rpc.channels.get(number as usize);
-            if channel.is_some_and(|channel| terms.fit(channel, true)) && self.rests_well(number) {
+            let channel = self.rpc.channels.get_mut(number as usize);
+            let fits = channel.is_some_and(|channel| {
+                channel.idle = false;
+                terms.fit(channel, true)
+            });
+            if fits && self.rests_well(number) {
                 return Some(number);
             }
             self.close_channel(number, false, now);

@@ -8,6 +8,7 @@ use super::way::Way;
 use super::{ExplainError, Explanation, Question, listener};
 use crate::request::RequestView;
 use crate::rules::ForwardedHeader;
+use crate::rules::ListenerProtocol;
 use crate::snapshot::{Listener, ListenerId, Snapshot};
 
 pub(super) fn explain(
@@ -97,6 +98,8 @@ fn find_listener<'a>(
         .unwrap_or(80);
     let host = authority.split(':').next().unwrap_or_default();
     listener(snapshot, question, |fits| {
+        use ListenerProtocol::{Auto, Http};
+        fits.retain(|(_, own)| matches!(own.protocol, Auto | Http));
         let here = |own: &Listener| {
             let mut addresses = own.addresses.iter();
             addresses.any(|address| address.ip().to_string() == host && address.port() == port)

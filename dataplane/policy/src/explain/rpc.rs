@@ -7,6 +7,7 @@ use super::way::Way;
 use super::{ExplainError, Explanation, Question, listener};
 use crate::matching::RpcKey;
 use crate::request::{RequestView, RpcView};
+use crate::rules::ListenerProtocol;
 use crate::snapshot::Snapshot;
 
 /// `call` is `service/method`; with a `head` or without one.
@@ -26,7 +27,14 @@ pub(super) fn explain(
             "without a head it has no key {key:?}"
         )));
     }
-    let (id, listener) = listener(snapshot, question, |_| {})?;
+    let other = if head {
+        ListenerProtocol::Thrift
+    } else {
+        ListenerProtocol::TtHeader
+    };
+    let (id, listener) = listener(snapshot, question, |fits| {
+        fits.retain(|(_, own)| own.protocol != ListenerProtocol::Http && own.protocol != other);
+    })?;
     let bytes = encode(service, method, &question.headers)?;
     let parsed = Head::parse(&bytes, &Limits::default());
     let Ok(Parsed::Complete(parsed)) = parsed else {

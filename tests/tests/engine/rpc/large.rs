@@ -155,3 +155,29 @@ fn a_service_that_dies_within_a_large_request_leaves_the_caller_its_connection()
     assert_eq!(w.reply(c).frame, 2);
     w.rpc_over();
 }
+
+/// A service that answers before it has read everything: the rest is thrown away, and the next request
+/// goes on.
+#[test]
+fn an_early_reply_to_a_large_request_is_given_and_the_rest_thrown_away() {
+    let mut w = world(BY_MESSAGE);
+    let c = w.open();
+    let request = Sent::call(1).with(&large());
+    let (beginning, rest) = request.split_at(request.len() / 2);
+    w.send(c, beginning);
+    w.seconds(1);
+    let early = Sent {
+        flags: 0,
+        kind: sluice_wire::thrift::MessageKind::Reply,
+        ..Sent::call(1)
+    };
+    w.answer(0, early.with("enough"));
+    assert_eq!(w.reply(c).body, text("enough"));
+    w.send(c, rest);
+    w.seconds(1);
+    w.send(c, Sent::call(2).with("hi"));
+    let asked = w.request(1);
+    w.answer(1, asked.answer("ho"));
+    assert_eq!(w.reply(c).frame, 2);
+    w.rpc_over();
+}
