@@ -225,7 +225,7 @@ fn a_malformed_request_is_noted_by_what_is_known_of_it() {
         record.client,
         record.client.filter(|c| c.ip().to_string() == "10.77.1.2")
     );
-    assert!(record.method.is_empty() && record.target.is_empty() && record.version.is_none());
+    assert!(record.method.is_empty() && record.target.is_empty() && record.protocol.is_none());
     assert_eq!(stages(&record), [None, None, None, None, Some(0)]);
     assert_eq!(record.bytes_in, malformed.len() as u64);
 }

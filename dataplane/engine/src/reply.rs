@@ -106,7 +106,7 @@ impl LocalReply {
     );
     pub(crate) const NOT_HTTP: Self = Self::new(
         502,
-        RequestFate::Unsupported,
+        RequestFate::WrongProtocol,
         "the service of this route does not speak HTTP",
     );
     pub(crate) const NO_ENDPOINT: Self = Self::new(

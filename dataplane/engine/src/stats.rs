@@ -41,6 +41,8 @@ sluice_stack::counters! {
         Redirected => "redirected",
         /// Refused with 404: it has to name a service, and names none that is allowed.
         NoService => "no_service",
+        /// Refused with 502: the service speaks another protocol than the request.
+        WrongProtocol => "wrong_protocol",
         /// A fault for a drill: answered here, or its connection closed.
         Fault => "fault_injected",
         /// Refused with 503: the service has no endpoint, or no connection to one was allowed.

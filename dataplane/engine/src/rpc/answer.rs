@@ -149,12 +149,12 @@ fn words(reply: &LocalReply) -> (ExceptionKind, &'static str) {
 impl LocalReply {
     pub(super) const NOT_RPC: Self = Self::new(
         502,
-        RequestFate::Unavailable,
+        RequestFate::WrongProtocol,
         "the service of this route does not speak RPC",
     );
     pub(super) const NO_MESSAGE: Self = Self::new(
         502,
-        RequestFate::Unsupported,
+        RequestFate::WrongProtocol,
         "the service takes Thrift messages only, and this is none",
     );
     pub(super) const BAD_MESSAGE: Self = Self::new(
