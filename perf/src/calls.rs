@@ -26,10 +26,13 @@ pub fn call(sequence: i32, body: &[u8]) -> Vec<u8> {
     frame(MessageKind::Call, sequences, (&strings, &integers), body)
 }
 
+/// String keys, then integer keys.
+type Keys<'a> = (&'a [(&'a [u8], &'a [u8])], &'a [(u16, &'a [u8])]);
+
 fn frame(
     kind: MessageKind,
     (sequence, message_sequence): (i32, i32),
-    (strings, integers): (&[(&[u8], &[u8])], &[(u16, &[u8])]),
+    (strings, integers): Keys<'_>,
     body: &[u8],
 ) -> Vec<u8> {
     let mut message = vec![0x80, 1, 0, kind as u8, 0, 0, 0, 4];
