@@ -1,12 +1,14 @@
 //! End to end tests, simulation and interop.
 //!
 //! What stands here is the harness: [`lab`] makes a private copy of the lab for a test, [`gateway`]
-//! runs the real binary in it, [`http`] reads what comes back; [`sim`] plays the gateway without a network. The tests are in
+//! runs the real binary in it, [`http`] reads what comes back; [`sim`] and [`calls`] play
+//! the gateway without a network. The tests are in
 //! `tests/`.
 //!
 //! The harness panics where a test cannot go on; its panics say what was run and what it printed.
 #![forbid(unsafe_code)]
 
+pub mod calls;
 pub mod gateway;
 pub mod http;
 pub mod lab;

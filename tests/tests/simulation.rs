@@ -6,7 +6,7 @@ use sluice_perf::client::{End, Outcome, Request, Workload};
 use sluice_perf::memory::{Memory, Setup};
 use sluice_stack::sim::Faults;
 use sluice_stack::time::Instant;
-use sluice_tests::sim;
+use sluice_tests::{calls, sim};
 use sluice_wire::http1::RequestKind;
 
 fn play(seeds: impl IntoIterator<Item = u64>) {
@@ -39,6 +39,17 @@ fn simulated_client_learns_of_a_cut_answer_although_a_frame_is_lost() {
 #[test]
 fn simulated_restart_of_a_backend_that_had_answered_repeats_the_request_once() {
     play([1_224]);
+}
+
+#[test]
+fn simulated_calls_get_one_outcome_each_and_the_right_one() {
+    for seed in 1..=60 {
+        let violations = calls::run(seed).violations.join("\n");
+        assert!(
+            violations.is_empty(),
+            "scripts/sim --seed {seed}\n{violations}"
+        );
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use sluice_tests::sim;
+use sluice_tests::{calls, sim};
 
 const USAGE: &str = "usage: scripts/sim [--seeds N | --minutes M | --seed S]
   --seeds N    play seeds 1 to N, at least 1 (default 100)
@@ -50,7 +50,11 @@ fn main() -> ExitCode {
         } else {
             seeds + 1
         };
-        let report = sim::run(seed);
+        let mut report = sim::run(seed);
+        let of_calls = calls::run(seed);
+        report.requests += of_calls.requests;
+        report.faults += of_calls.faults;
+        report.violations.extend(of_calls.violations);
         seeds += 1;
         requests += report.requests;
         faults += report.faults;

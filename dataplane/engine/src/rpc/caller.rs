@@ -12,6 +12,7 @@ use super::due::Due;
 use super::front::Skipping;
 use super::transfer::Upload;
 use super::{CALLS_PER_CALLER, Dialect};
+use crate::access::Record;
 use crate::downstream::{Downstream, Step};
 use crate::ended::Notes;
 use crate::stats::{EngineEvent, RequestFate};
@@ -230,17 +231,23 @@ impl<P: PacketIo> Worker<P> {
             now
         };
         caller.need = 0;
-        let (listener, peer, flow) = (caller.listener, caller.peer, caller.flow);
+        let flow = caller.flow;
         let waiting = self.stack.view(flow).readable;
         self.stack.consume(flow, waiting);
-        let rules = self.generations.current();
         let mut notes = Notes::new(begun, waiting);
-        let whose = (rules.listener(listener), peer);
-        notes.record = self
-            .recorder
-            .of_unread(self.handoff.access_log(), &rules.snapshot, whose);
+        notes.record = self.record_unread(number);
         self.ended(notes, fate, 0, now);
         self.stack.wake(flow);
+    }
+
+    /// A line of the access log for a request that can't be read, if it is to have one.
+    #[cold]
+    pub(super) fn record_unread(&mut self, number: u32) -> Option<Box<Record>> {
+        let caller = self.rpc.callers.get(number as usize)?;
+        let rules = self.generations.current();
+        let whose = (rules.listener(caller.listener), caller.peer);
+        let log = self.handoff.access_log();
+        self.recorder.of_unread(log, &rules.snapshot, whose)
     }
 
     /// Closes a caller's connection, which has no calls and nothing left to send.

@@ -108,8 +108,31 @@ impl<P: PacketIo> Worker<P> {
         }
         match opened {
             Ok(()) => Found::Wait(pool, own),
-            Err(reply) => Found::Nowhere(reply),
+            Err(reply) => match self.endpoint_with_channels(number, own) {
+                Some(pool) => Found::Wait(pool, own),
+                None => Found::Nowhere(reply),
+            },
         }
+    }
+
+    /// Another endpoint of a call's service and lane to which there are connections that it can wait for:
+    /// they are all that the service may have.
+    #[cold]
+    fn endpoint_with_channels(&mut self, number: u32, own: bool) -> Option<u32> {
+        let call = self.rpc.calls.get_mut(number as usize)?;
+        let (id, generation) = (call.service?, self.generations.get(call.generation)?);
+        let service = generation.snapshot.service(id)?;
+        let group = service.groups.get(service.group(call.lane)?)?;
+        let mut pools = group
+            .endpoints
+            .clone()
+            .filter_map(|at| generation.pool(id, at));
+        let pool = pools.find(|&pool| match own {
+            true => self.pools.own_channels(pool) > 0,
+            false => (self.pools.get(pool)).is_some_and(|pool| !pool.rpc.shared.is_empty()),
+        })?;
+        call.notes.pool = Some(pool);
+        Some(pool)
     }
 
     fn terms_of(&self, number: u32) -> Option<Terms> {

@@ -1,5 +1,7 @@
 //! A caller's next frame: taken whole, put to the rules, and sent on or answered.
 
+use std::net::SocketAddr;
+
 use sluice_policy::ListenerId;
 use sluice_stack::io::PacketIo;
 use sluice_stack::time::Instant;
@@ -7,12 +9,11 @@ use sluice_wire::Parsed;
 use sluice_wire::thrift::{AnswerTo, NoAnswer};
 use sluice_wire::ttheader::{Answer, Flags, Head, KeptAnswer, Payload, integer};
 
-use super::SHARED_FRAME;
 use super::call::{Call, NONE};
 use super::front::{Bounds, Frame, FrameError, look};
 use super::judge::{Origin, Then};
 use super::send::Source;
-use super::transfer::Upload;
+use super::{Dialect, SHARED_FRAME};
 use crate::downstream::Step;
 use crate::ended::Notes;
 use crate::reply::LocalReply;
@@ -124,10 +125,48 @@ impl<P: PacketIo> Worker<P> {
             bytes_in: if large > 0 { 0 } else { len as u64 },
             ..Notes::of_head(begun, 0, now)
         };
+        let mut call = self.new_call((number, peer), &asked, (bounds, large), notes);
+        call.dialect = dialect;
+        call.timeout = frame.head.as_ref().and_then(Head::timeout);
+        let (then, hold) = match refused {
+            Some(_) => {
+                call.notes.record = self.record_unread(number);
+                (Then::Reply(LocalReply::BAD_MESSAGE), None)
+            }
+            None => self.judge(&mut call, &frame),
+        };
+        let call = self.insert_call(call);
+        let source = Source {
+            front,
+            len,
+            ring: Some(flow),
+        };
+        if large > 0 {
+            self.begin_upload(number, call, len, now);
+        }
+        match (then, hold) {
+            (then, Some(time)) => self.hold_call(call, then, (time, source), now),
+            (Then::Forward, None) => self.dispatch(call, source, now),
+            (other, None) => {
+                self.drop_frame(call, &source);
+                self.settle_call(call, other, now);
+            }
+        }
+        Step::Again
+    }
+
+    /// A call of which nothing is known yet but what it asks.
+    fn new_call(
+        &mut self,
+        (caller, peer): (u32, SocketAddr),
+        asked: &Asked<'_>,
+        (bounds, large): (&Bounds, usize),
+        notes: Notes,
+    ) -> Call {
         let mut method = self.rpc.buffers.take();
         method.extend_from_slice(asked.method);
-        let mut call = Call {
-            caller: number,
+        Call {
+            caller,
             before: NONE,
             behind: NONE,
             stamp: 0,
@@ -142,12 +181,12 @@ impl<P: PacketIo> Worker<P> {
                 listener: (ListenerId(0), 0),
             },
             held: None,
-            dialect,
+            dialect: Dialect::TtHeader,
             oneway: asked.answer.is_none(),
             ordered: asked.ordered,
             large,
             rewritable: asked.rewritable,
-            timeout: frame.head.as_ref().and_then(Head::timeout),
+            timeout: None,
             answer: asked.answer,
             method,
             frame: Vec::new(),
@@ -160,36 +199,7 @@ impl<P: PacketIo> Worker<P> {
             end: Instant::NEVER,
             deadline: Instant::NEVER,
             notes,
-        };
-        let (then, hold) = match refused {
-            Some(_) => (Then::Reply(LocalReply::BAD_MESSAGE), None),
-            None => self.judge(&mut call, &frame),
-        };
-        let call = self.insert_call(call);
-        if large > 0
-            && let Some(caller) = self.rpc.callers.get_mut(number as usize)
-        {
-            caller.upload = Some(Upload {
-                call: Some(call),
-                channel: None,
-                left: len,
-                progress: now,
-            });
         }
-        let source = Source {
-            front,
-            len,
-            ring: Some(flow),
-        };
-        match (then, hold) {
-            (then, Some(time)) => self.hold_call(call, then, (time, source), now),
-            (Then::Forward, None) => self.dispatch(call, source, now),
-            (other, None) => {
-                self.drop_frame(call, &source);
-                self.settle_call(call, other, now);
-            }
-        }
-        Step::Again
     }
 }
 

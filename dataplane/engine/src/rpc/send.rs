@@ -58,82 +58,28 @@ impl<P: PacketIo> Worker<P> {
         source: &Source<'_>,
         now: Instant,
     ) -> Sent {
-        let rpc = &mut self.rpc;
+        let name = match self.encode_call(number, channel_number, source, now) {
+            Ok(name) => name,
+            Err(sent) => return sent,
+        };
         let (Some(call), Some(channel)) = (
-            rpc.calls.get_mut(number as usize),
-            rpc.channels.get_mut(channel_number as usize),
+            self.rpc.calls.get_mut(number as usize),
+            self.rpc.channels.get_mut(channel_number as usize),
         ) else {
             return Sent::No(LocalReply::NO_ENDPOINT);
         };
-        let bounds = Bounds {
-            whole: SHARED_FRAME,
-            frame: call.max_frame,
-        };
-        let Ok(frame) = Frame::parse(call.dialect, source.front, &bounds) else {
-            return Sent::No(LocalReply::BAD_MESSAGE);
-        };
-        let spent = now.since(call.notes.begun);
-        let left = match call.timeout.map(|timeout| timeout.after(spent)) {
-            Some(Remaining::Passed) => return Sent::No(LocalReply::REQUEST_TIMEOUT),
-            Some(Remaining::Left(left)) if spent >= Duration::from_millis(1) => Some(left),
-            _ => None,
-        };
-        let no_room = Sent::NoRoom(channel.pool, !channel.shared);
-        let Some((name, sequences)) = channel.table.begin(number, frame.sequences()) else {
-            return no_room;
-        };
-        let going = Going {
-            dialect: channel.dialect,
-            shared: channel.shared,
-            sequences,
-        };
-        self.spare.out.clear();
-        let encoded = {
-            let (out, text) = (&mut self.spare.out, &mut self.spare.made.text);
-            let mut digits = [0; Timeout::MAX_DIGITS];
-            let mut changes = Changes::new();
-            let rules = self.generations.get(call.generation);
-            let changed = by_rules(&mut changes, rules, call, &frame, text);
-            if let Some(left) = left {
-                let left = Edit::SetInteger(integer::RPC_TIMEOUT, left.write(&mut digits));
-                // There is room: no route changes as much.
-                let _ = changes.try_push(left);
-            }
-            changed
-                .map_err(|_| Unsent::Changed)
-                .and_then(|()| going.encode(out, &frame, source.len, &changes))
-        };
         let large = call.large > 0;
-        let passed = match encoded {
-            Ok(passed) => passed,
-            Err(unsent) => {
-                channel.table.end(name, Ended::Oneway);
-                let reply = match unsent {
-                    Unsent::Rewrite if channel.shared => {
-                        // It goes alone.
-                        call.rewritable = false;
-                        return Sent::Alone;
-                    }
-                    Unsent::Rewrite | Unsent::Changed => LocalReply::REWRITTEN_TOO_LARGE,
-                    Unsent::NoMessage => LocalReply::NO_MESSAGE,
-                };
-                return Sent::No(reply);
-            }
-        };
-        let behind = source.front.get(passed..).unwrap_or_default();
-        self.spare.out.extend_from_slice(behind);
         let rest = source.len - source.front.len();
-        let room = self.stack.view(channel.flow).writable;
-        if room < self.spare.out.len() + if large { 0 } else { rest } {
+        let wanted = self.spare.out.len() + if large { 0 } else { rest };
+        let flow = channel.flow;
+        if self.stack.view(flow).writable < wanted {
             channel.table.end(name, Ended::Oneway);
-            return no_room;
+            return Sent::NoRoom(channel.pool, !channel.shared);
         }
         call.channel = Some((channel_number, name));
         call.notes.connected = now;
         call.notes.reused = channel.reused;
         channel.reused = true;
-        let flow = channel.flow;
-        let wanted = self.spare.out.len() + if large { 0 } else { rest };
         let mut written = self.stack.write(flow, &self.spare.out);
         if let Some(ring) = source.ring {
             self.stack.consume(ring, source.front.len());
@@ -145,26 +91,88 @@ impl<P: PacketIo> Worker<P> {
         if let Some(pool) = self.pools.get(channel.pool) {
             pool.stats.sent();
         }
-        if large {
-            let caller = call.caller;
-            channel.upload = Some(caller);
-            if let Some(caller) = self.rpc.callers.get_mut(caller as usize)
-                && let Some(upload) = &mut caller.upload
-            {
-                upload.channel = Some(channel_number);
-                upload.left = rest;
-                upload.progress = now;
-                self.stack.wake(caller.flow);
-            }
-        }
         self.await_reply(number, now);
         if written < wanted {
             // Half a frame is of no use to anyone.
             self.channel_lost(channel_number, LocalReply::CLOSED_EARLY, now);
-        } else if !large {
+        } else if large {
+            self.upload_begun(number, channel_number, rest, now);
+        } else {
             self.call_sent(number, now);
         }
         Sent::Yes
+    }
+
+    /// Gives a call a place on a channel, and writes the beginning of its frame as it is sent there to
+    /// the scratch buffer. Returns its name on the channel.
+    #[inline]
+    fn encode_call(
+        &mut self,
+        number: u32,
+        channel_number: u32,
+        source: &Source<'_>,
+        now: Instant,
+    ) -> Result<i32, Sent> {
+        let rpc = &mut self.rpc;
+        let (Some(call), Some(channel)) = (
+            rpc.calls.get_mut(number as usize),
+            rpc.channels.get_mut(channel_number as usize),
+        ) else {
+            return Err(Sent::No(LocalReply::NO_ENDPOINT));
+        };
+        let bounds = Bounds {
+            whole: SHARED_FRAME,
+            frame: call.max_frame,
+        };
+        let Ok(frame) = Frame::parse(call.dialect, source.front, &bounds) else {
+            return Err(Sent::No(LocalReply::BAD_MESSAGE));
+        };
+        let spent = now.since(call.notes.begun);
+        let left = match call.timeout.map(|timeout| timeout.after(spent)) {
+            Some(Remaining::Passed) => return Err(Sent::No(LocalReply::REQUEST_TIMEOUT)),
+            Some(Remaining::Left(left)) if spent >= Duration::from_millis(1) => Some(left),
+            _ => None,
+        };
+        let Some((name, sequences)) = channel.table.begin(number, frame.sequences()) else {
+            return Err(Sent::NoRoom(channel.pool, !channel.shared));
+        };
+        let going = Going {
+            dialect: channel.dialect,
+            shared: channel.shared,
+            sequences,
+        };
+        self.spare.out.clear();
+        let (out, text) = (&mut self.spare.out, &mut self.spare.made.text);
+        let mut digits = [0; Timeout::MAX_DIGITS];
+        let mut changes = Changes::new();
+        let rules = self.generations.get(call.generation);
+        let changed = by_rules(&mut changes, rules, call, &frame, text);
+        if let Some(left) = left {
+            let left = Edit::SetInteger(integer::RPC_TIMEOUT, left.write(&mut digits));
+            // There is room: no route changes as much.
+            let _ = changes.try_push(left);
+        }
+        let encoded = changed
+            .map_err(|_| Unsent::Changed)
+            .and_then(|()| going.encode(out, &frame, source.len, &changes));
+        match encoded {
+            Ok(passed) => {
+                out.extend_from_slice(source.front.get(passed..).unwrap_or_default());
+                Ok(name)
+            }
+            Err(unsent) => {
+                channel.table.end(name, Ended::Oneway);
+                Err(match unsent {
+                    Unsent::Rewrite if channel.shared => {
+                        // It goes alone.
+                        call.rewritable = false;
+                        Sent::Alone
+                    }
+                    Unsent::Rewrite | Unsent::Changed => Sent::No(LocalReply::REWRITTEN_TOO_LARGE),
+                    Unsent::NoMessage => Sent::No(LocalReply::NO_MESSAGE),
+                })
+            }
+        }
     }
 
     /// Sets the time that a reply may take.

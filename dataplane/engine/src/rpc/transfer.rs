@@ -25,6 +25,38 @@ pub(super) struct Upload {
 }
 
 impl<P: PacketIo> Worker<P> {
+    /// Has the frame at the front of a caller's receive ring be that of a large request.
+    pub(super) fn begin_upload(&mut self, number: u32, call: u32, len: usize, now: Instant) {
+        if let Some(caller) = self.rpc.callers.get_mut(number as usize) {
+            caller.upload = Some(Upload {
+                call: Some(call),
+                channel: None,
+                left: len,
+                progress: now,
+            });
+        }
+    }
+
+    /// The beginning of a large request is in its channel's send queue; `rest` is to follow.
+    pub(super) fn upload_begun(&mut self, call: u32, number: u32, rest: usize, now: Instant) {
+        let (Some(call), Some(channel)) = (
+            self.rpc.calls.get_mut(call as usize),
+            self.rpc.channels.get_mut(number as usize),
+        ) else {
+            return;
+        };
+        channel.upload = Some(call.caller);
+        if let Some(caller) = self.rpc.callers.get_mut(call.caller as usize)
+            && let Some(upload) = &mut caller.upload
+        {
+            call.notes.bytes_in += (upload.left - rest) as u64;
+            upload.channel = Some(number);
+            upload.left = rest;
+            upload.progress = now;
+            self.stack.wake(caller.flow);
+        }
+    }
+
     /// Moves what has come of a large request.
     pub(super) fn upload(&mut self, number: u32, now: Instant) -> Step {
         let Some(caller) = self.rpc.callers.get_mut(number as usize) else {
