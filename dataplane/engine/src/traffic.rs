@@ -39,6 +39,7 @@ pub const BOUNDS: [u64; 17] = [
 
 /// How often something took how long. Written by one thread only; readable by any.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub struct Histogram {
     buckets: [AtomicU64; BOUNDS.len() + 1],
     nanos: AtomicU64,
@@ -60,6 +61,14 @@ impl Histogram {
     /// before, then those above the last.
     pub fn buckets(&self) -> [u64; BOUNDS.len() + 1] {
         std::array::from_fn(|i| self.buckets[i].load(Ordering::Relaxed))
+    }
+
+    /// Adds what another counted. Only the owner may call it.
+    fn absorb(&self, other: &Histogram) {
+        for (bucket, count) in self.buckets.iter().zip(other.buckets()) {
+            add(bucket, count);
+        }
+        add(&self.nanos, other.nanos.load(Ordering::Relaxed));
     }
 
     /// The sum of all times.
@@ -115,6 +124,7 @@ impl EndpointFailure {
 
 /// What a worker counts of one endpoint of one service.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub struct EndpointStats {
     /// Connections to it now, those that are being opened among them.
     pub connections: Gauge,
@@ -129,6 +139,23 @@ pub struct EndpointStats {
 }
 
 impl EndpointStats {
+    /// Adds what another counted.
+    fn absorb(&self, other: &EndpointStats) {
+        let levels = [
+            (&self.connections, &other.connections),
+            (&self.idle, &other.idle),
+            (&self.requests, &other.requests),
+        ];
+        for (sum, level) in levels {
+            sum.set(sum.get().wrapping_add(level.get()));
+        }
+        for (failure, total) in other.failures.iter() {
+            self.failures.add(failure, total);
+        }
+        let last = self.last_failure.get().max(other.last_failure.get());
+        self.last_failure.set(last);
+    }
+
     #[inline]
     pub(crate) fn sent(&self) {
         self.requests.set(self.requests.get().wrapping_add(1));
@@ -211,6 +238,25 @@ pub struct Traffic {
     pub endpoints: Series<EndpointKey, EndpointStats>,
 }
 
+impl Traffic {
+    /// What several workers counted, added up. Their clocks are one.
+    pub fn sum<'a>(parts: impl IntoIterator<Item = &'a Traffic>) -> Traffic {
+        let sum = Traffic::default();
+        for part in parts {
+            for (key, times) in part.routes.all() {
+                sum.routes.of(&key).absorb(&times);
+            }
+            for (key, times) in part.services.all() {
+                sum.services.of(&key).absorb(&times);
+            }
+            for (key, stats) in part.endpoints.all() {
+                sum.endpoints.of(&key).absorb(&stats);
+            }
+        }
+        sum
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -228,6 +274,36 @@ mod tests {
         expected[17] = 1;
         assert_eq!(histogram.buckets(), expected);
         assert_eq!(histogram.sum(), Duration::from_nanos(20_000_100_002));
+    }
+
+    #[test]
+    fn the_traffic_of_workers_adds_up() {
+        let parts = [Traffic::default(), Traffic::default()];
+        let key = EndpointKey {
+            service: "s".into(),
+            address: "10.0.0.1:80".parse().unwrap(),
+            port: 0,
+        };
+        for (n, part) in (1..).zip(&parts) {
+            let stats = part.endpoints.of(&key);
+            stats.connections.set(n);
+            stats.requests.set(10 * n);
+            stats.failed(EndpointFailure::ServerError, Instant::from_nanos(100 - n));
+            part.services
+                .of(&"s".into())
+                .record(Duration::from_nanos(n));
+        }
+        let sum = Traffic::sum(&parts);
+        let stats = sum.endpoints.get(&key).unwrap();
+        assert_eq!((stats.connections.get(), stats.requests.get()), (3, 30));
+        assert_eq!(stats.failures.get(EndpointFailure::ServerError), 2);
+        assert_eq!(stats.last_failure.get(), 99);
+        let times = sum.services.get(&"s".into()).unwrap();
+        assert_eq!(
+            (times.buckets()[0], times.sum()),
+            (2, Duration::from_nanos(3))
+        );
+        assert!(sum.routes.all().is_empty());
     }
 
     #[test]

@@ -12,6 +12,7 @@ use smoltcp::wire::{
 };
 
 use crate::counters::Counters;
+use crate::crew::{Lesson, Line, PASSED_PER_POLL};
 use crate::fate::{FrameFate, StackEvent};
 use crate::frame::{ETHERNET, Inbound, Station};
 use crate::io::{L3, PacketIo, PortCaps, RxBurst, RxFrame, TxFrame, TxMeta};
@@ -49,6 +50,13 @@ pub(crate) struct Link<P: PacketIo> {
     /// A transmit buffer in hand, so that asking whether one is to be had costs nothing.
     spare: Option<P::Tx>,
     answers: RateLimit,
+    /// By which frames leave where this worker has no queue, or others have none.
+    pub(crate) line: Line<P>,
+    /// What was last learned, for the other workers.
+    pub(crate) lesson: Option<Lesson>,
+    /// Frames given to the worker that sends for this one, and those it had no room for, since they
+    /// were last counted.
+    relayed: (u64, u64),
 }
 
 impl<P: PacketIo> Link<P> {
@@ -79,6 +87,45 @@ impl<P: PacketIo> Link<P> {
             routes,
             spare: None,
             answers: RateLimit::new(STRANGER_ANSWERS_PER_SECOND),
+            line: Line::default(),
+            lesson: None,
+            relayed: (0, 0),
+        }
+    }
+
+    /// Sends what other workers have for this one's queue, and has the device take all of it; returns
+    /// how many frames of others there were.
+    #[inline]
+    pub(crate) fn flush(&mut self, events: &Counters<StackEvent>) -> usize {
+        let mut of_others = 0;
+        for ring in &mut self.line.others {
+            for _ in 0..PASSED_PER_POLL {
+                let Ok((frame, meta)) = ring.pop() else {
+                    break;
+                };
+                self.io.send(frame, meta);
+                of_others += 1;
+            }
+        }
+        if self.line.out.is_some() {
+            let (relayed, lost) = std::mem::take(&mut self.relayed);
+            events.add(StackEvent::FrameRelayed, relayed);
+            events.add(StackEvent::RelayFull, lost);
+        } else {
+            self.io.flush();
+        }
+        of_others
+    }
+
+    /// Queues a frame for the device, or for the worker that sends for this one.
+    #[inline]
+    fn transmit(&mut self, frame: P::Tx, meta: TxMeta) {
+        match &mut self.line.out {
+            None => self.io.send(frame, meta),
+            Some(out) => match out.push((frame, meta)) {
+                Ok(()) => self.relayed.0 += 1,
+                Err(_) => self.relayed.1 += 1,
+            },
         }
     }
 
@@ -210,7 +257,7 @@ impl<P: PacketIo> Link<P> {
         if let Some(tap) = &self.tap {
             tap.offer(Direction::Out, bytes);
         }
-        self.io.send(frame, meta);
+        self.transmit(frame, meta);
         Ok(result)
     }
 
@@ -402,6 +449,22 @@ impl<P: PacketIo> Link<P> {
 
     /// Remembers a neighbour and sends what waited for it.
     fn learned(&mut self, address: IpAddr, mac: Mac, create: bool, now: Instant) {
+        let lesson = Lesson {
+            address,
+            mac,
+            create,
+        };
+        self.lesson = Some(lesson);
+        self.take_lesson(lesson, now);
+    }
+
+    /// As if a neighbour had told this worker what it told another.
+    pub(crate) fn take_lesson(&mut self, lesson: Lesson, now: Instant) {
+        let Lesson {
+            address,
+            mac,
+            create,
+        } = lesson;
         for Held { frame, meta } in self.neighbours.learn(address, mac, create, now) {
             let len = frame.len().saturating_sub(ETHERNET);
             let _ = self.send_to(mac, ethertype(meta.l3), len, meta, |packet| {
