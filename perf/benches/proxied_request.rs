@@ -2,13 +2,15 @@
 //! DPDK, no kernel. The time and (under callgrind) the instructions of the gateway's polls alone.
 //!
 //! `cargo bench -p sluice-perf --bench proxied_request` prints nanoseconds; `perf/icount` runs it
-//! under callgrind and prints instructions. With `--access-log` every request is logged.
+//! under callgrind and prints instructions. With `--access-log` every request is logged; with
+//! `--workers N`, `--queues N` and `--at-random` the gateway has several workers, whose time is added up.
 
 use std::time::{Duration, Instant as Clock};
 
 use sluice_engine::Worker;
 use sluice_perf::client::{End, Outcome, Request, Workload};
-use sluice_perf::memory::{Memory, Setup, rules};
+use sluice_perf::memory::{Memory, Setup, Workers, rules};
+use sluice_stack::fate::StackEvent;
 use sluice_stack::sim::SimPort;
 use sluice_stack::time::Instant;
 use sluice_wire::http1::RequestKind;
@@ -65,7 +67,8 @@ fn run(memory: &mut Memory, requests: u64) -> Measured {
         wrong: 0,
     };
     let mut gateway = Duration::ZERO;
-    let log = memory.handoff.clone();
+    let others = memory.others.iter().map(|other| other.handoff.clone());
+    let logs: Vec<_> = others.chain([memory.handoff.clone()]).collect();
     let now = memory.net.now();
     memory.client.kick(&mut work, now);
     // Each turn answers many requests; far fewer turns than requests are ever needed.
@@ -75,8 +78,10 @@ fn run(memory: &mut Memory, requests: u64) -> Measured {
             gateway_poll(worker, now);
             gateway += began.elapsed();
             // What the access log's thread does, on a core of its own.
-            while let Some(record) = log.access_log().pop() {
-                log.access_log().give_back(record);
+            for log in &logs {
+                while let Some(record) = log.access_log().pop() {
+                    log.access_log().give_back(record);
+                }
             }
         });
         if work.left == 0 && memory.client.under_way() == 0 {
@@ -111,6 +116,11 @@ fn main() {
     for connections in flows {
         let setup = Setup {
             connections,
+            workers: Workers {
+                count: number("--workers").unwrap_or(1) as u16,
+                queues: number("--queues").unwrap_or(1) as u16,
+                at_random: flag("--at-random"),
+            },
             ..Setup::default()
         };
         let mut text = rules(&setup);
@@ -127,6 +137,19 @@ fn main() {
                 measured.gateway.as_nanos() as f64 / measured.answered as f64
             })
             .collect();
+        if !memory.others.is_empty() {
+            let per = |event| {
+                let all = memory
+                    .all_stats()
+                    .map(|stats| stats.stack.events.get(event));
+                all.sum::<u64>() as f64 / (requests * rounds) as f64
+            };
+            println!(
+                "handed_over={:.2} frame_relayed={:.2} per request",
+                per(StackEvent::HandedOver),
+                per(StackEvent::FrameRelayed)
+            );
+        }
         per_request.sort_by(f64::total_cmp);
         println!(
             "proxied_request flows={connections} requests={requests} rounds={rounds} \

@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use sluice_engine::{Handoff, Inspection, Worker, WorkerSetup, WorkerStats};
 use sluice_policy::{Snapshot, compile, parse};
-use sluice_stack::sim::{Faults, Net, SimPort};
+use sluice_stack::crew::{PortCrew, Seat, crew};
+use sluice_stack::rng::Rng;
+use sluice_stack::sim::{Faults, Net, SimPort, Spread};
+use sluice_stack::steering::Steering;
 use sluice_stack::time::Instant;
 use sluice_stack::{Buffers, Limits, PortSetup, Secrets, Stack, StackStats};
 
@@ -30,6 +33,29 @@ pub struct Setup {
     pub buffer: usize,
     /// Flows of the gateway at most.
     pub flows: usize,
+    /// Who serves in the gateway.
+    pub workers: Workers,
+}
+
+/// The workers of a gateway in memory, all on one thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Workers {
+    /// How many.
+    pub count: u16,
+    /// Queue pairs of each of the gateway's ports, at most as many as workers.
+    pub queues: u16,
+    /// Frames come in at any queue, instead of that of the worker that owns their flow.
+    pub at_random: bool,
+}
+
+impl Default for Workers {
+    fn default() -> Self {
+        Workers {
+            count: 1,
+            queues: 1,
+            at_random: false,
+        }
+    }
 }
 
 impl Default for Setup {
@@ -42,8 +68,19 @@ impl Default for Setup {
             connections: 64,
             buffer: 64 * 1024,
             flows: 16_384,
+            workers: Workers::default(),
         }
     }
+}
+
+/// One more worker of a gateway.
+pub struct Colleague {
+    /// The worker.
+    pub worker: Worker<SimPort>,
+    /// What it counts.
+    pub stats: Arc<WorkerStats>,
+    /// How rules reach it.
+    pub handoff: Arc<Handoff>,
 }
 
 /// Client, gateway and backend with their links and clock.
@@ -58,6 +95,8 @@ pub struct Memory {
     pub stats: Arc<WorkerStats>,
     /// How rules reach the gateway.
     pub handoff: Arc<Handoff>,
+    /// The gateway's workers but the first.
+    pub others: Vec<Colleague>,
     /// The backend.
     pub backend: Backend<SimPort>,
 }
@@ -156,6 +195,7 @@ pub(crate) struct Parts {
     pub(crate) stats: Arc<WorkerStats>,
     pub(crate) handoff: Arc<Handoff>,
     pub(crate) inspection: Arc<Inspection>,
+    pub(crate) others: Vec<Colleague>,
     /// The backend's stack, link 1. Nothing listens on it yet.
     pub(crate) backend: Stack<SimPort>,
 }
@@ -172,36 +212,52 @@ pub(crate) struct Gateway {
     pub(crate) stats: Arc<WorkerStats>,
     pub(crate) handoff: Arc<Handoff>,
     pub(crate) inspection: Arc<Inspection>,
+    /// The workers but the first.
+    pub(crate) others: Vec<Colleague>,
 }
 
 impl Gateway {
-    pub(crate) fn new(setup: &Setup, text: &str) -> Result<Gateway, String> {
+    pub(crate) fn new(setup: &Setup, snapshot: &Arc<Snapshot>) -> Result<Gateway, String> {
         let mut net = Net::new(setup.seed);
-        let (client_port, front) = net.link(setup.mtu, setup.faults[0]);
-        let (backend_port, back) = net.link(setup.mtu, setup.faults[1]);
-        let snapshot = compiled(text, 1)?;
-        let target = snapshot.listeners[0].addresses[0];
-        let handoff = Arc::new(Handoff::new(snapshot.clone()));
-        let stats = Arc::new(WorkerStats::new(2));
-        let inspection = Arc::new(Inspection::default());
-        let limits = Limits {
-            flows: setup.flows,
-            ..Limits::default()
+        let steering = steering(setup)?;
+        let Workers {
+            count,
+            queues,
+            at_random,
+        } = setup.workers;
+        let spread = if at_random {
+            Spread::Random
+        } else {
+            Spread::Flow(steering.clone())
         };
-        // The rules keep ports in the order of their names: back, front.
-        let mut ports = [(1, front), (0, back)];
-        ports.sort_by_key(|(place, _)| *place);
-        let setups = port_setups(&snapshot);
-        let worker = Worker::new(
-            WorkerSetup {
-                ports: ports.into_iter().map(|(_, io)| io).zip(setups).collect(),
-                limits,
-                secrets: Secrets::from_seed(setup.seed),
-                inspection: inspection.clone(),
-            },
-            handoff.clone(),
-            stats.clone(),
-        );
+        let mut link =
+            |faults| net.link_of_queues(setup.mtu, faults, count.into(), queues.into(), &spread);
+        let (client_port, front) = link(setup.faults[0]);
+        let (backend_port, back) = link(setup.faults[1]);
+        let target = snapshot.listeners[0].addresses[0];
+        let seats: Vec<Option<Seat<SimPort>>> = match count {
+            1 => vec![None],
+            _ => {
+                let port = PortCrew { steering, queues };
+                crew(count, &[port.clone(), port])
+                    .into_iter()
+                    .map(Some)
+                    .collect()
+            }
+        };
+        let places = front.into_iter().zip(back).zip(seats).enumerate();
+        let mut workers = places.map(|(number, ((front, back), seat))| {
+            colleague(setup, number as u64, snapshot, [front, back], seat)
+        });
+        let Some((first, inspection)) = workers.next() else {
+            return Err("a gateway needs a worker".into());
+        };
+        let others = workers.map(|(worker, _)| worker).collect();
+        let Colleague {
+            worker,
+            stats,
+            handoff,
+        } = first;
         Ok(Gateway {
             net,
             front: client_port,
@@ -211,8 +267,47 @@ impl Gateway {
             stats,
             handoff,
             inspection,
+            others,
         })
     }
+}
+
+/// A worker over a front and a back port.
+pub(crate) fn colleague(
+    setup: &Setup,
+    number: u64,
+    snapshot: &Arc<Snapshot>,
+    [front, back]: [SimPort; 2],
+    seat: Option<Seat<SimPort>>,
+) -> (Colleague, Arc<Inspection>) {
+    let handoff = Arc::new(Handoff::new(snapshot.clone()));
+    let stats = Arc::new(WorkerStats::new(2));
+    let inspection = Arc::new(Inspection::default());
+    // The rules keep ports in the order of their names: back, front.
+    let ports = [back, front].into_iter().zip(port_setups(snapshot));
+    let setup = WorkerSetup {
+        ports: ports.collect(),
+        limits: Limits {
+            flows: setup.flows,
+            ..Limits::default()
+        },
+        secrets: Secrets::from_seed(setup.seed + number * 0x9e37_79b9),
+        inspection: inspection.clone(),
+        seat,
+    };
+    let colleague = Colleague {
+        worker: Worker::new(setup, handoff.clone(), stats.clone()),
+        stats,
+        handoff,
+    };
+    (colleague, inspection)
+}
+
+/// Which worker owns a flow, by a key that follows from the seed.
+fn steering(setup: &Setup) -> Result<Steering, String> {
+    let mut rng = Rng::new(setup.seed ^ 0x7065_706c);
+    let key: [u8; 40] = std::array::from_fn(|_| rng.next_u64() as u8);
+    Steering::in_software(&key, setup.workers.count).map_err(|error| error.to_string())
 }
 
 /// Connections from one address at most, some source ports left over.
@@ -237,27 +332,37 @@ pub(crate) fn far_ends(v6: bool, connections: usize) -> [PortSetup; 2] {
     })
 }
 
-impl Parts {
-    pub(crate) fn new(setup: &Setup, text: &str) -> Result<Parts, String> {
-        let gateway = Gateway::new(setup, text)?;
-        let stack = |port: SimPort, link: PortSetup, seed: u64| {
-            let stats = Arc::new(StackStats::default());
-            let limits = Limits {
-                flows: setup.flows.max(HOST_FLOWS),
-                ..Limits::default()
-            };
-            Stack::new(vec![(port, link)], limits, Secrets::from_seed(seed), stats)
+/// The client's stack, and the backend's.
+pub(crate) fn hosts(setup: &Setup, [front, back]: [SimPort; 2]) -> [Stack<SimPort>; 2] {
+    let stack = |port: SimPort, link: PortSetup, seed: u64| {
+        let stats = Arc::new(StackStats::default());
+        let limits = Limits {
+            flows: setup.flows.max(HOST_FLOWS),
+            ..Limits::default()
         };
-        let [client, backend] = far_ends(setup.v6, setup.connections);
+        Stack::new(vec![(port, link)], limits, Secrets::from_seed(seed), stats)
+    };
+    let [client, backend] = far_ends(setup.v6, setup.connections);
+    [
+        stack(front, client, setup.seed ^ 0xc11e),
+        stack(back, backend, setup.seed ^ 0xbacc),
+    ]
+}
+
+impl Parts {
+    pub(crate) fn new(setup: &Setup, snapshot: &Arc<Snapshot>) -> Result<Parts, String> {
+        let gateway = Gateway::new(setup, snapshot)?;
+        let [client, backend] = hosts(setup, [gateway.front, gateway.back]);
         Ok(Parts {
-            client: stack(gateway.front, client, setup.seed ^ 0xc11e),
-            backend: stack(gateway.back, backend, setup.seed ^ 0xbacc),
+            client,
+            backend,
             net: gateway.net,
             target: gateway.target,
             worker: gateway.worker,
             stats: gateway.stats,
             handoff: gateway.handoff,
             inspection: gateway.inspection,
+            others: gateway.others,
         })
     }
 }
@@ -277,7 +382,15 @@ impl Memory {
     /// # Errors
     /// The rules don't compile: the problems as text.
     pub fn with_rules(setup: &Setup, text: &str) -> Result<Memory, String> {
-        let parts = Parts::new(setup, text)?;
+        Memory::with_snapshot(setup, &compiled(text, 1)?)
+    }
+
+    /// As [`Self::with_rules`], with compiled rules that others may use as well.
+    ///
+    /// # Errors
+    /// The workers can't be had: why, as text.
+    pub fn with_snapshot(setup: &Setup, snapshot: &Arc<Snapshot>) -> Result<Memory, String> {
+        let parts = Parts::new(setup, snapshot)?;
         let buffers = Buffers {
             receive: setup.buffer,
             send: setup.buffer,
@@ -289,6 +402,7 @@ impl Memory {
             worker: parts.worker,
             stats: parts.stats,
             handoff: parts.handoff,
+            others: parts.others,
             backend: Backend::new(parts.backend, &endpoints, buffers),
         })
     }
@@ -303,13 +417,33 @@ impl Memory {
         let now = self.net.now();
         for _ in 0..1_000 {
             let frames = self.client.poll_once(workload, now);
-            gateway(&mut self.worker, now);
+            self.each_worker(&mut gateway, now);
             let frames = frames + self.backend.poll_once(now);
-            gateway(&mut self.worker, now);
+            self.each_worker(&mut gateway, now);
             let arrived = self.net.next_arrival().is_some_and(|at| at <= now);
             if frames == 0 && !arrived {
                 break;
             }
+        }
+    }
+
+    fn each_worker(&mut self, poll: &mut impl FnMut(&mut Worker<SimPort>, Instant), now: Instant) {
+        poll(&mut self.worker, now);
+        for other in &mut self.others {
+            poll(&mut other.worker, now);
+        }
+    }
+
+    /// What each of the gateway's workers counts.
+    pub fn all_stats(&self) -> impl Iterator<Item = &Arc<WorkerStats>> {
+        std::iter::once(&self.stats).chain(self.others.iter().map(|other| &other.stats))
+    }
+
+    /// Offers rules to every worker.
+    pub fn offer(&self, snapshot: &Arc<Snapshot>) {
+        self.handoff.offer(snapshot.clone());
+        for other in &self.others {
+            other.handoff.offer(snapshot.clone());
         }
     }
 
@@ -322,7 +456,13 @@ impl Memory {
             self.worker.next_wake(),
             self.backend.next_wake(),
         ];
-        let next = next.into_iter().flatten().min().unwrap_or(Instant::NEVER);
+        let others = self.others.iter().map(|other| other.worker.next_wake());
+        let next = next
+            .into_iter()
+            .chain(others)
+            .flatten()
+            .min()
+            .unwrap_or(Instant::NEVER);
         let earliest = now + Duration::from_micros(10);
         self.net.advance_to(next.max(earliest).min(now + step));
     }

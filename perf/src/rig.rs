@@ -13,7 +13,7 @@ use crate::load::plan::{Common, RequestFile};
 use crate::load::run::Stage;
 use crate::load::server::ServerSetup;
 use crate::load::{ClientSetup, Generator, Plan, Reuse, Step};
-use crate::memory::{Gateway, Setup, endpoints, far_ends, rules};
+use crate::memory::{Gateway, Setup, compiled, endpoints, far_ends, rules};
 
 /// Length of the bodies of the backend's answers where no request says otherwise.
 const BODY: u64 = 100;
@@ -38,7 +38,7 @@ impl Rig {
     /// # Errors
     /// The rules or the requests are not right: why, as text.
     pub fn new(setup: &Setup, file: &RequestFile, reuse: Reuse) -> Result<Rig, String> {
-        let gateway = Gateway::new(setup, &rules(setup))?;
+        let gateway = Gateway::new(setup, &compiled(&rules(setup), 1)?)?;
         let stats = Arc::new(StackStats::default());
         let [front, back] = far_ends(setup.v6, setup.connections);
         let stack = Stack::new(

@@ -44,7 +44,7 @@ impl Scripted {
     /// # Errors
     /// The rules don't compile: the problems as text.
     pub fn new(setup: &Setup, text: &str) -> Result<Scripted, String> {
-        let parts = Parts::new(setup, text)?;
+        let parts = Parts::new(setup, &compiled(text, 1)?)?;
         let buffers = Buffers {
             receive: setup.buffer,
             send: setup.buffer,

@@ -13,6 +13,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::http::Reply;
 use crate::lab::Lab;
 
+/// Where the admin interface is where a configuration says nothing.
+const ADMIN: &str = "127.0.0.1:9901";
+
 /// Longest from start to ready: EAL reserves and clears hugepages first.
 const START_WITHIN: Duration = Duration::from_secs(20);
 
@@ -25,13 +28,29 @@ pub struct Gateway<'lab> {
     lab: &'lab Lab,
     process: Child,
     log: PathBuf,
+    /// Its admin address.
+    admin: &'static str,
 }
 
 impl<'lab> Gateway<'lab> {
     /// `launcher` are options of setpriv(1), who the gateway is and what it may, or a command in front of it.
     pub(crate) fn start(lab: &'lab Lab, config: &str, launcher: &[&str]) -> Gateway<'lab> {
-        let config = write_config(lab, config);
-        let log = lab.directory().join("gateway.log");
+        Gateway::start_as(lab, ("gateway", ADMIN), config, launcher)
+    }
+
+    /// A gateway beside the first, with an admin address of its own in its configuration.
+    pub(crate) fn start_second(lab: &'lab Lab, config: &str, admin: &'static str) -> Gateway<'lab> {
+        Gateway::start_as(lab, ("second", admin), config, &[])
+    }
+
+    fn start_as(
+        lab: &'lab Lab,
+        (name, admin): (&str, &'static str),
+        config: &str,
+        launcher: &[&str],
+    ) -> Gateway<'lab> {
+        let config = write_config(lab, name, config);
+        let log = lab.directory().join(format!("{name}.log"));
         let log_file = File::create(&log).expect("cannot make the gateway's log");
         let process = Command::new("ip")
             .args(["netns", "exec", &lab.namespace("gateway")])
@@ -49,7 +68,12 @@ impl<'lab> Gateway<'lab> {
             .stderr(log_file)
             .spawn()
             .expect("ip netns exec did not start; run scripts/setup");
-        let mut gateway = Gateway { lab, process, log };
+        let mut gateway = Gateway {
+            lab,
+            process,
+            log,
+            admin,
+        };
         gateway.wait_until_ready();
         gateway
     }
@@ -85,7 +109,7 @@ impl<'lab> Gateway<'lab> {
 
     /// Asks the admin interface with a method other than GET.
     pub fn ask_admin(&self, method: &str, path: &str) -> io::Result<Reply> {
-        let mut connection = self.lab.connect_in("gateway", "127.0.0.1:9901")?;
+        let mut connection = self.lab.connect_in("gateway", self.admin)?;
         connection.send(format!(
             "{method} {path} HTTP/1.0\r\nHost: localhost\r\n\r\n"
         ))?;
@@ -178,14 +202,14 @@ pub fn sluice_at_gateway(lab: &Lab, launcher: &[&str], arguments: &[&str]) -> Ou
 
 /// Runs `sluice run` with a configuration that it should refuse, to its end.
 pub fn run_to_end(lab: &Lab, config: &str) -> Output {
-    let config = write_config(lab, config);
+    let config = write_config(lab, "gateway", config);
     let binary = binary();
     let binary = binary.to_str().expect("the path of the binary is text");
     lab.at_gateway(&[binary, "run", "--config", &config])
 }
 
-fn write_config(lab: &Lab, config: &str) -> String {
-    let path = lab.directory().join("gateway.yaml");
+fn write_config(lab: &Lab, name: &str, config: &str) -> String {
+    let path = lab.directory().join(format!("{name}.yaml"));
     fs::write(&path, config).expect("cannot write the gateway's configuration");
     path.into_os_string()
         .into_string()

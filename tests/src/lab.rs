@@ -132,6 +132,11 @@ impl Lab {
         Gateway::start(self, config, &[])
     }
 
+    /// Starts a gateway beside the first; its configuration gives it this admin address.
+    pub fn second_gateway(&self, config: &str, admin: &'static str) -> Gateway<'_> {
+        Gateway::start_second(self, config, admin)
+    }
+
     /// Starts the gateway with options of setpriv(1), who it is and what it may, or behind a command.
     pub fn gateway_behind(&self, config: &str, launcher: &[&str]) -> Gateway<'_> {
         Gateway::start(self, config, launcher)

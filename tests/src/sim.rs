@@ -6,11 +6,13 @@ use std::collections::HashMap;
 use std::fmt::Write;
 use std::time::Duration;
 
+use sluice_engine::WorkerStats;
 use sluice_engine::stats::EngineEvent;
 use sluice_perf::bytes::{self, Ask, Form};
 use sluice_perf::client::{End, Outcome, Request, Workload};
-use sluice_perf::memory::{Memory, Setup, compiled, rules};
+use sluice_perf::memory::{Memory, Setup, Workers, compiled, rules};
 use sluice_stack::counters::Counted;
+use sluice_stack::fate::StackEvent;
 use sluice_stack::io::IoStats;
 use sluice_stack::rng::Rng;
 use sluice_stack::sim::Faults;
@@ -78,6 +80,7 @@ impl Scene {
                 connections: 1 + rng.below(12) as usize,
                 buffer: [16, 20, 64][rng.below(3) as usize] * 1024,
                 flows: 4096,
+                workers: workers(seed),
             },
             requests: 20 + rng.below(80),
             rough: level > 0.0 || restarts,
@@ -85,6 +88,18 @@ impl Scene {
             reloads: rng.chance(0.3),
             misbehaving: rng.chance(0.5),
         }
+    }
+}
+
+/// Half of the worlds have several workers, with a queue for each or fewer, and a device that steers
+/// right or as it pleases. From a chance of its own, so that a seed's world is otherwise what it was.
+fn workers(seed: u64) -> Workers {
+    let mut rng = Rng::new(seed ^ 0x3072_6b73);
+    let count = [1, 1, 1, 2, 2, 3, 4, 16][rng.below(8) as usize];
+    Workers {
+        count,
+        queues: 1 + rng.below(u64::from(count)) as u16,
+        at_random: rng.chance(0.5),
     }
 }
 
@@ -310,7 +325,7 @@ pub fn run(seed: u64) -> Report {
         if scene.reloads && events.chance(0.01) {
             generation += 1;
             match compiled(&text, generation) {
-                Ok(snapshot) => memory.handoff.offer(snapshot),
+                Ok(snapshot) => memory.offer(&snapshot),
                 Err(problems) => report.violations.push(problems),
             }
         }
@@ -332,6 +347,9 @@ pub fn run(seed: u64) -> Report {
         memory.advance(Duration::from_secs(1));
     }
     memory.handoff.free_retired();
+    for other in &memory.others {
+        other.handoff.free_retired();
+    }
     report.violations.append(&mut play.violations);
     settled(&memory, &play, generation, &mut report);
     report.faults = memory.net.faults_done();
@@ -344,23 +362,64 @@ fn turn(memory: &mut Memory, play: &mut Play, report: &mut Report) {
         worker.poll_once(now);
     });
     memory.worker.publish_ports();
-    let received: u64 = memory
-        .stats
-        .ports
-        .iter()
-        .map(|port| port.get().rx_frames)
-        .sum();
-    let fates = memory.stats.stack.frames.sum();
-    if received != fates && report.violations.is_empty() {
-        report
-            .violations
-            .push(format!("{received} frames received, {fates} fates"));
+    for other in &memory.others {
+        other.worker.publish_ports();
+    }
+    for (worker, stats) in memory.all_stats().enumerate() {
+        let ports = stats.ports.iter().map(|port| port.get().rx_frames);
+        let events = |event| stats.stack.events.get(event);
+        let received = ports.sum::<u64>() + events(StackEvent::TakenOver);
+        let fates = stats.stack.frames.sum() + events(StackEvent::HandedOver);
+        if received != fates && report.violations.is_empty() {
+            report.violations.push(format!(
+                "worker {worker}: {received} frames received or taken over, {fates} fates or handed over"
+            ));
+        }
     }
 }
 
 /// What must hold when everything is over.
 fn settled(memory: &Memory, play: &Play, generation: u64, report: &mut Report) {
-    let stats = &memory.stats;
+    for stats in memory.all_stats() {
+        worker_settled(stats, memory, generation, report);
+    }
+    let all = || memory.all_stats();
+    let mut must = |holds: bool, what: &str| {
+        if !holds {
+            let stats: Vec<_> = all().collect();
+            let seen = &memory.backend.seen;
+            report
+                .violations
+                .push(format!("{what}\n{stats:?}\n{seen:?}"));
+        }
+    };
+    must(
+        play.expected.values().all(|e| e.ended),
+        "a request has no outcome",
+    );
+    must(
+        memory.backend.seen.malformed == 0,
+        "a malformed request reached the backend",
+    );
+    must(
+        memory.backend.seen.wrong_bodies == 0,
+        "a wrong body reached the backend",
+    );
+    let fates: u64 = all().map(|stats| stats.requests.sum()).sum();
+    let repeated = all().map(|stats| stats.events.get(EngineEvent::RetriedStale));
+    must(
+        fates + repeated.sum::<u64>() >= memory.backend.seen.answers,
+        "the backend answered what nobody asked",
+    );
+    let event = |event| -> u64 { all().map(|stats| stats.stack.events.get(event)).sum() };
+    must(
+        event(StackEvent::HandedOver) == event(StackEvent::TakenOver),
+        "a frame was lost between workers",
+    );
+}
+
+/// What must hold of each worker when everything is over.
+fn worker_settled(stats: &WorkerStats, memory: &Memory, generation: u64, report: &mut Report) {
     let mut must = |holds: bool, what: &str| {
         if !holds {
             report
@@ -368,10 +427,6 @@ fn settled(memory: &Memory, play: &Play, generation: u64, report: &mut Report) {
                 .push(format!("{what}\n{stats:?}\n{:?}", memory.backend.seen));
         }
     };
-    must(
-        play.expected.values().all(|e| e.ended),
-        "a request has no outcome",
-    );
     must(stats.downstream.get() == 0, "client connections are left");
     must(
         stats.upstream.get() == 0,
@@ -388,23 +443,9 @@ fn settled(memory: &Memory, play: &Play, generation: u64, report: &mut Report) {
         stats.generation.get() == generation,
         "the newest rules were not adopted",
     );
-    must(
-        memory.backend.seen.malformed == 0,
-        "a malformed request reached the backend",
-    );
-    must(
-        memory.backend.seen.wrong_bodies == 0,
-        "a wrong body reached the backend",
-    );
     let fates = stats.requests.sum();
     let answers: u64 = stats.statuses.iter().map(|(_, n)| n).sum();
     must(fates >= answers, "more answers than fates");
-    let repeated = stats.events.get(EngineEvent::RetriedStale);
-    let asked = fates + repeated;
-    must(
-        asked >= memory.backend.seen.answers,
-        "the backend answered what nobody asked",
-    );
     let lost: u64 = stats
         .ports
         .iter()

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use sluice_perf::client::{End, Outcome, Request, Workload};
 use sluice_perf::memory::{Memory, Setup};
+use sluice_perf::two_hop::TwoHop;
 use sluice_stack::sim::Faults;
 use sluice_stack::time::Instant;
 use sluice_tests::{calls, sim};
@@ -126,6 +127,45 @@ fn a_proxied_request_completes_under_five_percent_loss_both_ways() {
         });
         assert_eq!(end, right, "seed {seed}: {:?}", memory.stats);
     }
+}
+
+#[test]
+fn a_request_passes_two_gateways_that_take_turns_in_one_thread() {
+    let setup = Setup {
+        connections: 1,
+        ..Setup::default()
+    };
+    let mut two = TwoHop::new(&setup).expect("the rules compile");
+    let bytes = b"GET /t/7/5000/length HTTP/1.1\r\nHost: sluice.test\r\n\r\n".to_vec();
+    let mut one = One {
+        request: Some(Request {
+            id: 7,
+            bytes,
+            kind: RequestKind::Other,
+            half_close: false,
+            abandon_after: None,
+        }),
+        outcome: None,
+    };
+    two.client.kick(&mut one, two.net.now());
+    while one.outcome.is_none() && two.net.now() < Instant::ZERO + Duration::from_secs(5) {
+        two.turn(&mut one, |worker, now| {
+            worker.poll_once(now);
+        });
+        two.advance(Duration::from_secs(1));
+    }
+    let end = one.outcome.map(|outcome| outcome.end);
+    let right = Some(End::Answered {
+        status: 200,
+        length: 5000,
+        right: true,
+    });
+    assert_eq!(end, right);
+    let answered = two
+        .gateways
+        .each_ref()
+        .map(|gateway| gateway.stats.statuses.get(200));
+    assert_eq!(answered, [1, 1]);
 }
 
 /// Damage that no checksum catches reaches every parser. Nothing may panic or leak; what the bytes

@@ -150,7 +150,7 @@ impl<P: PacketIo> Worker<P> {
             self.stack.abort(flow, now);
             return;
         };
-        if connections >= limit || self.draining {
+        if connections >= self.share(limit) || self.draining {
             self.stats.events.count(EngineEvent::DownstreamRefused);
             self.stack.abort(flow, now);
             return;

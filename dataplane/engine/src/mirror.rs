@@ -79,13 +79,14 @@ impl<P: PacketIo> Worker<P> {
             deadline: now + service.connect_timeout + service.response_timeout,
         });
         let deadline = copy.deadline;
+        let max_connections = self.share(service.max_connections);
         let number = match self.take_waiting(pool, now) {
             Some(number) => {
                 self.ups.get_mut(number as usize)?.copy = Some(copy);
                 self.stats.events.count(EngineEvent::UpstreamReused);
                 number
             }
-            None if self.pools.service_connections(pool) >= service.max_connections => return None,
+            None if self.pools.service_connections(pool) >= max_connections => return None,
             None => self.open_copy(pool, copy, now)?,
         };
         self.copies += 1;

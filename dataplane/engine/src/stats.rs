@@ -193,7 +193,11 @@ sluice_stack::counters! {
 }
 
 /// Requests by the status of their answer; 0 stands for none (the client never got one).
-pub struct Statuses(Box<[AtomicU64]>);
+pub struct Statuses(Box<Totals>);
+
+/// Statuses have three digits.
+#[repr(align(128))]
+struct Totals([AtomicU64; 1000]);
 
 impl RequestFate {
     /// The fate of a request that the parser refused with this status.
@@ -216,14 +220,14 @@ impl fmt::Debug for Statuses {
 
 impl Default for Statuses {
     fn default() -> Self {
-        Statuses((0..1000).map(|_| AtomicU64::new(0)).collect())
+        Statuses(Box::new(Totals(std::array::from_fn(|_| AtomicU64::new(0)))))
     }
 }
 
 impl Statuses {
     /// Counts an answer. Only the owning worker may call it.
     pub fn count(&self, status: u16) {
-        if let Some(total) = self.0.get(usize::from(status)) {
+        if let Some(total) = self.0.0.get(usize::from(status)) {
             total.store(
                 total.load(Ordering::Relaxed).wrapping_add(1),
                 Ordering::Relaxed,
@@ -234,6 +238,7 @@ impl Statuses {
     /// Answers of this status so far.
     pub fn get(&self, status: u16) -> u64 {
         self.0
+            .0
             .get(usize::from(status))
             .map_or(0, |total| total.load(Ordering::Relaxed))
     }
@@ -248,6 +253,7 @@ impl Statuses {
 
 /// A port's [`IoStats`], readable by other threads.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub struct PortStats {
     fields: [Gauge; 9],
 }
@@ -297,8 +303,9 @@ impl PortStats {
     }
 }
 
-/// Everything one worker counts.
+/// Everything one worker counts, on cache lines that no other worker writes to.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub struct WorkerStats {
     /// The stack's part.
     pub stack: Arc<StackStats>,
@@ -341,5 +348,31 @@ impl WorkerStats {
         for (port, stats) in self.ports.iter().zip(stats) {
             port.set(stats);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handoff::Handoff;
+    use crate::inspection::Inspection;
+    use crate::traffic::{EndpointStats, Histogram};
+
+    /// What workers write while they serve requests is not on a cache line with what another writes,
+    /// wherever the allocator puts it.
+    #[test]
+    fn what_a_worker_writes_is_on_cache_lines_of_its_own() {
+        fn own<T>() {
+            let layout = (align_of::<T>() % 128, size_of::<T>() % 128);
+            assert_eq!(layout, (0, 0), "{}", std::any::type_name::<T>());
+        }
+        own::<WorkerStats>();
+        own::<StackStats>();
+        own::<PortStats>();
+        own::<Totals>();
+        own::<Histogram>();
+        own::<EndpointStats>();
+        own::<Handoff>();
+        own::<Inspection>();
     }
 }

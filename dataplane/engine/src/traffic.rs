@@ -39,6 +39,7 @@ pub const BOUNDS: [u64; 17] = [
 
 /// How often something took how long. Written by one thread only; readable by any.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub struct Histogram {
     buckets: [AtomicU64; BOUNDS.len() + 1],
     nanos: AtomicU64,
@@ -60,6 +61,14 @@ impl Histogram {
     /// before, then those above the last.
     pub fn buckets(&self) -> [u64; BOUNDS.len() + 1] {
         std::array::from_fn(|i| self.buckets[i].load(Ordering::Relaxed))
+    }
+
+    /// Adds what another counted. Only the owner may call it.
+    fn absorb(&self, other: &Histogram) {
+        for (bucket, count) in self.buckets.iter().zip(other.buckets()) {
+            add(bucket, count);
+        }
+        add(&self.nanos, other.nanos.load(Ordering::Relaxed));
     }
 
     /// The sum of all times.
@@ -115,6 +124,7 @@ impl EndpointFailure {
 
 /// What a worker counts of one endpoint of one service.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub struct EndpointStats {
     /// Connections to it now, those that are being opened among them.
     pub connections: Gauge,
@@ -129,6 +139,23 @@ pub struct EndpointStats {
 }
 
 impl EndpointStats {
+    /// Adds what another counted.
+    fn absorb(&self, other: &EndpointStats) {
+        let levels = [
+            (&self.connections, &other.connections),
+            (&self.idle, &other.idle),
+            (&self.requests, &other.requests),
+        ];
+        for (sum, level) in levels {
+            sum.set(sum.get().wrapping_add(level.get()));
+        }
+        for (failure, total) in other.failures.iter() {
+            self.failures.add(failure, total);
+        }
+        let last = self.last_failure.get().max(other.last_failure.get());
+        self.last_failure.set(last);
+    }
+
     #[inline]
     pub(crate) fn sent(&self) {
         self.requests.set(self.requests.get().wrapping_add(1));
@@ -162,6 +189,14 @@ impl<K: Ord + Clone, V: Default> Series<K, V> {
             series.retain(|_, series| Arc::strong_count(series) > 1);
         }
         series.entry(key.clone()).or_default().clone()
+    }
+
+    /// Adds what another worker counted, series by series, however many there are.
+    fn absorb(&self, other: &Series<K, V>, add: impl Fn(&V, &V)) {
+        let mut series = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (key, counted) in other.all() {
+            add(series.entry(key).or_default(), &counted);
+        }
     }
 
     /// The series of a key, if there is one.
@@ -234,6 +269,15 @@ pub struct MethodStats {
     pub times: Histogram,
 }
 
+impl MethodStats {
+    fn absorb(&self, other: &MethodStats) {
+        for (outcome, total) in other.outcomes.iter() {
+            self.outcomes.add(outcome, total);
+        }
+        self.times.absorb(&other.times);
+    }
+}
+
 /// What one worker counts by route, service, endpoint and method.
 #[derive(Debug, Default)]
 pub struct Traffic {
@@ -245,6 +289,20 @@ pub struct Traffic {
     pub services: Series<Arc<str>, Histogram>,
     /// Endpoints.
     pub endpoints: Series<EndpointKey, EndpointStats>,
+}
+
+impl Traffic {
+    /// What several workers counted, added up. Their clocks are one.
+    pub fn sum<'a>(parts: impl IntoIterator<Item = &'a Traffic>) -> Traffic {
+        let sum = Traffic::default();
+        for part in parts {
+            sum.routes.absorb(&part.routes, Histogram::absorb);
+            sum.services.absorb(&part.services, Histogram::absorb);
+            sum.endpoints.absorb(&part.endpoints, EndpointStats::absorb);
+            sum.methods.absorb(&part.methods, MethodStats::absorb);
+        }
+        sum
+    }
 }
 
 #[cfg(test)]
@@ -264,6 +322,36 @@ mod tests {
         expected[17] = 1;
         assert_eq!(histogram.buckets(), expected);
         assert_eq!(histogram.sum(), Duration::from_nanos(20_000_100_002));
+    }
+
+    #[test]
+    fn the_traffic_of_workers_adds_up() {
+        let parts = [Traffic::default(), Traffic::default()];
+        let key = EndpointKey {
+            service: "s".into(),
+            address: "10.0.0.1:80".parse().unwrap(),
+            port: 0,
+        };
+        for (n, part) in (1..).zip(&parts) {
+            let stats = part.endpoints.of(&key);
+            stats.connections.set(n);
+            stats.requests.set(10 * n);
+            stats.failed(EndpointFailure::ServerError, Instant::from_nanos(100 - n));
+            part.services
+                .of(&"s".into())
+                .record(Duration::from_nanos(n));
+        }
+        let sum = Traffic::sum(&parts);
+        let stats = sum.endpoints.get(&key).unwrap();
+        assert_eq!((stats.connections.get(), stats.requests.get()), (3, 30));
+        assert_eq!(stats.failures.get(EndpointFailure::ServerError), 2);
+        assert_eq!(stats.last_failure.get(), 99);
+        let times = sum.services.get(&"s".into()).unwrap();
+        assert_eq!(
+            (times.buckets()[0], times.sum()),
+            (2, Duration::from_nanos(3))
+        );
+        assert!(sum.routes.all().is_empty());
     }
 
     #[test]

@@ -109,6 +109,7 @@ impl<P: PacketIo> Worker<P> {
             self.stats.events.count(EngineEvent::UpstreamReused);
             return Begun::Ready(number);
         }
+        let max_connections = self.share(max_connections);
         while self.pools.service_connections(pool_number) >= max_connections {
             // What waits is not needed as much as what is asked for.
             let Some(waiting) = self.pools.waiting_of_same_service(pool_number) else {

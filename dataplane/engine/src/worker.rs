@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use slab::Slab;
 use sluice_policy::Balancer;
+use sluice_stack::crew::Seat;
 use sluice_stack::io::PacketIo;
 use sluice_stack::rng::Rng;
 use sluice_stack::time::Instant;
@@ -34,7 +35,7 @@ const FLOWS_PER_POLL: usize = 256;
 const LOOK_AHEAD: usize = 32;
 
 /// What a worker is made of.
-pub struct WorkerSetup<P> {
+pub struct WorkerSetup<P: PacketIo> {
     /// The worker's queue pair of each port, in the order of the rules' ports.
     pub ports: Vec<(P, PortSetup)>,
     /// Bounds of its stack.
@@ -43,12 +44,14 @@ pub struct WorkerSetup<P> {
     pub secrets: Secrets,
     /// Where questions about its traffic come from.
     pub inspection: Arc<Inspection>,
+    /// Its place among the workers of the same ports; `None` for the only one.
+    pub seat: Option<Seat<P>>,
 }
 
 /// What one poll did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Poll {
-    /// Frames received.
+    /// Frames received, taken over from other workers, and sent for them.
     pub frames: usize,
     /// Flows served.
     pub flows: usize,
@@ -90,6 +93,8 @@ pub struct Worker<P: PacketIo> {
     pub(crate) rng: Rng,
     pub(crate) date: Date,
     pub(crate) draining: bool,
+    /// Workers of the same ports, this one among them.
+    workers: u32,
     pub(crate) recorder: Recorder,
     pub(crate) stats: Arc<WorkerStats>,
 }
@@ -164,9 +169,14 @@ impl<P: PacketIo> Worker<P> {
             rng: Rng::new(setup.secrets.tables.0 ^ setup.secrets.ports.rotate_left(32)),
             date: Date::default(),
             draining: false,
+            workers: 1,
             recorder: Recorder::new(setup.secrets.ports),
             stats,
         };
+        if let Some(seat) = setup.seat {
+            worker.workers = u32::from(seat.workers()).max(1);
+            worker.stack.join(seat);
+        }
         worker.listen();
         worker.stack.announce();
         worker
@@ -183,7 +193,7 @@ impl<P: PacketIo> Worker<P> {
     pub fn poll_once(&mut self, now: Instant) -> Poll {
         self.answer_question(now);
         self.adopt_rules(now);
-        let frames = self.stack.receive(now);
+        let received = self.stack.receive(now);
         self.stack.expire(now);
         self.expire(now);
         let mut flows = 0;
@@ -198,9 +208,12 @@ impl<P: PacketIo> Worker<P> {
             flows += 1;
             Some(Work::Flow(flow, owner))
         });
-        self.stack.flush(now);
+        let of_others = self.stack.flush(now);
         self.publish();
-        Poll { frames, flows }
+        Poll {
+            frames: received + of_others,
+            flows,
+        }
     }
 
     #[inline]
@@ -333,6 +346,15 @@ impl<P: PacketIo> Worker<P> {
             self.close_upstream(number, false, now);
         }
         self.close_idle_channels(now);
+    }
+
+    /// This worker's part of a limit that is meant for all of them together; at least 1.
+    #[inline]
+    pub(crate) fn share(&self, limit: u32) -> u32 {
+        match self.workers {
+            1 => limit,
+            workers => limit.div_ceil(workers),
+        }
     }
 
     /// Whether a connection of this listener is to take no further requests.

@@ -1,4 +1,4 @@
-//! The access log's thread: takes records from the workers' queue and writes lines of JSON.
+//! The access log's thread: takes records from the workers' queues and writes lines of JSON.
 
 mod line;
 mod sink;
@@ -63,14 +63,14 @@ pub(crate) struct AccessLogThread {
 impl AccessLogThread {
     /// Starts it. It follows the rules on offer, and opens its file anew on SIGUSR1.
     pub(crate) fn start(
-        handoff: Arc<Handoff>,
+        handoffs: Vec<Arc<Handoff>>,
         wall: Wall,
         totals: Arc<Totals>,
     ) -> io::Result<Self> {
         let (stop, reopen) = (Arc::<AtomicBool>::default(), Arc::<AtomicBool>::default());
         // Also where no log is written: the signal's own way is to end the process.
         flag::register(SIGUSR1, reopen.clone())?;
-        let writer = Writer::new(handoff, wall, totals);
+        let writer = Writer::new(handoffs, wall, totals);
         let stopped = stop.clone();
         let thread = thread::Builder::new()
             .name("access-log".into())
@@ -94,7 +94,8 @@ impl AccessLogThread {
 
 /// The thread's state.
 struct Writer {
-    handoff: Arc<Handoff>,
+    /// By worker; all are offered the same rules.
+    handoffs: Vec<Arc<Handoff>>,
     wall: Wall,
     totals: Arc<Totals>,
     /// The rules that the sink is of.
@@ -106,16 +107,16 @@ struct Writer {
 }
 
 impl Writer {
-    fn new(handoff: Arc<Handoff>, wall: Wall, totals: Arc<Totals>) -> Self {
+    fn new(handoffs: Vec<Arc<Handoff>>, wall: Wall, totals: Arc<Totals>) -> Self {
         let mut writer = Writer {
-            generation: 0,
-            handoff,
+            generation: u64::MAX,
+            handoffs,
             wall,
             totals,
             sink: None,
             is_on: false,
         };
-        writer.follow(&writer.handoff.current(), Instant::now());
+        writer.follow_if_new(Instant::now());
         writer
     }
 
@@ -132,39 +133,53 @@ impl Writer {
             }
             if !self.is_on {
                 thread::sleep(LONG_NAP);
-            } else if taken < self.queue().capacity() / 4 {
+            } else if taken < self.capacity() / 4 {
                 thread::sleep(NAP);
             }
         }
     }
 
-    fn queue(&self) -> &AccessLog {
-        self.handoff.access_log()
+    /// Records that wait for the thread at most, in the queue of one worker.
+    fn capacity(&self) -> usize {
+        let queues = self.handoffs.iter().map(|handoff| handoff.access_log());
+        queues.map(AccessLog::capacity).min().unwrap_or(0)
     }
 
-    /// Takes what waits, as many records as the queue holds at most, and writes what is due; returns
-    /// how many records there were.
-    fn turn(&mut self, now: Instant) -> usize {
-        if self.handoff.generation() != self.generation {
-            self.follow(&self.handoff.current(), now);
+    fn follow_if_new(&mut self, now: Instant) {
+        let first = self.handoffs.first();
+        let new = first.filter(|handoff| handoff.generation() != self.generation);
+        if let Some(rules) = new.map(|handoff| handoff.current()) {
+            self.follow(&rules, now);
         }
-        let queue = self.handoff.access_log();
+    }
+
+    /// Takes what waits, as many records as the queues hold at most, and writes what is due; returns
+    /// how many records there were in the fullest.
+    fn turn(&mut self, now: Instant) -> usize {
+        self.follow_if_new(now);
         let clock = self.wall.read();
-        let mut taken = 0;
-        while taken < queue.capacity()
-            && let Some(record) = queue.pop()
-        {
-            taken += 1;
-            match &mut self.sink {
-                Some(sink) => sink.line(now, &self.totals, |out| line::write(out, &record, &clock)),
-                None => self.totals.lost(1),
+        let mut most = 0;
+        for handoff in &self.handoffs {
+            let queue = handoff.access_log();
+            let mut taken = 0;
+            while taken < queue.capacity()
+                && let Some(record) = queue.pop()
+            {
+                taken += 1;
+                match &mut self.sink {
+                    Some(sink) => {
+                        sink.line(now, &self.totals, |out| line::write(out, &record, &clock));
+                    }
+                    None => self.totals.lost(1),
+                }
+                queue.give_back(record);
             }
-            queue.give_back(record);
+            most = taken.max(most);
         }
         if let Some(sink) = &mut self.sink {
             sink.flush_due(now, &self.totals);
         }
-        taken
+        most
     }
 
     /// Does as these rules say.
@@ -174,7 +189,9 @@ impl Writer {
         let Some(log) = &rules.access_log else {
             return;
         };
-        self.handoff.access_log().fill();
+        for handoff in &self.handoffs {
+            handoff.access_log().fill();
+        }
         if let Some(sink) = &mut self.sink {
             if *sink.target() == log.target {
                 return;

@@ -23,7 +23,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::json;
-use sluice_engine::{Handoff, Inspection, WorkerStats};
+use sluice_policy::Snapshot;
 use sluice_port::{Interface, Pool, Port, cycles};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
@@ -32,8 +32,8 @@ use crate::access_log::Totals;
 use crate::control::Event;
 use crate::links::Link;
 use crate::log;
-use crate::loop_stats::LoopStats;
 use crate::rates::Rates;
+use crate::shared::Shared;
 use crate::status::Status;
 use crate::wall::Wall;
 
@@ -54,16 +54,10 @@ POST /drain     let requests under way finish, then stop, as SIGTERM does
 pub(crate) struct View {
     /// Every port, in the order of the rules.
     pub(crate) ports: Vec<PortView>,
-    /// What the worker's engine counts.
-    pub(crate) stats: Arc<WorkerStats>,
-    /// What the worker's loop counts.
-    pub(crate) loop_stats: Arc<LoopStats>,
+    /// Every worker, in the order of their numbers.
+    pub(crate) workers: Vec<Shared>,
     /// What the control thread says.
     pub(crate) status: Arc<Status>,
-    /// Where the rules in force are.
-    pub(crate) handoff: Arc<Handoff>,
-    /// Where the worker is asked about its traffic.
-    pub(crate) inspection: Arc<Inspection>,
     /// The capture that is under way.
     pub(crate) capture: capture::Current,
     /// Requests per second.
@@ -76,6 +70,13 @@ pub(crate) struct View {
     pub(crate) events: SyncSender<Event>,
     /// Cycles of the time stamp counter per second.
     pub(crate) tsc_hz: u64,
+}
+
+impl View {
+    /// The rules in force.
+    fn rules(&self) -> Option<Arc<Snapshot>> {
+        self.workers.first().map(|worker| worker.handoff.current())
+    }
 }
 
 /// A port's counters and buffers.
@@ -197,8 +198,10 @@ fn router(view: View) -> Router {
 }
 
 async fn ready(State(view): State<Arc<View>>) -> Response {
-    let age = view.loop_stats.age(cycles(), view.tsc_hz);
-    match ready::readiness(view.status.is_draining(), age) {
+    let now = cycles();
+    let loops = view.workers.iter().map(|worker| &worker.loop_stats);
+    let ages: Vec<_> = loops.map(|stats| stats.age(now, view.tsc_hz)).collect();
+    match ready::readiness(view.status.is_draining(), &ages) {
         Ok(()) => "ready\n".into_response(),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
     }
@@ -215,14 +218,16 @@ async fn metrics(State(view): State<Arc<View>>) -> Response {
 
 async fn config(State(view): State<Arc<View>>) -> Response {
     json_response(&json!({
-        "generation": view.handoff.generation(),
+        "generation": view.rules().map(|rules| rules.generation),
         "rules": view.status.rules(),
     }))
 }
 
 async fn services(State(view): State<Arc<View>>) -> Response {
-    let rules = view.handoff.current();
-    json_response(&services::services(&rules, &view.rates, &view.wall.read()))
+    match view.rules() {
+        Some(rules) => json_response(&services::services(&rules, &view.rates, &view.wall.read())),
+        None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
+    }
 }
 
 async fn drain(State(view): State<Arc<View>>) -> Response {

@@ -78,17 +78,18 @@ pub(crate) struct Memory<'a>(pub(crate) &'a Snapshot);
 impl Display for Memory<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
+        let workers = u64::from(self.0.workers.cores.count());
         let worker = Footprint::of(self.0, &Limits::default());
         let packets = self.0.workers.memory;
         write!(
             f,
             "memory: at most {:.1} GiB: {:.1} for packets, {:.1} for tables, {:.1} for the bytes of {} \
              connections if all are full both ways",
-            gib(worker.total() + packets),
+            gib(workers * worker.total() + packets),
             gib(packets),
-            gib(worker.tables),
-            gib(worker.connections),
-            worker.flows
+            gib(workers * worker.tables),
+            gib(workers * worker.connections),
+            workers * worker.flows
         )
     }
 }

@@ -30,9 +30,9 @@ const GRACE: Duration = Duration::from_secs(5);
 /// What the control thread waits for.
 #[derive(Debug)]
 pub(crate) enum Event {
-    /// The worker's first poll is done.
+    /// A worker's first poll is done.
     Polling,
-    /// The worker ended, by itself or because it was told to.
+    /// A worker ended, by itself or because it was told to.
     WorkerEnded(Result<(), WorkerError>),
     /// Somebody wants the gateway to stop: who.
     Stop(&'static str),
@@ -47,12 +47,31 @@ pub(crate) enum Event {
     },
 }
 
+/// Workers that are still to say something.
+#[derive(Debug)]
+pub(crate) struct Awaited {
+    polling: usize,
+    ended: usize,
+}
+
+impl Awaited {
+    /// So many workers, that have said nothing yet.
+    pub(crate) fn of(workers: usize) -> Self {
+        Awaited {
+            polling: workers,
+            ended: workers,
+        }
+    }
+}
+
 /// What the control thread works with.
 pub(crate) struct Control {
     /// Where rules come from.
     pub(crate) source: FileSource,
-    /// Where they go.
-    pub(crate) handoff: Arc<Handoff>,
+    /// Where they go, by worker.
+    pub(crate) handoffs: Vec<Arc<Handoff>>,
+    /// Workers that have not polled yet, and those that have not ended.
+    pub(crate) awaited: Awaited,
     /// Looked at on the way.
     pub(crate) links: Links,
     /// Sampled on the way.
@@ -66,7 +85,8 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    /// Runs until the worker has ended; `Ok` if it was told to.
+    /// Runs until all workers have ended; `Ok` if they were told to. One that fails ends the others: its
+    /// queues would be left unread.
     pub(crate) fn run(mut self) -> Result<(), RunError> {
         let mut look_at = Instant::now() + LOOK_EVERY;
         let mut give_up_at: Option<Instant> = None;
@@ -74,10 +94,22 @@ impl Control {
             let wait = look_at.saturating_duration_since(Instant::now());
             match self.events.recv_timeout(wait) {
                 Ok(Event::Polling) => {
-                    log::info("ready");
-                    self.notify.ready();
+                    self.awaited.polling = self.awaited.polling.saturating_sub(1);
+                    if self.awaited.polling == 0 {
+                        log::info("ready");
+                        self.notify.ready();
+                    }
                 }
-                Ok(Event::WorkerEnded(ended)) => return Ok(ended?),
+                Ok(Event::WorkerEnded(Ok(()))) => {
+                    self.awaited.ended = self.awaited.ended.saturating_sub(1);
+                    if self.awaited.ended == 0 {
+                        return Ok(());
+                    }
+                }
+                Ok(Event::WorkerEnded(Err(error))) => {
+                    self.status.stop_at_once();
+                    return Err(error.into());
+                }
                 Ok(Event::Stop(why)) if give_up_at.is_none() => {
                     give_up_at = Some(Instant::now() + self.drain(why) + GRACE);
                 }
@@ -99,9 +131,10 @@ impl Control {
         }
     }
 
-    /// Tells the worker to drain; returns how long it may take.
+    /// Tells the workers to drain; returns how long it may take.
     fn drain(&self, why: &str) -> Duration {
-        let timeout = self.handoff.current().node.drain_timeout;
+        let rules = self.handoffs.first().map(|handoff| handoff.current());
+        let timeout = rules.map_or(Duration::ZERO, |rules| rules.node.drain_timeout);
         log::info(format_args!(
             "{why}: stopping; requests under way have {timeout:?} to finish, another signal stops at once"
         ));
@@ -111,7 +144,9 @@ impl Control {
     }
 
     fn look(&mut self) {
-        self.handoff.free_retired();
+        self.handoffs
+            .iter()
+            .for_each(|handoff| handoff.free_retired());
         self.links.look();
         self.rates.sample(Instant::now());
         if !self.status.is_draining()
@@ -153,7 +188,9 @@ impl Control {
         ));
         self.status.show_rules(effective(self.source.rules()));
         self.status.show_history(history(&self.source));
-        self.handoff.offer(snapshot);
+        for handoff in &self.handoffs {
+            handoff.offer(snapshot.clone());
+        }
     }
 
     /// Puts new rules in force, or says why not.
@@ -165,7 +202,9 @@ impl Control {
                 show(&problems);
                 log::warning(format_args!(
                     "rules: refused, generation {} stays in force",
-                    self.handoff.generation()
+                    self.handoffs
+                        .first()
+                        .map_or(0, |handoff| handoff.generation())
                 ));
             }
         }
@@ -195,9 +234,13 @@ mod tests {
         let (events_in, events) = sync_channel(4);
         let control = Control {
             source,
-            handoff: Arc::new(Handoff::new(rules)),
+            handoffs: vec![
+                Arc::new(Handoff::new(rules.clone())),
+                Arc::new(Handoff::new(rules)),
+            ],
+            awaited: Awaited::of(2),
             links: Links::default(),
-            rates: Arc::new(Rates::new(Arc::default())),
+            rates: Arc::new(Rates::new(Vec::new())),
             status: Arc::new(Status::default()),
             notify: Notify::default(),
             events,
@@ -206,23 +249,31 @@ mod tests {
     }
 
     #[test]
-    fn a_stop_drains_and_waits_for_the_worker() {
+    fn a_stop_drains_and_waits_for_all_workers() {
         let (control, events) = control();
         let status = control.status.clone();
         events.send(Event::Polling).unwrap();
         events.send(Event::Stop("a test")).unwrap();
         events.send(Event::WorkerEnded(Ok(()))).unwrap();
-        assert!(control.run().is_ok());
-        assert!(status.is_draining());
+        let runs = std::thread::spawn(move || control.run());
+        while !status.is_draining() {
+            std::thread::yield_now();
+        }
+        assert!(!runs.is_finished(), "one of two has ended");
+        events.send(Event::WorkerEnded(Ok(()))).unwrap();
+        assert!(runs.join().unwrap().is_ok());
+        assert!(!status.is_at_once());
     }
 
     #[test]
     fn a_worker_that_dies_ends_the_gateway_with_an_error() {
         let (control, events) = control();
+        let status = control.status.clone();
         events
             .send(Event::WorkerEnded(Err(WorkerError::Panicked)))
             .unwrap();
         let error = control.run().unwrap_err();
         assert!(matches!(error, RunError::Worker(WorkerError::Panicked)));
+        assert!(status.is_at_once(), "the other worker ends as well");
     }
 }

@@ -79,16 +79,16 @@ fn fetch(admin: SocketAddr, limit: usize) -> Result<Value, FlowsError> {
     }
 }
 
-const TITLES: [&str; 13] = [
-    "PORT", "STATE", "OWNER", "LOCAL", "REMOTE", "AGE", "IDLE", "IN", "OUT", "RECV-Q", "SEND-Q",
-    "RTT", "RETRANS",
+const TITLES: [&str; 14] = [
+    "WORKER", "PORT", "STATE", "OWNER", "LOCAL", "REMOTE", "AGE", "IDLE", "IN", "OUT", "RECV-Q",
+    "SEND-Q", "RTT", "RETRANS",
 ];
 
 /// A line per flow, in columns as wide as what stands in them.
 fn table(answer: &Value) -> String {
     let flows = answer.get("list").and_then(Value::as_array);
     let titles = TITLES.map(str::to_owned);
-    let rows: Vec<[String; 13]> = std::iter::once(titles)
+    let rows: Vec<[String; 14]> = std::iter::once(titles)
         .chain(flows.into_iter().flatten().map(row))
         .collect();
     let mut widths = [0; TITLES.len()];
@@ -117,13 +117,14 @@ fn table(answer: &Value) -> String {
     text
 }
 
-fn row(flow: &Value) -> [String; 13] {
+fn row(flow: &Value) -> [String; 14] {
     let text = |name: &str| flow.get(name).and_then(Value::as_str).map(str::to_owned);
     let number = |name: &str| flow.get(name).and_then(Value::as_u64);
     let count = |name: &str| number(name).map_or_else(|| "-".into(), |n| n.to_string());
     let time = |name: &str| number(name).map_or_else(|| "-".into(), time);
     let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".into());
     [
+        count("worker"),
         or_none(text("port")),
         or_none(text("state")),
         or_none(text("listener").or_else(|| text("service"))),
@@ -158,7 +159,7 @@ mod tests {
     #[test]
     fn a_table_has_a_line_per_flow_and_dashes_for_what_is_not_known() {
         let flow = json!({
-            "port": "front", "state": "ESTABLISHED", "listener": "web", "service": null,
+            "worker": 1, "port": "front", "state": "ESTABLISHED", "listener": "web", "service": null,
             "local": "10.0.0.1:80", "remote": "10.0.0.2:1024", "age_us": 12_000_000,
             "idle_us": 900, "bytes_in": 77, "bytes_out": 1234, "receive_queue": 0,
             "send_queue": 5, "rtt_us": null, "retransmissions": 2,
@@ -167,8 +168,8 @@ mod tests {
         assert_eq!(
             table(&answer),
             "\
-PORT   STATE        OWNER  LOCAL        REMOTE         AGE  IDLE   IN  OUT   RECV-Q  SEND-Q  RTT  RETRANS
-front  ESTABLISHED  web    10.0.0.1:80  10.0.0.2:1024  12s  900us  77  1234  0       5       -    2
+WORKER  PORT   STATE        OWNER  LOCAL        REMOTE         AGE  IDLE   IN  OUT   RECV-Q  SEND-Q  RTT  RETRANS
+1       front  ESTABLISHED  web    10.0.0.1:80  10.0.0.2:1024  12s  900us  77  1234  0       5       -    2
 1 of 3 flows; 1 half open, 4 in TIME-WAIT
 "
         );

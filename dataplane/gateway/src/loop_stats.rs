@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use sluice_engine::stack::counters::Gauge;
 
-/// Totals of the loop, as of the last publication.
+/// Totals of the loop, as of the last publication; on cache lines of their own.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub(crate) struct LoopStats {
     busy_cycles: Gauge,
     driver_cycles: Gauge,

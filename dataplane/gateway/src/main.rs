@@ -21,8 +21,10 @@ mod ports;
 mod rates;
 mod rollback;
 mod run;
+mod shared;
 mod signals;
 mod status;
+mod steering;
 mod wall;
 mod worker;
 

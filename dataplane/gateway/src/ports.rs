@@ -3,8 +3,8 @@
 use sluice_engine::stack::PortSetup;
 use sluice_policy::{Attachment, Port, Snapshot};
 use sluice_port::{
-    Cores, Device, DeviceError, EalConfig, EalHandle, OpenError, OpenedPort, eal_config, open,
-    port_config,
+    Cores, Device, DeviceError, EalConfig, EalHandle, OpenError, OpenedPort, PortConfig,
+    eal_config, open, port_config,
 };
 
 /// How EAL starts for these rules.
@@ -22,14 +22,18 @@ pub(crate) fn eal_setup(
     )
 }
 
-/// Opens one of the ports, with one queue pair.
+/// Opens one of the ports, with a queue pair for each worker or as many as it has.
 pub(crate) fn open_port(
     eal: &EalHandle,
     rules: &Snapshot,
     port: &Port,
 ) -> Result<OpenedPort, OpenError> {
     let memory = rules.workers.memory;
-    let config = port_config(device(port), port.mtu, memory, rules.ports.len());
+    let workers = rules.workers.cores.count();
+    let config = PortConfig {
+        queues: port.queues,
+        ..port_config(device(port), port.mtu, memory, (rules.ports.len(), workers))
+    };
     let mut opened = open(eal, &config)?;
     let notice = opened.notice.take();
     opened.notice = notice.or_else(|| memif_client(&config.device));

@@ -14,7 +14,8 @@ const SAMPLES: usize = 11;
 /// Totals taken now and then, and what follows from them.
 #[derive(Debug)]
 pub(crate) struct Rates {
-    traffic: Arc<Traffic>,
+    /// By worker.
+    traffic: Vec<Arc<Traffic>>,
     samples: Mutex<VecDeque<Sample>>,
 }
 
@@ -25,22 +26,22 @@ struct Sample {
 }
 
 impl Rates {
-    /// None yet.
-    pub(crate) fn new(traffic: Arc<Traffic>) -> Self {
+    /// None yet of what these workers count.
+    pub(crate) fn new(traffic: Vec<Arc<Traffic>>) -> Self {
         Rates {
             traffic,
             samples: Mutex::default(),
         }
     }
 
-    /// What the rates are of.
-    pub(crate) fn traffic(&self) -> &Traffic {
-        &self.traffic
+    /// What the rates are of: the totals of all workers now.
+    pub(crate) fn traffic(&self) -> Traffic {
+        Traffic::sum(self.traffic.iter().map(|traffic| &**traffic))
     }
 
     /// Takes the totals at `now`; to be called about once a second.
     pub(crate) fn sample(&self, now: Instant) {
-        let endpoints = self.traffic.endpoints.all().into_iter();
+        let endpoints = self.traffic().endpoints.all().into_iter();
         let requests = endpoints.map(|(key, stats)| (key, stats.requests.get()));
         let sample = Sample {
             at: now,
@@ -75,7 +76,8 @@ mod tests {
 
     #[test]
     fn a_rate_is_the_mean_of_the_last_ten_seconds() {
-        let rates = Rates::new(Arc::default());
+        let traffic = [Arc::<Traffic>::default(), Arc::default()];
+        let rates = Rates::new(traffic.to_vec());
         let key = EndpointKey {
             service: "s".into(),
             address: "10.0.0.1:80".parse().unwrap(),
@@ -86,7 +88,7 @@ mod tests {
         rates.sample(at(0));
         assert_eq!(rates.of(&key), 0.0);
         // An endpoint that was not there before began at 0.
-        let stats = rates.traffic().endpoints.of(&key);
+        let stats = traffic[1].endpoints.of(&key);
         stats.requests.set(500);
         rates.sample(at(5));
         assert_eq!(rates.of(&key), 100.0);

@@ -6,13 +6,16 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use sluice_control_client::file::FileSource;
+use sluice_engine::WorkerSetup;
+use sluice_engine::stack::crew::{PortCrew, Seat, crew};
 use sluice_engine::stack::{Limits, PortSetup};
-use sluice_engine::{Handoff, Inspection, WorkerSetup, WorkerStats};
 use sluice_policy::rules::Idle;
-use sluice_policy::{Problem, Snapshot};
+use sluice_policy::{Problem, Snapshot, WorkerCores};
+use sluice_port::cores::Ask;
 use sluice_port::{
     CoreError, Cores, DeviceError, DpdkIo, Eal, EalError, EalHandle, OpenError, cores, cycles,
     secrets,
@@ -21,20 +24,24 @@ use sluice_port::{
 use crate::access_log::{AccessLogThread, Totals};
 use crate::admin::{self, Admin, BindError, PortView, View};
 use crate::check::{Counts, Memory, show};
-use crate::control::{Control, effective, history};
+use crate::control::{Awaited, Control, effective, history};
 use crate::links::{Link, Links};
-use crate::loop_stats::LoopStats;
 use crate::notify::Notify;
 use crate::permission::{self, NotPermitted};
 use crate::rates::Rates;
+use crate::shared::Shared;
 use crate::status::Status;
 use crate::wall::Wall;
 use crate::worker::{self, WorkerError};
-use crate::{log, panics, ports, signals};
+use crate::{log, panics, ports, signals, steering};
 
-/// Events that may wait for the control thread. Signals come one at a time, and the admin interface
-/// gets a refusal when there is no room.
-const EVENTS: usize = 16;
+/// Events that may wait for the control thread: each worker has two to tell. Signals come one at a time,
+/// and the admin interface gets a refusal when there is no room.
+const EVENTS: usize = 16 + 2 * MOST_WORKERS;
+const MOST_WORKERS: usize = 64;
+
+/// How long workers have to end once they were told to.
+const JOIN_WITHIN: Duration = Duration::from_secs(2);
 
 /// Why the gateway does not run.
 #[derive(Debug, thiserror::Error)]
@@ -42,7 +49,7 @@ pub(crate) enum RunError {
     /// The file.
     #[error("the rules have {} problem(s), nothing was started", .0.len())]
     Rules(Vec<Problem>),
-    /// The worker's core.
+    /// The workers' cores.
     #[error("workers.cores: {0}")]
     Core(#[from] CoreError),
     /// A port of an interface, without root.
@@ -73,11 +80,11 @@ pub(crate) enum RunError {
         /// The kernel's answer.
         error: io::Error,
     },
-    /// The worker ended unasked.
+    /// A worker ended unasked.
     #[error(transparent)]
     Worker(#[from] WorkerError),
-    /// The worker does not end.
-    #[error("the worker did not stop in time; leaving it behind")]
+    /// A worker does not end.
+    #[error("a worker did not stop in time; leaving it behind")]
     Stuck,
 }
 
@@ -100,38 +107,38 @@ fn run(config: &Path, verbose: bool) -> Result<(), RunError> {
     let (source, rules) = FileSource::open(config).map_err(RunError::Rules)?;
     log::info(format_args!("{}: {}", config.display(), Counts(&rules)));
     permission::check(&rules)?;
-    let cores = cores::choose(rules.workers.core, cores::End::Last)?;
+    let ask = match &rules.workers.cores {
+        WorkerCores::Last(count) => Ask::Count(*count),
+        WorkerCores::These(cores) => Ask::These(cores),
+    };
+    let cores = cores::choose(ask, cores::End::Last)?;
     // Bound early, because it is the cheapest thing to fail; served when all counters exist.
     let socket = admin::bind(rules.admin)?;
-    let secrets = secrets().map_err(system("/dev/urandom cannot be read"))?;
 
-    // Every thread from here on stays off the worker's core, EAL's own included: DPDK would put them
+    // Every thread from here on stays off the workers' cores, EAL's own included: DPDK would put them
     // on whichever cores its lcores leave over.
     cores::bind(&cores.control).map_err(system("this thread cannot be bound to its cores"))?;
     let eal = Eal::start(&ports::eal_setup(&rules, &cores, verbose)?)?;
     let (events_in, events) = sync_channel(EVENTS);
     signals::watch(events_in.clone()).map_err(system("signals cannot be handled"))?;
-    let (views, queues, links) = open_ports(eal.handle(), &rules)?;
+    let (views, places, links) = open_ports(eal.handle(), &rules, cores.workers.len())?;
 
-    let handoff = Arc::new(Handoff::new(rules.clone()));
-    let stats = Arc::new(WorkerStats::new(rules.ports.len()));
-    let inspection = Arc::new(Inspection::default());
-    let (loop_stats, status) = (Arc::new(LoopStats::default()), Arc::new(Status::default()));
+    let shared: Vec<Shared> = places.iter().map(|_| Shared::new(&rules)).collect();
+    let handoffs = || shared.iter().map(|shared| shared.handoff.clone()).collect();
+    let status = Arc::new(Status::default());
     status.show_rules(effective(source.rules()));
     status.show_history(history(&source));
-    let rates = Arc::new(Rates::new(stats.traffic.clone()));
+    let traffic = shared.iter().map(|shared| shared.stats.traffic.clone());
+    let rates = Arc::new(Rates::new(traffic.collect()));
     let clock_start = cycles();
     let wall = Wall::new(clock_start, eal.handle().tsc_hz());
     let log_totals = Arc::new(Totals::default());
-    let access_log = AccessLogThread::start(handoff.clone(), wall, log_totals.clone())
+    let access_log = AccessLogThread::start(handoffs(), wall, log_totals.clone())
         .map_err(system("no access log thread"))?;
     let view = View {
         ports: views,
-        stats: stats.clone(),
-        loop_stats: loop_stats.clone(),
+        workers: shared.clone(),
         status: status.clone(),
-        handoff: handoff.clone(),
-        inspection: inspection.clone(),
         capture: Default::default(),
         rates: rates.clone(),
         log_totals,
@@ -141,29 +148,39 @@ fn run(config: &Path, verbose: bool) -> Result<(), RunError> {
     };
     let admin = Admin::start(socket, view).map_err(system("no admin thread"))?;
     announce(&rules, &cores);
-    let worker = worker::spawn(worker::Setup {
-        core: cores.worker,
-        idle: rules.workers.idle,
-        eal: eal.handle().clone(),
-        engine: WorkerSetup {
-            ports: queues,
-            limits: Limits::default(),
-            secrets,
-            inspection,
-        },
-        handoff: handoff.clone(),
-        stats,
-        loop_stats,
-        clock_start,
-        status: status.clone(),
-        events: events_in,
-    })
-    .map_err(system("no worker thread"))?;
-    drop(rules);
+    let awaited = Awaited::of(places.len());
+    let mut workers = Vec::new();
+    for (number, (place, shared)) in places.into_iter().zip(&shared).enumerate() {
+        let core = cores.workers.get(number).copied().unwrap_or_default();
+        let setup = worker::Setup {
+            number,
+            workers: cores.workers.len(),
+            core,
+            core_is_shared: cores.is_shared(core),
+            idle: rules.workers.idle,
+            eal: eal.handle().clone(),
+            engine: WorkerSetup {
+                ports: place.queues,
+                limits: Limits::default(),
+                secrets: secrets().map_err(system("/dev/urandom cannot be read"))?,
+                inspection: shared.inspection.clone(),
+                seat: place.seat,
+            },
+            shared: shared.clone(),
+            clock_start,
+            status: status.clone(),
+            events: events_in.clone(),
+        };
+        workers.push(worker::spawn(setup).map_err(system("no worker thread"))?);
+    }
+    drop((rules, events_in));
 
+    let handoffs = handoffs();
+    drop(shared);
     let ended = Control {
         source,
-        handoff,
+        handoffs,
+        awaited,
         links,
         rates,
         status,
@@ -173,17 +190,26 @@ fn run(config: &Path, verbose: bool) -> Result<(), RunError> {
     .run();
     // A worker that hangs cannot be joined; the kernel takes back what it holds.
     if !matches!(ended, Err(RunError::Stuck)) {
-        stop(worker, admin, eal, verbose);
+        stop(workers, admin, eal, verbose);
     }
     access_log.stop();
     ended
 }
 
-/// The ports as the admin interface sees them, the worker's queue pair of each, and their links.
-type Opened = (Vec<PortView>, Vec<(DpdkIo, PortSetup)>, Links);
+/// What a worker begins with of the ports.
+struct Place {
+    queues: Vec<(DpdkIo, PortSetup)>,
+    /// Its place among the others, if there are any.
+    seat: Option<Seat<DpdkIo>>,
+}
 
-fn open_ports(eal: &EalHandle, rules: &Snapshot) -> Result<Opened, RunError> {
-    let (mut views, mut queues, mut links) = (Vec::new(), Vec::new(), Links::default());
+/// The ports as the admin interface sees them, what each worker has of them, and their links.
+type Opened = (Vec<PortView>, Vec<Place>, Links);
+
+fn open_ports(eal: &EalHandle, rules: &Snapshot, workers: usize) -> Result<Opened, RunError> {
+    let (mut views, mut links) = (Vec::new(), Links::default());
+    let mut queues: Vec<Vec<(DpdkIo, PortSetup)>> = (0..workers).map(|_| Vec::new()).collect();
+    let mut crews: Vec<PortCrew> = Vec::new();
     for port in &rules.ports {
         let name = port.name.clone();
         let opened = ports::open_port(eal, rules, port).map_err(|error| RunError::Port {
@@ -194,13 +220,17 @@ fn open_ports(eal: &EalHandle, rules: &Snapshot) -> Result<Opened, RunError> {
         if let Some(notice) = &opened.notice {
             log::warning(format_args!("port {name}: {notice}"));
         }
-        // One worker, so one queue pair with its pool.
-        queues.extend(
-            opened
-                .queues
-                .into_iter()
-                .map(|io| (io, ports::stack_setup(port))),
-        );
+        if workers > 1 {
+            let steering = steering::of_port(&name, &opened, workers as u16)
+                .map_err(system("/dev/urandom cannot be read"))?;
+            crews.push(PortCrew {
+                steering,
+                queues: opened.queue_pairs,
+            });
+        }
+        for (queues, io) in queues.iter_mut().zip(opened.ios) {
+            queues.push((io, ports::stack_setup(port)));
+        }
         let interface = opened.interface.map(Arc::new);
         let link = Link::new(opened.port.clone(), interface.clone());
         links.watch(name.clone(), link.clone());
@@ -212,10 +242,16 @@ fn open_ports(eal: &EalHandle, rules: &Snapshot) -> Result<Opened, RunError> {
             interface,
         });
     }
-    Ok((views, queues, links))
+    let seats: Vec<Option<Seat<DpdkIo>>> = match workers {
+        1 => vec![None],
+        _ => crew(workers as u16, &crews).into_iter().map(Some).collect(),
+    };
+    let places = queues.into_iter().zip(seats);
+    let places = places.map(|(queues, seat)| Place { queues, seat });
+    Ok((views, places.collect(), links))
 }
 
-/// One line per listener, and one each for the admin interface and the worker.
+/// One line per listener and worker, and one for the admin interface.
 fn announce(rules: &Snapshot, cores: &Cores) {
     for listener in &rules.listeners {
         let addresses: Vec<String> = listener
@@ -234,26 +270,38 @@ fn announce(rules: &Snapshot, cores: &Cores) {
         ));
     }
     log::info(format_args!("admin: http://{}", rules.admin));
-    log::info(format_args!(
-        "worker 0: core {}, idle: {}",
-        cores.worker,
-        match rules.workers.idle {
-            Idle::Poll => "poll",
-            Idle::Adaptive => "adaptive",
-            Idle::Share => "share",
-        }
-    ));
+    let idle = match rules.workers.idle {
+        Idle::Poll => "poll",
+        Idle::Adaptive => "adaptive",
+        Idle::Share => "share",
+    };
+    for (number, core) in cores.workers.iter().enumerate() {
+        log::info(format_args!("worker {number}: core {core}, idle: {idle}"));
+    }
     log::info(Memory(rules));
-    if cores.control == [cores.worker] {
-        log::warning("there is one core only, which the worker shares with everything else");
+    let mut workers = cores.workers.iter();
+    if workers.any(|core| cores.control.contains(core)) {
+        log::warning(
+            "there is no core left for everything else, which shares those of the workers",
+        );
+    } else if cores.workers.iter().any(|core| cores.is_shared(*core)) {
+        log::warning("several workers share a core, which is for tests");
     }
 }
 
 /// Takes down what was built, in reverse order, so that the devices are closed and EAL's memory
 /// is free when the process ends.
-fn stop(worker: JoinHandle<()>, admin: Admin, eal: Eal, verbose: bool) {
-    // It has said that it ended, so this does not wait.
-    let _ = worker.join();
+fn stop(workers: Vec<JoinHandle<()>>, admin: Admin, eal: Eal, verbose: bool) {
+    // They have said that they ended, or were told to because one of them failed.
+    let give_up_at = Instant::now() + JOIN_WITHIN;
+    for worker in workers {
+        while !worker.is_finished() && Instant::now() < give_up_at {
+            thread::sleep(Duration::from_millis(1));
+        }
+        if worker.is_finished() {
+            let _ = worker.join();
+        }
+    }
     admin.stop();
     if let Err(error) = eal.stop()
         && verbose

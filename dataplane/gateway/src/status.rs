@@ -1,12 +1,14 @@
 //! What the control thread lets the other threads know.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// Set by the control thread, read by the worker and the admin thread.
+/// Set by the control thread, read by the workers and the admin thread.
 #[derive(Debug, Default)]
 pub(crate) struct Status {
     draining: AtomicBool,
+    at_once: AtomicBool,
+    drained: AtomicUsize,
     rejected: AtomicU64,
     rules: Mutex<serde_json::Value>,
     history: Mutex<serde_json::Value>,
@@ -18,7 +20,28 @@ impl Status {
         self.draining.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the gateway stops; the worker asks once per poll.
+    /// Has the workers stop without waiting for what is under way.
+    pub(crate) fn stop_at_once(&self) {
+        self.at_once.store(true, Ordering::Relaxed);
+        self.drain();
+    }
+
+    /// Whether nothing is waited for.
+    pub(crate) fn is_at_once(&self) -> bool {
+        self.at_once.load(Ordering::Relaxed)
+    }
+
+    /// One more worker has nothing under way any more.
+    pub(crate) fn count_drained(&self) {
+        self.drained.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many workers have nothing under way any more.
+    pub(crate) fn drained(&self) -> usize {
+        self.drained.load(Ordering::Relaxed)
+    }
+
+    /// Whether the gateway stops; each worker asks once per poll.
     #[inline]
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)

@@ -1,4 +1,4 @@
-//! The worker's thread: polls until it is told to drain, then until it is drained.
+//! A worker's thread: polls until it is told to drain, then until all are drained.
 
 use std::num::NonZeroU64;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,12 +10,13 @@ use std::{hint, io};
 
 use rustix::thread::set_current_timer_slack;
 use sluice_engine::stack::time::Instant;
-use sluice_engine::{Handoff, Worker, WorkerSetup, WorkerStats};
+use sluice_engine::{Worker, WorkerSetup};
 use sluice_policy::rules::Idle;
 use sluice_port::{Clock, DpdkIo, EalHandle, RegisteredThread, cores, cycles};
 
 use crate::control::Event;
-use crate::loop_stats::{LoopStats, Tally};
+use crate::loop_stats::Tally;
+use crate::shared::Shared;
 use crate::status::Status;
 
 /// How often counters are published, and with them the sign of life.
@@ -43,20 +44,22 @@ const LAST_WORDS: Duration = Duration::from_millis(2);
 
 /// Everything the thread begins with.
 pub(crate) struct Setup {
+    /// Its number, from 0.
+    pub(crate) number: usize,
+    /// How many there are.
+    pub(crate) workers: usize,
     /// The core it is bound to.
     pub(crate) core: usize,
+    /// Others are bound to it as well.
+    pub(crate) core_is_shared: bool,
     /// What it does when nothing happens.
     pub(crate) idle: Idle,
     /// For its own cache of buffers.
     pub(crate) eal: EalHandle,
     /// Ports, limits and secrets.
     pub(crate) engine: WorkerSetup<DpdkIo>,
-    /// Where its rules come from.
-    pub(crate) handoff: Arc<Handoff>,
-    /// What the engine counts.
-    pub(crate) stats: Arc<WorkerStats>,
-    /// What the loop counts.
-    pub(crate) loop_stats: Arc<LoopStats>,
+    /// What it shares with other threads.
+    pub(crate) shared: Shared,
     /// What the time stamp counter said when its clock began.
     pub(crate) clock_start: u64,
     /// Tells it to drain.
@@ -69,21 +72,21 @@ pub(crate) struct Setup {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WorkerError {
     /// The core disappeared since it was chosen.
-    #[error("the worker could not be bound to core {0}; is it offline?")]
+    #[error("a worker could not be bound to core {0}; is it offline?")]
     Core(usize),
     /// No lcore id left.
     #[error(transparent)]
     Eal(#[from] sluice_port::EalError),
     /// A defect of ours; the panic's message went to stderr before.
-    #[error("the worker panicked, which is a defect of sluice: please report the message above")]
+    #[error("a worker panicked, which is a defect of sluice: please report the message above")]
     Panicked,
 }
 
 /// Starts the thread. Whatever becomes of it, it says so with [`Event::WorkerEnded`].
 pub(crate) fn spawn(setup: Setup) -> io::Result<JoinHandle<()>> {
-    let events = setup.events.clone();
+    let (events, number) = (setup.events.clone(), setup.number);
     thread::Builder::new()
-        .name("worker-0".into())
+        .name(format!("worker-{number}"))
         .spawn(move || report_end(&events, || run(setup)))
 }
 
@@ -112,8 +115,8 @@ fn run(setup: Setup) -> Result<(), WorkerError> {
 /// fields are dropped in order.
 struct Turning {
     worker: Worker<DpdkIo>,
-    handoff: Arc<Handoff>,
-    loop_stats: Arc<LoopStats>,
+    shared: Shared,
+    workers: usize,
     status: Arc<Status>,
     rest: Rest,
     clock: Clock,
@@ -130,14 +133,16 @@ struct Turning {
 impl Turning {
     fn begin(setup: Setup, registered: RegisteredThread) -> Self {
         let start = setup.clock_start;
-        let worker = Worker::new(setup.engine, setup.handoff.clone(), setup.stats);
+        let shared = setup.shared;
+        let worker = Worker::new(setup.engine, shared.handoff.clone(), shared.stats.clone());
         let mut turning = Turning {
             worker,
-            handoff: setup.handoff,
-            loop_stats: setup.loop_stats,
+            shared,
+            workers: setup.workers,
             status: setup.status,
             rest: Rest {
                 idle: setup.idle,
+                yields: setup.core_is_shared,
                 since: None,
             },
             clock: Clock::new(start, setup.eal.tsc_hz()),
@@ -159,10 +164,16 @@ impl Turning {
             self.turn();
         }
         let now = self.turn();
-        let deadline = now + self.handoff.current().node.drain_timeout;
+        let deadline = now + self.shared.handoff.current().node.drain_timeout;
         self.worker.drain(now);
-        while !self.worker.is_drained() {
-            if self.turn() >= deadline {
+        // Others may have no queues of their own, so this one polls until all have come to an end.
+        let mut is_drained = false;
+        while self.status.drained() < self.workers {
+            if !is_drained && self.worker.is_drained() {
+                is_drained = true;
+                self.status.count_drained();
+            }
+            if self.turn() >= deadline || self.status.is_at_once() {
                 break;
             }
         }
@@ -213,13 +224,15 @@ impl Turning {
     #[cold]
     fn publish(&self) {
         self.worker.publish_ports();
-        self.tally.publish(&self.loop_stats, self.last.0);
+        self.tally.publish(&self.shared.loop_stats, self.last.0);
     }
 }
 
 /// What is done between two polls that found nothing.
 struct Rest {
     idle: Idle,
+    /// Others wait for the core.
+    yields: bool,
     /// When polls began to find nothing.
     since: Option<Instant>,
 }
@@ -229,13 +242,14 @@ impl Rest {
     fn rest(&mut self, now: Instant, next_wake: impl FnOnce() -> Option<Instant>) {
         hint::spin_loop();
         match self.idle {
+            Idle::Poll if self.yields => thread::yield_now(),
             Idle::Poll => {}
             Idle::Share => thread::yield_now(),
-            Idle::Adaptive => {
-                if let Some(nap) = self.nap(now, next_wake) {
-                    thread::sleep(nap);
-                }
-            }
+            Idle::Adaptive => match self.nap(now, next_wake) {
+                Some(nap) => thread::sleep(nap),
+                None if self.yields => thread::yield_now(),
+                None => {}
+            },
         }
     }
 
@@ -264,6 +278,7 @@ mod tests {
     fn naps_begin_after_a_quiet_time_and_end_before_what_is_due() {
         let mut rest = Rest {
             idle: Idle::Adaptive,
+            yields: false,
             since: None,
         };
         assert_eq!(rest.nap(at(100), || None), None);

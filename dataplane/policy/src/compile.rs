@@ -21,7 +21,7 @@ use sluice_wire::http1::Via;
 use crate::Problem;
 use crate::matching::Regexes;
 use crate::rules::Rules;
-use crate::snapshot::{Node, Snapshot, Workers};
+use crate::snapshot::{Node, Snapshot, WorkerCores, Workers};
 use crate::yaml::Path;
 use report::Report;
 
@@ -58,7 +58,7 @@ fn compile_after(
     let mut report = Report::new(&rules.places);
     let node = node(rules, &mut report);
     let workers = workers(rules, &mut report);
-    let ports = ports::compile(&rules.ports, &mut report);
+    let ports = ports::compile(&rules.ports, workers.cores.count(), &mut report);
     let access_log = access_log::compile(rules, &mut report);
     let listeners = listeners::compile(&rules.listeners, &ports, &mut report);
     let mut regexes = before.map_or_else(Regexes::default, |(_, old)| Regexes::after(&old.regexes));
@@ -127,19 +127,33 @@ fn node(rules: &Rules, report: &mut Report<'_>) -> Node {
     }
 }
 
+/// How many workers there can be.
+const WORKERS: std::ops::RangeInclusive<u32> = 1..=64;
+
 fn workers(rules: &Rules, report: &mut Report<'_>) -> Workers {
     let path = Path::section("workers");
     let workers = &rules.workers;
-    if workers.cores.len() > 1 {
-        report.mend(
-            &path.key("cores"),
-            format!(
-                "{} cores are given, but only one worker is supported",
-                workers.cores.len()
-            ),
-            "keep one core",
-        );
-    }
+    let cores = match workers.count {
+        Some(_) if !workers.cores.is_empty() => {
+            let both = "`count` and `cores` both say how many workers there are";
+            report.mend(&path.key("count"), both, "keep one of them");
+            WorkerCores::Last(1)
+        }
+        Some(count) => {
+            report.number(&path.key("count"), count.into(), WORKERS);
+            WorkerCores::Last(count)
+        }
+        None if workers.cores.is_empty() => WorkerCores::Last(1),
+        None => {
+            let count = u32::try_from(workers.cores.len()).unwrap_or(u32::MAX);
+            if !WORKERS.contains(&count) {
+                let most = WORKERS.end();
+                let message = format!("{count} cores are given; there are {most} workers at most");
+                report.wrong(&path.key("cores"), message);
+            }
+            WorkerCores::These(workers.cores.clone())
+        }
+    };
     let memory = report.size(&path.key("memory"), workers.memory, MEMORY);
     if !memory.is_multiple_of(1 << 20) {
         report.mend(
@@ -149,7 +163,7 @@ fn workers(rules: &Rules, report: &mut Report<'_>) -> Workers {
         );
     }
     Workers {
-        core: workers.cores.first().copied(),
+        cores,
         idle: workers.idle,
         memory,
     }

@@ -104,6 +104,10 @@ pub struct Port {
     /// Largest IP packet in bytes: 576 to 9216, and at least 1280 with IPv6.
     #[serde(default = "mtu")]
     pub mtu: u16,
+    /// Queue pairs of the device to use at most, where that is fewer than it has and than there are
+    /// workers: what the other end of a memif has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queues: Option<u16>,
 }
 
 /// A network behind a router.
@@ -120,7 +124,10 @@ pub struct StaticRoute {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Workers {
-    /// Processor cores, one worker each; without it, one worker on the last core.
+    /// How many workers there are, on the last cores; 1 where nothing is said. Either this or `cores`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub count: Option<u16>,
+    /// Processor cores, one worker each. One that is listed twice has two workers, which is for tests.
     pub cores: Vec<u16>,
     /// What a worker does when nothing happens.
     pub idle: Idle,
@@ -131,6 +138,7 @@ pub struct Workers {
 impl Default for Workers {
     fn default() -> Self {
         Workers {
+            count: None,
             cores: Vec::new(),
             idle: Idle::Poll,
             memory: Size(256 << 20),

@@ -75,12 +75,31 @@ pub struct Node {
 /// The threads that do the work.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workers {
-    /// The core to run on; `None` for the machine's last one.
-    pub core: Option<u16>,
+    /// How many there are, and where.
+    pub cores: WorkerCores,
     /// What a worker does when nothing happens.
     pub idle: Idle,
     /// Hugepage memory for packet buffers, in bytes: whole MiB, 64 MiB to 64 GiB.
     pub memory: u64,
+}
+
+/// Where the workers run: 1 to 64 of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WorkerCores {
+    /// So many, on the machine's last cores.
+    Last(u16),
+    /// One for each of these cores, which need not differ.
+    These(Vec<u16>),
+}
+
+impl WorkerCores {
+    /// How many workers there are.
+    pub fn count(&self) -> u16 {
+        match self {
+            WorkerCores::Last(count) => *count,
+            WorkerCores::These(cores) => cores.len() as u16,
+        }
+    }
 }
 
 /// A network port: a device with its own addresses and routes.
@@ -96,6 +115,8 @@ pub struct Port {
     pub routes: Vec<StaticRoute>,
     /// Largest IP packet in bytes: 576 to 9216, and at least 1280 with IPv6.
     pub mtu: u16,
+    /// Queue pairs to use at most; no more than workers.
+    pub queues: u16,
 }
 
 /// How a port finds its device.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use sluice_policy::rules::Idle;
 use sluice_policy::{
     Attachment, Balancer, Endpoint, HttpView, ListenerId, Message, RequestView, ServiceId,
-    Snapshot, compatible, compile, parse,
+    Snapshot, WorkerCores, compatible, compile, parse,
 };
 use sluice_wire::http1::HeaderEdit;
 
@@ -80,7 +80,7 @@ fn defaults_are_those_of_the_model() {
     assert_eq!(snapshot.generation, 0);
     assert_eq!(&*snapshot.node.name, "sluice");
     assert_eq!(snapshot.node.drain_timeout, Duration::from_secs(10));
-    assert_eq!(snapshot.workers.core, None);
+    assert_eq!(snapshot.workers.cores, WorkerCores::Last(1));
     assert_eq!(snapshot.workers.idle, Idle::Poll);
     assert_eq!(snapshot.workers.memory, 256 << 20);
     assert_eq!(snapshot.admin, "127.0.0.1:9901".parse().unwrap());

@@ -1,6 +1,7 @@
 //! A network interface of the kernel that a port is made of: held for one port alone, and asked what
 //! DPDK's drivers for such interfaces do not tell.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -65,6 +66,21 @@ impl Interface {
             dropped_before,
             _lock: lock,
         })
+    }
+
+    /// Its receive queues, at least one; one where the kernel does not tell.
+    pub(crate) fn queues(&self) -> u16 {
+        let queues = self.directory.as_ref().map(|directory| {
+            let names = fs::read_dir(directory.join("queues")).into_iter().flatten();
+            let receives = |name: &OsString| name.as_encoded_bytes().starts_with(b"rx-");
+            names
+                .flatten()
+                .filter(|entry| receives(&entry.file_name()))
+                .count()
+        });
+        u16::try_from(queues.unwrap_or(1))
+            .unwrap_or(u16::MAX)
+            .max(1)
     }
 
     /// Received frames that the interface dropped since the port was opened.

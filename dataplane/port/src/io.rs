@@ -11,11 +11,11 @@ use crate::frame::{DpdkRx, DpdkTx};
 /// delay the frames after.
 const FLUSH_ATTEMPTS: usize = 4;
 
-/// A queue pair of a DPDK port with a buffer pool of its own; for one worker.
+/// A queue pair of a DPDK port with a buffer pool of its own, for one worker; or the pool alone, where the
+/// device has fewer queues than there are workers.
 #[derive(Debug)]
 pub struct DpdkIo {
-    rx: RxQueue,
-    tx: TxQueue,
+    queue: Option<(RxQueue, TxQueue)>,
     pool: Pool,
     caps: PortCaps,
     /// Received, on their way into the stack's burst; empty between calls.
@@ -28,7 +28,7 @@ pub struct DpdkIo {
 }
 
 impl DpdkIo {
-    pub(crate) fn new(rx: RxQueue, tx: TxQueue, pool: Pool, info: &PortInfo) -> Self {
+    pub(crate) fn new(queue: Option<(RxQueue, TxQueue)>, pool: Pool, info: &PortInfo) -> Self {
         let caps = PortCaps {
             mac: info.mac,
             mtu: info.mtu,
@@ -38,8 +38,7 @@ impl DpdkIo {
         let stats = IoStats::default();
         let (received, queued, spare) = Default::default();
         Self {
-            rx,
-            tx,
+            queue,
             pool,
             caps,
             received,
@@ -52,8 +51,11 @@ impl DpdkIo {
     /// Offers what is queued to the device once.
     #[inline]
     fn transmit(&mut self) {
+        let Some((_, tx)) = &mut self.queue else {
+            return;
+        };
         let start = cycles();
-        self.tx.send(&mut self.queued);
+        tx.send(&mut self.queued);
         self.stats.driver_cycles += cycles().wrapping_sub(start);
     }
 }
@@ -69,9 +71,11 @@ impl PacketIo for DpdkIo {
     #[inline]
     fn rx_burst(&mut self, into: &mut RxBurst<DpdkRx>) -> usize {
         let before = into.len();
+        let Some((rx, _)) = &mut self.queue else {
+            return 0;
+        };
         let start = cycles();
-        self.rx
-            .receive(&mut self.received, into.remaining_capacity());
+        rx.receive(&mut self.received, into.remaining_capacity());
         self.stats.driver_cycles += cycles().wrapping_sub(start);
         for mbuf in self.received.drain(..) {
             let whole = if mbuf.segments() == 1 {

@@ -28,5 +28,5 @@ pub use frame::{DpdkRx, DpdkTx};
 pub use interface::Interface;
 pub use io::DpdkIo;
 pub use open::{Device, OpenError, OpenedPort, PortConfig, open};
-pub use secrets::secrets;
+pub use secrets::{secrets, steering_key};
 pub use size::{eal_config, port_config};

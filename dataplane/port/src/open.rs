@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::fs;
 use std::io::ErrorKind;
+use std::iter;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
@@ -10,12 +11,13 @@ use std::time::Duration;
 
 use dpdk::{
     DeviceSpec, EalHandle, Multicast, OpenPort, Pool, PoolConfig, PoolError, Port, PortError,
-    PortInfo,
+    PortInfo, RSS_KEY_MAX,
 };
 use sluice_stack::io::L2_MAX;
 
 use crate::interface::Interface;
 use crate::io::DpdkIo;
+use crate::secrets::steering_key;
 
 /// What a port is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,11 +38,14 @@ pub struct PortConfig {
     pub device: Device,
     /// Largest IP packet in bytes, at most 9216.
     pub mtu: u16,
-    /// Number of queue pairs.
+    /// Workers that use the port.
+    pub workers: u16,
+    /// Queue pairs at most. There are as many as workers, or as the device has if those are fewer; the
+    /// first workers have one each.
     pub queues: u16,
     /// Descriptors of each receive and transmit queue, adjusted to what the device allows.
     pub descriptors: u16,
-    /// Frames in the buffer pool of each queue pair: more than twice `descriptors`, for an interface 2048
+    /// Frames in the buffer pool of each worker: more than twice `descriptors`, for an interface 2048
     /// more than that, and some for the frames in work.
     pub pool_size: u32,
 }
@@ -50,9 +55,12 @@ pub struct PortConfig {
 pub struct OpenedPort {
     /// Link, counters, and what was negotiated.
     pub port: Port,
-    /// One per queue pair, each for one worker.
-    pub queues: Vec<DpdkIo>,
-    /// The pool of each queue pair, to watch its occupancy.
+    /// One for each worker. Those of the first workers have a queue pair; by the others nothing comes,
+    /// and their frames are to be sent by one of the first.
+    pub ios: Vec<DpdkIo>,
+    /// Queue pairs in use.
+    pub queue_pairs: u16,
+    /// The pool of each worker, to watch its occupancy.
     pub pools: Vec<Pool>,
     /// For a person: driver, queues, offloads in use.
     pub description: String,
@@ -141,31 +149,41 @@ pub fn open(eal: &EalHandle, config: &PortConfig) -> Result<OpenedPort, OpenErro
     if !(576..=9216).contains(&config.mtu) {
         return Err(OpenError::Mtu(config.mtu));
     }
-    let interface;
+    let mut interface = None;
     let (opened, pools, notice) = match &config.device {
         Device::Pci(device) | Device::Vdev(device) => {
             let spec: DeviceSpec = device.parse().map_err(PortError::from)?;
             remove_stale_socket(&spec);
             interface = spec.kernel_interface().map(Interface::hold).transpose()?;
             let pools = make_pools(eal, config)?;
-            (open_device(&spec, config, &pools)?, pools, None)
+            (
+                open_device(&spec, config, config.queues, &pools)?,
+                pools,
+                None,
+            )
         }
         Device::Interface(name) => {
             check_interface(name, config)?;
-            interface = Some(Interface::hold(name)?);
-            open_interface(eal, name, config)?
+            let held = interface.insert(Interface::hold(name)?);
+            let queues = config.queues.min(held.queues());
+            open_interface(eal, name, config, queues)?
         }
     };
     let OpenPort { port, queues } = opened;
+    let queue_pairs = u16::try_from(queues.len()).unwrap_or(u16::MAX);
     let queues = queues
         .into_iter()
+        .map(Some)
+        .chain(iter::repeat_with(|| None));
+    let ios = queues
         .zip(&pools)
-        .map(|((rx, tx), pool)| DpdkIo::new(rx, tx, pool.clone(), port.info()))
+        .map(|(queue, pool)| DpdkIo::new(queue, pool.clone(), port.info()))
         .collect();
-    let description = describe(port.info(), config.queues);
+    let description = describe(port.info(), queue_pairs);
     Ok(OpenedPort {
         port,
-        queues,
+        ios,
+        queue_pairs,
         pools,
         description,
         notice,
@@ -201,18 +219,19 @@ fn frame_size(mtu: u16) -> u16 {
     (mtu + L2_MAX as u16 + 4).next_multiple_of(64).max(2048)
 }
 
-/// A pool per queue pair.
+/// A pool per worker.
 fn make_pools(eal: &EalHandle, config: &PortConfig) -> Result<Vec<Pool>, PoolError> {
     let size = PoolConfig {
         frames: config.pool_size,
         frame_size: frame_size(config.mtu),
     };
-    (0..config.queues).map(|_| Pool::new(eal, size)).collect()
+    (0..config.workers).map(|_| Pool::new(eal, size)).collect()
 }
 
 fn open_device(
     spec: &DeviceSpec,
     config: &PortConfig,
+    queues: u16,
     pools: &[Pool],
 ) -> Result<OpenPort, PortError> {
     let (rx_descriptors, tx_descriptors) = (config.descriptors, config.descriptors);
@@ -222,8 +241,11 @@ fn open_device(
             mtu: config.mtu,
             rx_descriptors,
             tx_descriptors,
+            fewer_queues: true,
+            // Without random numbers it is zero, and `Steering` takes no such key.
+            rss_key: steering_key().unwrap_or([0; RSS_KEY_MAX]),
         },
-        pools,
+        pools.get(..usize::from(queues)).unwrap_or(pools),
     )
 }
 
@@ -250,11 +272,12 @@ fn open_interface(
     eal: &EalHandle,
     name: &str,
     config: &PortConfig,
+    queues: u16,
 ) -> Result<(OpenPort, Vec<Pool>, Option<String>), OpenError> {
     let mut pools = make_pools(eal, config)?;
     let mut attempt = 1;
     let xdp = loop {
-        let error = match open_device(&af_xdp(name, config), config, &pools) {
+        let error = match open_device(&af_xdp(name, queues), config, queues, &pools) {
             Ok(opened) => return Ok((opened, pools, None)),
             Err(error @ PortError::InterfaceMissing(_)) => return Err(error.into()),
             Err(error) => error,
@@ -269,7 +292,7 @@ fn open_interface(
         attempt += 1;
         sleep(XDP_PAUSE);
     };
-    match open_device(&af_packet(name, config), config, &pools) {
+    match open_device(&af_packet(name, queues), config, queues, &pools) {
         Ok(opened) => {
             let notice = format!(
                 "interface `{name}` is used through AF_PACKET, which is slower, since AF_XDP failed: {xdp}"
@@ -288,18 +311,17 @@ fn open_interface(
 }
 
 /// Without busy polling (`busy_budget=0`) it is faster on a veth.
-fn af_xdp(interface: &str, config: &PortConfig) -> DeviceSpec {
-    let queues = config.queues;
+fn af_xdp(interface: &str, queues: u16) -> DeviceSpec {
     vdev(
         "net_af_xdp",
         format!("iface={interface},queue_count={queues},busy_budget=0"),
     )
 }
 
-fn af_packet(interface: &str, config: &PortConfig) -> DeviceSpec {
+fn af_packet(interface: &str, queues: u16) -> DeviceSpec {
     vdev(
         "net_af_packet",
-        format!("iface={interface},qpairs={}", config.queues),
+        format!("iface={interface},qpairs={queues}"),
     )
 }
 

@@ -3,7 +3,19 @@
 use std::fs::File;
 use std::io::{self, Read};
 
+use dpdk::RSS_KEY_MAX;
 use sluice_stack::Secrets;
+
+/// A key for the hash by which flows are spread over workers, new at every call: nobody outside can aim
+/// connections at one worker.
+///
+/// # Errors
+/// `/dev/urandom` cannot be read.
+pub fn steering_key() -> io::Result<[u8; RSS_KEY_MAX]> {
+    let mut key = [0; RSS_KEY_MAX];
+    File::open("/dev/urandom")?.read_exact(&mut key)?;
+    Ok(key)
+}
 
 /// Secrets for a stack, new at every call.
 ///

@@ -55,8 +55,13 @@ fn shares_memory(device: &str) -> bool {
         .any(|driver| device.starts_with(driver))
 }
 
-/// One of `ports` ports that share `memory` bytes of hugepages, with one queue pair.
-pub fn port_config(device: Device, mtu: u16, memory: u64, ports: usize) -> PortConfig {
+/// One of `ports` ports that share `memory` bytes of hugepages, for `workers` workers.
+pub fn port_config(
+    device: Device,
+    mtu: u16,
+    memory: u64,
+    (ports, workers): (usize, u16),
+) -> PortConfig {
     let descriptors = match &device {
         Device::Interface(_) => INTERFACE_DESCRIPTORS,
         Device::Pci(_) | Device::Vdev(_) => DESCRIPTORS,
@@ -64,17 +69,18 @@ pub fn port_config(device: Device, mtu: u16, memory: u64, ports: usize) -> PortC
     PortConfig {
         device,
         mtu,
-        queues: 1,
+        workers,
+        queues: workers,
         descriptors,
-        pool_size: pool_size(memory, ports, mtu),
+        pool_size: pool_size(memory, ports * usize::from(workers), mtu),
     }
 }
 
-/// Frames of a port's pool: half of the memory is for pools, in equal parts. One less than a power
+/// Frames of one of so many pools: half of the memory is for them, in equal parts. One less than a power
 /// of two, which is what a mempool holds without waste.
-fn pool_size(memory: u64, ports: usize, mtu: u16) -> u32 {
+fn pool_size(memory: u64, pools: usize, mtu: u16) -> u32 {
     let frame = u64::from(mtu).max(2048) + FRAME_OVERHEAD;
-    let share = memory / 2 / (ports.max(1) as u64) / frame;
+    let share = memory / 2 / (pools.max(1) as u64) / frame;
     let frames = if share.is_power_of_two() {
         share
     } else {

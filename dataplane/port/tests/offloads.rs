@@ -42,6 +42,7 @@ fn port(eal: &Eal, device: String) -> OpenedPort {
     let config = PortConfig {
         device,
         mtu: 1500,
+        workers: 1,
         queues: 1,
         descriptors: 256,
         pool_size: 2047,
@@ -91,8 +92,8 @@ fn virtio_user_and_vhost_vouch_for_checksums_they_do_not_write() {
     let socket = socket.display();
     let mut vhost = port(&eal, format!("net_vhost0,iface={socket}"));
     let mut user = port(&eal, format!("net_virtio_user0,path={socket},queues=1"));
-    assert!(vhost.queues[0].caps().tx_tcp_checksum);
-    assert!(user.queues[0].caps().tx_tcp_checksum);
+    assert!(vhost.ios[0].caps().tx_tcp_checksum);
+    assert!(user.ios[0].caps().tx_tcp_checksum);
     let v4 = TxMeta {
         l2_len: 14,
         l3_len: 20,
@@ -110,7 +111,7 @@ fn virtio_user_and_vhost_vouch_for_checksums_they_do_not_write() {
         (frame_v4(), v4, [0x16, 0xc1]),
         (frame_v6(), v6, [0xfb, 0x18]),
     ] {
-        let (vhost, user) = (&mut vhost.queues[0], &mut user.queues[0]);
+        let (vhost, user) = (&mut vhost.ios[0], &mut user.ios[0]);
         let mut expected = frame.clone();
         let field = usize::from(meta.l2_len + meta.l3_len) + 16;
         expected[field..field + 2].copy_from_slice(&sum);
@@ -122,6 +123,6 @@ fn virtio_user_and_vhost_vouch_for_checksums_they_do_not_write() {
     // A wrong IP header is noticed although the device vouches for TCP.
     let mut wrong = frame_v4();
     wrong[22] -= 1;
-    let (_, checksum) = carry(&mut vhost.queues[0], &mut user.queues[0], (&wrong, 1), v4);
+    let (_, checksum) = carry(&mut vhost.ios[0], &mut user.ios[0], (&wrong, 1), v4);
     assert_eq!(checksum, RxChecksum::Bad);
 }

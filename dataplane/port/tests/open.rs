@@ -19,6 +19,7 @@ fn config(device: Device) -> PortConfig {
     PortConfig {
         device,
         mtu: 1500,
+        workers: 1,
         queues: 1,
         descriptors: 512,
         pool_size: 8191,
@@ -30,12 +31,13 @@ fn a_port_describes_itself_and_has_an_io_per_queue() {
     let eal = eal();
     let device = Device::Vdev("net_ring0".to_owned());
     let two = PortConfig {
+        workers: 2,
         queues: 2,
         pool_size: 2047,
         ..config(device)
     };
     let opened = open(eal.handle(), &two).unwrap();
-    assert_eq!((opened.queues.len(), opened.pools.len()), (2, 2));
+    assert_eq!((opened.ios.len(), opened.pools.len()), (2, 2));
     let text = opened.description;
     assert!(
         text.starts_with("net_ring0 (net_ring), MAC 00:00:00:00:00:00, MTU 1500, 2 x"),
@@ -43,7 +45,7 @@ fn a_port_describes_itself_and_has_an_io_per_queue() {
     );
     assert!(text.ends_with("offloads: none"), "{text}");
     assert_eq!(opened.notice, None);
-    let caps = opened.queues[0].caps();
+    let caps = opened.ios[0].caps();
     assert_eq!(
         (caps.mtu, caps.tx_ipv4_checksum, caps.tx_tcp_checksum),
         (1500, false, false)
@@ -88,6 +90,7 @@ fn what_cannot_be_opened_is_refused_in_words() {
     );
     assert!(
         error(PortConfig {
+            workers: 0,
             queues: 0,
             ..small(ring())
         })
@@ -161,7 +164,7 @@ fn arp_exchange(opened: &mut OpenedPort) {
         l3: L3::None,
         tcp: false,
     };
-    let mac = opened.queues[0].caps().mac;
+    let mac = opened.ios[0].caps().mac;
     let ours = [192, 0, 2, 1];
     let theirs = [192, 0, 2, 2];
     let request = [
@@ -184,14 +187,14 @@ fn arp_exchange(opened: &mut OpenedPort) {
     let start = Instant::now();
     let mut burst = RxBurst::new();
     while start.elapsed() < Duration::from_secs(10) {
-        let io = &mut opened.queues[0];
+        let io = &mut opened.ios[0];
         let mut frame = io.alloc().unwrap();
         frame.fill(request.len()).copy_from_slice(&request);
         io.send(frame, ARP);
         io.flush();
         let asked = Instant::now();
         while asked.elapsed() < Duration::from_millis(200) {
-            for io in &mut opened.queues {
+            for io in &mut opened.ios {
                 io.rx_burst(&mut burst);
                 if burst.drain(..).any(|frame| is_answer(frame.bytes())) {
                     return;
@@ -202,7 +205,7 @@ fn arp_exchange(opened: &mut OpenedPort) {
     panic!(
         "no answer in 10 s; {}, {:?}",
         opened.description,
-        opened.queues[0].stats()
+        opened.ios[0].stats()
     );
 }
 
@@ -224,13 +227,44 @@ fn an_interface_exchanges_frames_with_the_kernel() {
     arp_exchange(&mut opened);
 }
 
-/// A veth has one queue, and AF_XDP takes no more than there are; AF_PACKET makes its own.
+/// A veth has one queue, and AF_XDP takes no more than there are.
 #[test]
-fn an_interface_with_too_few_queues_falls_back_to_af_packet_with_a_notice() {
+fn an_interface_with_fewer_queues_than_workers_is_opened_with_those_it_has() {
     let veth = Veth::up();
     let eal = eal();
     let interface = Device::Interface(veth.near.clone());
+    let three = PortConfig {
+        workers: 3,
+        queues: 3,
+        ..config(interface)
+    };
+    let mut opened = open(eal.handle(), &three).unwrap();
+    assert!(
+        opened.description.contains(", 1 x 512/512 descriptors"),
+        "{}",
+        opened.description
+    );
+    assert_eq!(
+        (opened.ios.len(), opened.queue_pairs, opened.pools.len()),
+        (3, 1, 3)
+    );
+    arp_exchange(&mut opened);
+    // The others have buffers, and nothing comes by them.
+    let other = &mut opened.ios[1];
+    assert_eq!(other.rx_burst(&mut RxBurst::new()), 0);
+    assert!(other.alloc().is_some());
+}
+
+/// The kernel takes no XDP program where the other end may send more than a page.
+#[test]
+fn an_interface_that_af_xdp_cannot_have_is_opened_by_af_packet_with_a_notice() {
+    let veth = Veth::up();
+    let far = format!("slf{}", std::process::id());
+    ip(&format!("-n {} link set {far} mtu 9000", veth.namespace));
+    let eal = eal();
+    let interface = Device::Interface(veth.near.clone());
     let two = PortConfig {
+        workers: 2,
         queues: 2,
         ..config(interface)
     };

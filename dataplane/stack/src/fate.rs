@@ -54,6 +54,8 @@ crate::counters! {
         Refused => "refused",
         /// Dropped: what is done with it ran into a defect of ours, which ended its flow.
         Panicked => "panicked",
+        /// Dropped: it belongs to another worker, for which too many frames wait.
+        HandOverFull => "hand_over_full",
     }
 }
 
@@ -119,5 +121,15 @@ crate::counters! {
         Captured => "captured",
         /// A frame that a capture would have copied, had there been a free buffer.
         CaptureLost => "capture_lost",
+        /// A received frame handed to the worker that it belongs to, where it meets its fate.
+        HandedOver => "handed_over",
+        /// A received frame taken over from the worker that received it.
+        TakenOver => "taken_over",
+        /// A frame sent by the queue of another worker, this one having none.
+        FrameRelayed => "frame_relayed",
+        /// A frame lost because too many waited for the queue of another worker.
+        RelayFull => "relay_full",
+        /// A neighbour's address that another worker could not be told of; it asks itself.
+        LessonLost => "lesson_lost",
     }
 }

@@ -9,6 +9,7 @@
 mod checksum;
 mod cookie;
 pub mod counters;
+pub mod crew;
 mod expiring;
 pub mod fate;
 mod frame;
@@ -23,6 +24,7 @@ mod rate_limit;
 pub mod rng;
 pub mod sim;
 mod stack;
+pub mod steering;
 pub mod tap;
 mod tcp;
 pub mod time;

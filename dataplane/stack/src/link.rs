@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use smoltcp::wire::{EthernetAddress, EthernetFrame, EthernetProtocol, IpCidr, IpRepr};
 
 use crate::counters::Counters;
+use crate::crew::{Lesson, Line, PASSED_PER_POLL};
 use crate::fate::{FrameFate, StackEvent};
 use crate::frame::{ETHERNET, Inbound, Station};
 use crate::io::{L3, PacketIo, PortCaps, RxBurst, RxFrame, TxFrame, TxMeta};
@@ -45,6 +46,13 @@ pub(crate) struct Link<P: PacketIo> {
     /// A transmit buffer in hand, so that asking whether one is to be had costs nothing.
     spare: Option<P::Tx>,
     answers: RateLimit,
+    /// By which frames leave where this worker has no queue, or others have none.
+    pub(crate) line: Line<P>,
+    /// What was last learned, for the other workers.
+    pub(crate) lesson: Option<Lesson>,
+    /// Frames given to the worker that sends for this one, and those it had no room for, since they
+    /// were last counted.
+    relayed: (u64, u64),
 }
 
 impl<P: PacketIo> Link<P> {
@@ -75,6 +83,45 @@ impl<P: PacketIo> Link<P> {
             routes,
             spare: None,
             answers: RateLimit::new(STRANGER_ANSWERS_PER_SECOND),
+            line: Line::default(),
+            lesson: None,
+            relayed: (0, 0),
+        }
+    }
+
+    /// Sends what other workers have for this one's queue, and has the device take all of it; returns
+    /// how many frames of others there were.
+    #[inline]
+    pub(crate) fn flush(&mut self, events: &Counters<StackEvent>) -> usize {
+        let mut of_others = 0;
+        for ring in &mut self.line.others {
+            for _ in 0..PASSED_PER_POLL {
+                let Ok((frame, meta)) = ring.pop() else {
+                    break;
+                };
+                self.io.send(frame, meta);
+                of_others += 1;
+            }
+        }
+        if self.line.out.is_some() {
+            let (relayed, lost) = std::mem::take(&mut self.relayed);
+            events.add(StackEvent::FrameRelayed, relayed);
+            events.add(StackEvent::RelayFull, lost);
+        } else {
+            self.io.flush();
+        }
+        of_others
+    }
+
+    /// Queues a frame for the device, or for the worker that sends for this one.
+    #[inline]
+    fn transmit(&mut self, frame: P::Tx, meta: TxMeta) {
+        match &mut self.line.out {
+            None => self.io.send(frame, meta),
+            Some(out) => match out.push((frame, meta)) {
+                Ok(()) => self.relayed.0 += 1,
+                Err(_) => self.relayed.1 += 1,
+            },
         }
     }
 
@@ -206,7 +253,7 @@ impl<P: PacketIo> Link<P> {
         if let Some(tap) = &self.tap {
             tap.offer(Direction::Out, bytes);
         }
-        self.io.send(frame, meta);
+        self.transmit(frame, meta);
         Ok(result)
     }
 

@@ -3,13 +3,17 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
 use crate::io::{
     IoStats, L2_MAX, PacketIo, PortCaps, RxBurst, RxChecksum, RxFrame, TxFrame, TxMeta,
 };
+use crate::key::FlowKey;
 use crate::rng::Rng;
+use crate::steering::Steering;
+use crate::tap::Ends;
 use crate::time::Instant;
 
 /// What one direction of a link does to frames. Probabilities from 0.0 to 1.0.
@@ -47,10 +51,26 @@ struct Lane {
     bound: usize,
 }
 
+/// How a device spreads what it receives over its queues.
+#[derive(Debug, Clone)]
+pub enum Spread {
+    /// As chance will have it, frame by frame.
+    Random,
+    /// By flow, as the queue of the worker that owns it; what is no TCP goes to the first.
+    Flow(Steering),
+}
+
+/// Where a port's frames go: one lane for each queue of the other side.
+struct Outbox {
+    lanes: Vec<Rc<Lane>>,
+    spread: Spread,
+}
+
 /// A simulated network: a clock, and links between pairs of ports.
 pub struct Net {
     shared: Rc<Shared>,
-    lanes: Vec<Rc<Lane>>,
+    /// Two for each link; a direction has a lane for each queue at its end.
+    lanes: Vec<Vec<Rc<Lane>>>,
     rng: Rng,
 }
 
@@ -75,19 +95,40 @@ impl Net {
     /// Two ports with a wire between them, of an MTU, with the faults of each direction: from the
     /// first to the second, and back.
     pub fn link(&mut self, mtu: u16, faults: [Faults; 2]) -> (SimPort, SimPort) {
-        let [to_second, to_first] = faults.map(|faults| {
-            Rc::new(Lane {
-                frames: RefCell::new(VecDeque::new()),
-                faults: Cell::new(faults),
-                rng: RefCell::new(Rng::new(self.rng.next_u64())),
-                bound: LANE_BOUND,
-            })
-        });
+        let (first, mut second) = self.link_of_queues(mtu, faults, 1, 1, &Spread::Random);
+        (first, second.remove(0))
+    }
+
+    /// As [`Self::link`], with a second port for so many workers: the first of them have one of its
+    /// queues each, over which it spreads what comes. By the others nothing comes, and nothing is to be
+    /// sent.
+    pub fn link_of_queues(
+        &mut self,
+        mtu: u16,
+        faults: [Faults; 2],
+        workers: usize,
+        queues: usize,
+        spread: &Spread,
+    ) -> (SimPort, Vec<SimPort>) {
+        let [to_second, to_first] = [(faults[0], workers.max(1)), (faults[1], 1)].map(
+            |(faults, queues)| -> Vec<Rc<Lane>> {
+                let lane = |_| Lane {
+                    frames: RefCell::new(VecDeque::new()),
+                    faults: Cell::new(faults),
+                    rng: RefCell::new(Rng::new(self.rng.next_u64())),
+                    bound: LANE_BOUND,
+                };
+                (0..queues).map(lane).map(Rc::new).collect()
+            },
+        );
         let number = self.lanes.len() as u8;
-        let port = |inbox: &Rc<Lane>, outbox: &Rc<Lane>, side: u8| SimPort {
+        let port = |inbox: &Rc<Lane>, outbox: &[Rc<Lane>], side: u8| SimPort {
             shared: self.shared.clone(),
             inbox: inbox.clone(),
-            outbox: outbox.clone(),
+            outbox: Outbox {
+                lanes: outbox.into(),
+                spread: spread.clone(),
+            },
             caps: PortCaps {
                 mac: [2, 0, 0, 0, number, side],
                 mtu,
@@ -96,16 +137,21 @@ impl Net {
             },
             stats: IoStats::default(),
         };
-        let first = port(&to_first, &to_second, 1);
-        let second = port(&to_second, &to_first, 2);
+        let first = port(
+            &to_first[0],
+            &to_second[..queues.clamp(1, workers.max(1))],
+            1,
+        );
+        let second = to_second.iter().map(|queue| port(queue, &to_first, 2));
+        let second = second.collect();
         self.lanes.extend([to_second, to_first]);
         (first, second)
     }
 
     /// Changes the faults of the link made `number`-th (from 0), both directions.
     pub fn set_faults(&mut self, number: usize, faults: [Faults; 2]) {
-        for (lane, faults) in self.lanes.iter().skip(number * 2).zip(faults) {
-            lane.faults.set(faults);
+        for (lanes, faults) in self.lanes.iter().skip(number * 2).zip(faults) {
+            lanes.iter().for_each(|lane| lane.faults.set(faults));
         }
     }
 
@@ -129,6 +175,7 @@ impl Net {
     pub fn next_arrival(&self) -> Option<Instant> {
         self.lanes
             .iter()
+            .flatten()
             .filter_map(|l| l.frames.borrow().front().map(|f| f.0))
             .min()
     }
@@ -171,11 +218,47 @@ impl Lane {
     }
 }
 
+impl Outbox {
+    /// The lane whose faults and whose chance count for all.
+    fn first(&self) -> &Lane {
+        &self.lanes[0]
+    }
+
+    /// The lane that a frame takes.
+    fn lane(&self, frame: &[u8]) -> &Lane {
+        let queues = self.lanes.len();
+        if queues == 1 {
+            return self.first();
+        }
+        let queue = match &self.spread {
+            Spread::Random => self.first().rng.borrow_mut().below(queues as u64) as usize,
+            Spread::Flow(steering) => {
+                flow(frame).map_or(0, |flow| usize::from(steering.owner(&flow)) % queues)
+            }
+        };
+        &self.lanes[queue]
+    }
+}
+
+/// The flow of a frame as its receiver sees it.
+fn flow(frame: &[u8]) -> Option<FlowKey> {
+    let Ends {
+        addresses: [source, destination],
+        tcp_ports,
+    } = Ends::of(frame)?;
+    let [from, to] = tcp_ports?;
+    let (local, remote) = (
+        SocketAddr::new(destination, to),
+        SocketAddr::new(source, from),
+    );
+    Some(FlowKey::new(0, local, remote))
+}
+
 /// One end of a simulated link.
 pub struct SimPort {
     shared: Rc<Shared>,
     inbox: Rc<Lane>,
-    outbox: Rc<Lane>,
+    outbox: Outbox,
     caps: PortCaps,
     stats: IoStats,
 }
@@ -207,11 +290,11 @@ impl PacketIo for SimPort {
     }
 
     fn alloc(&mut self) -> Option<SimFrame> {
-        let refuse = self.outbox.faults.get().no_buffer;
+        let refuse = self.outbox.first().faults.get().no_buffer;
         if refuse > 0.0
             && self
                 .shared
-                .fault(self.outbox.rng.borrow_mut().chance(refuse))
+                .fault(self.outbox.first().rng.borrow_mut().chance(refuse))
         {
             self.stats.tx_no_buffer += 1;
             return None;
@@ -228,7 +311,7 @@ impl PacketIo for SimPort {
         debug_assert!(bytes.len() <= usize::from(self.caps.mtu) + L2_MAX);
         self.stats.tx_frames += 1;
         self.stats.tx_bytes += bytes.len() as u64;
-        let (faults, shared) = (self.outbox.faults.get(), &self.shared);
+        let (faults, shared) = (self.outbox.first().faults.get(), &self.shared);
         let mut at = shared.now.get() + faults.delay;
         if faults != Faults::default() {
             match self.disturb(bytes, at, &faults) {
@@ -242,7 +325,7 @@ impl PacketIo for SimPort {
             frame.bytes = bytes;
         }
         let bytes = std::mem::take(&mut frame.bytes);
-        if let Err(bytes) = self.outbox.put(at, bytes) {
+        if let Err(bytes) = self.outbox.lane(&bytes).put(at, bytes) {
             self.stats.tx_full += 1;
             frame.bytes = bytes;
         }
@@ -264,7 +347,8 @@ impl SimPort {
         faults: &Faults,
     ) -> Option<(Vec<u8>, Instant)> {
         let shared = &self.shared;
-        let mut rng = self.outbox.rng.borrow_mut();
+        let lane = self.outbox.lane(&bytes);
+        let mut rng = self.outbox.first().rng.borrow_mut();
         if shared.fault(rng.chance(faults.loss)) {
             shared.buffers.borrow_mut().push(bytes);
             return None;
@@ -272,7 +356,7 @@ impl SimPort {
         at = at + Duration::from_nanos(rng.below(faults.jitter.as_nanos() as u64 + 1));
         if shared.fault(rng.chance(faults.duplicate)) {
             let again = at + Duration::from_micros(rng.below(500));
-            let _ = self.outbox.put(again, shared.copy(&bytes));
+            let _ = lane.put(again, shared.copy(&bytes));
         }
         if shared.fault(rng.chance(faults.reorder)) {
             at = at + Duration::from_micros(100 + rng.below(3_000));

@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use crate::cookie::Cookies;
 use crate::counters::{Counters, Gauge};
+use crate::crew::Seat;
 use crate::expiring::Expiring;
 use crate::fate::{FrameFate, StackEvent};
 use crate::half_open::Syn;
@@ -125,8 +126,9 @@ impl Secrets {
     }
 }
 
-/// Counters and levels of a stack, shared with whoever reports them.
+/// Counters and levels of a stack, shared with whoever reports them; on cache lines of their own.
 #[derive(Debug, Default)]
+#[repr(align(128))]
 pub struct StackStats {
     /// The fate of each received frame.
     pub frames: Counters<FrameFate>,
@@ -262,6 +264,8 @@ pub struct Stack<P: PacketIo> {
     challenges: RateLimit,
     patience: Patience,
     limits: Limits,
+    /// Its place among the workers of the same ports, if there are others.
+    seat: Option<Seat<P>>,
     stats: Arc<StackStats>,
 }
 
@@ -301,15 +305,32 @@ impl<P: PacketIo> Stack<P> {
             challenges: RateLimit::varying(CHALLENGES_PER_SECOND, Rng::new(a.rotate_left(32) ^ b)),
             patience: limits.tcp.into(),
             limits,
+            seat: None,
             stats,
         }
     }
 
-    /// Tells every link which addresses are ours.
+    /// Makes it one of several over the same ports, before its first frame.
+    pub fn join(&mut self, mut seat: Seat<P>) {
+        for (link, line) in self.ports.iter_mut().zip(seat.lines.drain(..)) {
+            link.line = line;
+        }
+        self.seat = Some(seat);
+    }
+
+    /// How many workers serve the ports together.
+    pub fn workers(&self) -> u16 {
+        self.seat.as_ref().map_or(1, Seat::workers)
+    }
+
+    /// Tells every link which addresses are ours; of several workers, the first does.
     pub fn announce(&mut self) {
+        if self.seat.as_ref().is_some_and(|seat| seat.number != 0) {
+            return;
+        }
         for port in &mut self.ports {
             port.announce();
-            port.io.flush();
+            port.flush(&self.stats.events);
         }
     }
 

@@ -57,13 +57,14 @@ impl TapFilter {
 }
 
 /// The two ends of a frame's payload.
-struct Ends {
-    addresses: [IpAddr; 2],
-    tcp_ports: Option<[u16; 2]>,
+pub(crate) struct Ends {
+    /// Source and destination.
+    pub(crate) addresses: [IpAddr; 2],
+    pub(crate) tcp_ports: Option<[u16; 2]>,
 }
 
 impl Ends {
-    fn of(frame: &[u8]) -> Option<Ends> {
+    pub(crate) fn of(frame: &[u8]) -> Option<Ends> {
         const TCP: u8 = 6;
         let packet = frame.get(ETHERNET..)?;
         match frame.get(12..ETHERNET)? {

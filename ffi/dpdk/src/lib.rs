@@ -23,6 +23,7 @@ mod pool;
 mod port;
 mod preconditions;
 mod queue;
+mod rss;
 mod setup;
 
 pub use device::{DeviceError, DeviceSpec, PciAddress};
@@ -31,5 +32,7 @@ pub use error::{EalError, PoolError, PortError, StillInUse};
 pub use log::log_tail;
 pub use mbuf::{ChecksumState, IpOffload, Mbuf, TxOffload};
 pub use pool::{Pool, PoolConfig};
-pub use port::{Link, Multicast, Offloads, OpenPort, Port, PortConfig, PortInfo, PortStats};
+pub use port::{
+    Link, Multicast, Offloads, OpenPort, Port, PortConfig, PortInfo, PortStats, RSS_KEY_MAX, Rss,
+};
 pub use queue::{RxQueue, TxQueue};

@@ -9,6 +9,7 @@ use crate::eal::EalHandle;
 use crate::error::PortError;
 use crate::pool::Pool;
 use crate::queue::{RxQueue, TxQueue};
+use crate::rss;
 use crate::setup::Setup;
 
 /// How a port is to be set up.
@@ -20,6 +21,24 @@ pub struct PortConfig {
     pub rx_descriptors: u16,
     /// Descriptors of a transmit queue, adjusted to what the device allows.
     pub tx_descriptors: u16,
+    /// Takes a device that has fewer queue pairs than there are pools with those it has, instead of
+    /// refusing it.
+    pub fewer_queues: bool,
+    /// Key of the hash by which a device with several queues spreads flows over them; it uses as many
+    /// bytes as it wants.
+    pub rss_key: [u8; RSS_KEY_MAX],
+}
+
+/// The longest key of receive side scaling that devices have.
+pub const RSS_KEY_MAX: usize = 52;
+
+/// How a device spreads flows over its queues, as it says itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rss {
+    /// Key of the Toeplitz hash over addresses and ports.
+    pub key: Vec<u8>,
+    /// The queue for each value of the hash's lowest bits; as long as a power of two.
+    pub table: Vec<u16>,
 }
 
 /// An open port. Clones are handles to the same one; when the last handle and the last queue are gone,
@@ -30,7 +49,8 @@ pub struct Port {
     info: Arc<PortInfo>,
 }
 
-/// What [`Port::open`] gives: the port, and a queue pair per pool in the order of the pools.
+/// What [`Port::open`] gives: the port, and a queue pair per pool in the order of the pools, or for the
+/// first of them.
 #[derive(Debug)]
 pub struct OpenPort {
     /// The port.
@@ -59,6 +79,8 @@ pub struct PortInfo {
     /// The device spreads flows over the queues (asked for when there are several queues and the device
     /// says that it can; whether it does is another matter).
     pub rss: bool,
+    /// By which key and table, where it tells.
+    pub rss_by: Option<Rss>,
     /// How frames to multicast addresses are received.
     pub multicast: Multicast,
 }
@@ -134,6 +156,7 @@ unsafe impl Sync for OpenDevice {}
 
 impl Port {
     /// Opens a device with one queue pair per pool: receive queue `n` takes its buffers from pool `n`.
+    /// Pools beyond the device's queues ([`PortConfig::fewer_queues`]) are left alone.
     /// Offloads are those the device says it has. Whatever fails, the device is closed again.
     pub fn open(
         spec: &DeviceSpec,
@@ -162,13 +185,18 @@ impl Port {
         };
         let started = setup
             .configure(id, &mut info, config, pools)
-            .and_then(|port| {
-                setup
-                    .start(id)
-                    .map(|multicast| PortInfo { multicast, ..port })
+            .and_then(|(port, queues)| {
+                let multicast = setup.start(id)?;
+                let rss_by = if port.rss { rss::read(id) } else { None };
+                let port = PortInfo {
+                    multicast,
+                    rss_by,
+                    ..port
+                };
+                Ok((port, queues))
             });
         match started {
-            Ok(info) => Ok(open_port(Arc::new(device), info, pools.len())),
+            Ok((info, queues)) => Ok(open_port(Arc::new(device), info, queues)),
             Err(error) => {
                 drop(ports); // the device's drop locks them
                 drop(device);
@@ -238,9 +266,8 @@ impl Drop for OpenDevice {
     }
 }
 
-fn open_port(device: Arc<OpenDevice>, info: PortInfo, pairs: usize) -> OpenPort {
-    let pair = |queue: usize| {
-        let queue = queue as u16; // `configure` checked the number against a u16
+fn open_port(device: Arc<OpenDevice>, info: PortInfo, pairs: u16) -> OpenPort {
+    let pair = |queue: u16| {
         // SAFETY: the port is started with this many queues of each kind, and this makes each once.
         unsafe {
             (

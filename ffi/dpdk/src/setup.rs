@@ -7,7 +7,7 @@ use dpdk_sys as ffi;
 use crate::device::DeviceSpec;
 use crate::error::{PortError, strerror};
 use crate::pool::Pool;
-use crate::port::{Multicast, Offloads, PortConfig, PortInfo};
+use crate::port::{Multicast, Offloads, PortConfig, PortInfo, RSS_KEY_MAX};
 use crate::{log, preconditions};
 
 /// Ethernet header, one VLAN tag and the frame check sequence: what a buffer holds beyond the packet.
@@ -66,19 +66,23 @@ impl Setup {
         }
     }
 
-    /// Configures the port and its queues.
+    /// Configures the port and its queues; returns how many pairs it has.
     pub(crate) fn configure(
         &self,
         id: u16,
         info: &mut ffi::rte_eth_dev_info,
         config: &PortConfig,
         pools: &[Pool],
-    ) -> Result<PortInfo, PortError> {
+    ) -> Result<(PortInfo, u16), PortError> {
         let device = self.device.clone();
         let max = info.max_rx_queues.min(info.max_tx_queues);
         let Some(queues) = u16::try_from(pools.len())
             .ok()
-            .filter(|queues| *queues <= max)
+            .map(|asked| match config.fewer_queues {
+                true => asked.min(max),
+                false => asked,
+            })
+            .filter(|queues| (1..=max).contains(queues))
         else {
             return Err(PortError::Queues {
                 device,
@@ -96,11 +100,17 @@ impl Setup {
         info.default_txconf.offloads = conf.txmode.offloads;
         let rss_hash = info.flow_type_rss_offloads & ffi::SLUICE_RSS_IP_TCP;
         let rss = queues > 1 && rss_hash != 0;
+        let mut key = config.rss_key;
         if rss {
             conf.rxmode.mq_mode = ffi::RTE_ETH_MQ_RX_RSS;
             conf.rx_adv_conf.rss_conf.rss_hf = rss_hash;
+            // A device that says no length has a key of its own.
+            if (1..=RSS_KEY_MAX).contains(&usize::from(info.hash_key_size)) {
+                conf.rx_adv_conf.rss_conf.rss_key = key.as_mut_ptr();
+                conf.rx_adv_conf.rss_conf.rss_key_len = info.hash_key_size;
+            }
         }
-        // SAFETY: the port is probed and not started; `conf` lives for the call.
+        // SAFETY: the port is probed and not started; `conf` and the key it points to live for the call.
         let result = unsafe { ffi::rte_eth_dev_configure(id, queues, queues, &conf) };
         self.done("configuring", result)?;
 
@@ -117,7 +127,7 @@ impl Setup {
         }
         let driver = c_string(info.driver_name);
         let (mac, mtu, multicast) = (mac(id), config.mtu, Multicast::Unfiltered);
-        Ok(PortInfo {
+        let info = PortInfo {
             device,
             driver,
             mac,
@@ -126,8 +136,10 @@ impl Setup {
             tx_descriptors,
             offloads,
             rss,
+            rss_by: None,
             multicast,
-        })
+        };
+        Ok((info, queues))
     }
 
     fn configure_queue_pair(

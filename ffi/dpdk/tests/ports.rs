@@ -38,6 +38,35 @@ fn a_port_reports_itself() {
 }
 
 #[test]
+fn a_device_with_fewer_queues_than_pools_is_refused_or_taken_with_those_it_has() {
+    let eal = eal();
+    let pools = vec![pool(&eal, 1023); 17];
+    let fewer = PortConfig {
+        fewer_queues: true,
+        ..CONFIG
+    };
+    let device = "net_ring0".parse().unwrap();
+    let opened = Port::open(&device, &fewer, &pools).unwrap();
+    assert_eq!(opened.queues.len(), 16);
+}
+
+/// net_null spreads nothing, but answers like a device that does. It keeps its own key, Microsoft's.
+#[test]
+fn a_device_that_spreads_flows_tells_its_key_and_table() {
+    let eal = eal();
+    let pools = [pool(&eal, 1023), pool(&eal, 1023)];
+    let info = open("net_null0", &pools).unwrap().port.info().clone();
+    let rss = info.rss_by.unwrap_or_else(|| panic!("rss: {}", info.rss));
+    assert_eq!(
+        (rss.key.len(), &rss.key[..4]),
+        (40, &[0x6d, 0x5a, 0x56, 0xda][..])
+    );
+    assert_eq!(rss.table.len(), 128);
+    let one = open("net_null0", &pools[..1]).unwrap();
+    assert_eq!(one.port.info().rss_by, None, "nothing to spread over");
+}
+
+#[test]
 fn a_closed_port_opens_again() {
     let eal = eal();
     let pool = pool(&eal, 1023);

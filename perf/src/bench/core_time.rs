@@ -45,9 +45,12 @@ mod tests {
 
     #[test]
     fn a_thread_beside_others_on_one_core_waits_for_it() {
-        let core = sluice_port::cores::choose(None, sluice_port::cores::End::First)
-            .unwrap()
-            .worker;
+        let core = sluice_port::cores::choose(
+            sluice_port::cores::Ask::Count(1),
+            sluice_port::cores::End::First,
+        )
+        .unwrap()
+        .first();
         let until = std::time::Instant::now() + Duration::from_secs(20);
         let spin = move || {
             assert!(sluice_port::cores::pin(core));

@@ -63,7 +63,7 @@ pub(super) fn open_ports(
 ) -> Result<Vec<Opened>, RunError> {
     let mut all = Vec::new();
     for (which, spec) in specs {
-        let config = port_config(spec.device.clone(), spec.mtu, args.memory, specs.len());
+        let config = port_config(spec.device.clone(), spec.mtu, args.memory, (specs.len(), 1));
         let opened = open(eal, &config).map_err(|error| RunError::Port {
             which,
             error: Box::new(error),
@@ -81,7 +81,7 @@ pub(super) fn open_ports(
             is_pci: matches!(spec.device, Device::Pci(_)),
         };
         // One thread, so one queue pair.
-        all.extend(opened.queues.into_iter().map(|io| Opened {
+        all.extend(opened.ios.into_iter().map(|io| Opened {
             io,
             setup: spec.stack_setup(),
             description: opened.description.clone(),

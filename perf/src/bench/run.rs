@@ -112,7 +112,7 @@ fn run(args: &RunArgs) -> Result<bool, RunError> {
     {
         try_out(path)?;
     }
-    let cores = cores::choose(args.core, cores::End::First)?;
+    let cores = cores::choose(cores::Ask::of(args.core.as_ref()), cores::End::First)?;
     cores::bind(&cores.control).map_err(system("this thread cannot be bound to its cores"))?;
     let stop = stop_flag()?;
     let devices = specs.iter().map(|(_, spec)| &spec.device);
@@ -133,7 +133,7 @@ fn run(args: &RunArgs) -> Result<bool, RunError> {
     let (steps_in, steps) = sync_channel(1);
     let (events_in, events) = sync_channel(256);
     let poller = poller::spawn(poller::Setup {
-        core: cores.worker,
+        core: cores.first(),
         eal: eal.handle().clone(),
         generator,
         steps,
@@ -151,7 +151,7 @@ fn run(args: &RunArgs) -> Result<bool, RunError> {
             let (done, started, watch) = measure(args, &poller, &events, &stop, &cores)?;
             let settings = settings(args, target, wire, mean_request, &cores);
             let mut fingerprint =
-                Fingerprint::of_this_machine(sluice_port::version(), cores.worker as u32);
+                Fingerprint::of_this_machine(sluice_port::version(), cores.first() as u32);
             fingerprint.devices = devices;
             fingerprint.noise = Some(watch.noise(&[]));
             if let Some(path) = &args.requests
@@ -319,7 +319,7 @@ fn settings(
         warm_up_s: args.warm_up.as_secs_f64(),
         duration_s: Some(super::steps::duration(args).as_secs_f64()),
         requests: args.count,
-        core: cores.worker as u32,
+        core: cores.first() as u32,
     }
 }
 
@@ -431,7 +431,7 @@ fn measure(
             match events.recv().map_err(|_| RunError::Gone)? {
                 Event::Measuring => {
                     started.get_or_insert_with(|| {
-                        (SystemTime::now(), Watch::start(&[cores.worker as u32]))
+                        (SystemTime::now(), Watch::start(&[cores.first() as u32]))
                     });
                 }
                 Event::Progress(progress) => view.interval(&progress),
@@ -449,7 +449,7 @@ fn measure(
         }
     }
     let (started, watch) =
-        started.unwrap_or_else(|| (SystemTime::now(), Watch::start(&[cores.worker as u32])));
+        started.unwrap_or_else(|| (SystemTime::now(), Watch::start(&[cores.first() as u32])));
     Ok((done, started, watch))
 }
 

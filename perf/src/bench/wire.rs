@@ -25,7 +25,7 @@ pub(super) fn command(args: &WireArgs) -> ExitCode {
 }
 
 fn run(args: &WireArgs) -> Result<(), RunError> {
-    let cores = cores::choose(args.core, cores::End::First)?;
+    let cores = cores::choose(cores::Ask::of(args.core.as_ref()), cores::End::First)?;
     cores::bind(&cores.control).map_err(super::run::system(
         "this thread cannot be bound to its cores",
     ))?;
@@ -43,7 +43,7 @@ fn run(args: &WireArgs) -> Result<(), RunError> {
             device.device.clone(),
             device.mtu,
             args.memory,
-            devices.len(),
+            (devices.len(), 1),
         );
         let port = open(eal.handle(), &config).map_err(|error| RunError::Port {
             which: "wire",
@@ -57,8 +57,8 @@ fn run(args: &WireArgs) -> Result<(), RunError> {
     let handle = eal.handle().clone();
     let counts = thread::scope(|scope| {
         let thread = scope.spawn(|| -> Result<[(Counts, usize); 2], PollerError> {
-            if !cores::pin(cores.worker) {
-                return Err(PollerError::Core(cores.worker));
+            if !cores::pin(cores.first()) {
+                return Err(PollerError::Core(cores.first()));
             }
             let _registered = handle.register_thread()?;
             let clock = Clock::new(cycles(), handle.tsc_hz());
@@ -93,7 +93,7 @@ fn carry(
     let mut interfaces = Vec::new();
     let queues = opened.into_iter().flat_map(|port| {
         interfaces.push((port.port, port.interface));
-        port.queues
+        port.ios
     });
     // One queue pair of each.
     let Ok(ports) = <[DpdkIo; 2]>::try_from(queues.collect::<Vec<_>>()) else {

@@ -17,6 +17,7 @@ mod refusals;
 mod rules;
 mod semantics;
 mod service;
+mod workers;
 
 /// The gateway's address that most tests connect to.
 const GATEWAY: &str = "10.77.1.1:80";

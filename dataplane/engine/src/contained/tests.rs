@@ -85,6 +85,7 @@ impl World {
             limits: Limits::default(),
             secrets: Secrets::from_seed(3),
             inspection: Arc::new(Inspection::default()),
+            seat: None,
         };
         let mut backend = host(backend, [10, 77, 2, 2], 2);
         let address = SocketAddr::from(([10, 77, 2, 2], 8080));

@@ -211,13 +211,14 @@ impl<P: PacketIo> Worker<P> {
         if enough {
             return Ok(());
         }
-        if self.pools.service_connections(pool) >= terms.max_connections
+        let max_connections = self.share(terms.max_connections);
+        if self.pools.service_connections(pool) >= max_connections
             && let Some(idle) = self.pools.idle_channel_of_same_service(pool)
         {
             // What waits is not needed as much as what is asked for.
             self.close_channel(idle, false, now);
         }
-        if self.pools.service_connections(pool) < terms.max_connections {
+        if self.pools.service_connections(pool) < max_connections {
             let opened = self.open_channel(pool, terms, own, now);
             return opened.map_err(|_| LocalReply::NO_ENDPOINT);
         }

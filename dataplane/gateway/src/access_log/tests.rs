@@ -44,7 +44,11 @@ fn to_file(path: &Path) -> String {
 
 fn writer(rules: Arc<Snapshot>) -> Writer {
     let wall = Wall::new(0, 1_000_000_000);
-    Writer::new(Arc::new(Handoff::new(rules)), wall, Arc::default())
+    Writer::new(vec![Arc::new(Handoff::new(rules))], wall, Arc::default())
+}
+
+fn queue(writer: &Writer) -> &AccessLog {
+    writer.handoffs[0].access_log()
 }
 
 fn push(log: &AccessLog, path: &str) -> bool {
@@ -71,7 +75,7 @@ fn lines_wait_for_others_but_not_for_long() {
     let path = file("linger");
     let mut writer = writer(rules(1, &to_file(&path)));
     let now = Instant::now();
-    assert!(push(writer.queue(), "/a"));
+    assert!(push(queue(&writer), "/a"));
     assert_eq!(writer.turn(now), 1);
     assert!(paths(&path).is_empty());
     assert_eq!(writer.turn(now + Duration::from_millis(100)), 0);
@@ -83,11 +87,11 @@ fn lines_wait_for_others_but_not_for_long() {
 fn a_renamed_file_keeps_its_lines_and_a_new_one_is_made() {
     let (path, old) = (file("rotate"), file("rotate.1"));
     let mut writer = writer(rules(1, &to_file(&path)));
-    push(writer.queue(), "/a");
+    push(queue(&writer), "/a");
     writer.turn(Instant::now());
     fs::rename(&*path, &*old).unwrap();
     writer.reopen();
-    push(writer.queue(), "/b");
+    push(queue(&writer), "/b");
     writer.turn(Instant::now());
     writer.finish();
     assert_eq!(
@@ -101,7 +105,7 @@ fn sigusr1_opens_the_file_anew() {
     let (path, old) = (file("signal"), file("signal.1"));
     let handoff = Arc::new(Handoff::new(rules(1, &to_file(&path))));
     let wall = Wall::new(0, 1_000_000_000);
-    let thread = AccessLogThread::start(handoff.clone(), wall, Arc::default()).unwrap();
+    let thread = AccessLogThread::start(vec![handoff.clone()], wall, Arc::default()).unwrap();
     fs::rename(&*path, &*old).unwrap();
     signal_hook::low_level::raise(SIGUSR1).unwrap();
     let until = Instant::now() + Duration::from_secs(10);
@@ -122,11 +126,11 @@ fn what_finds_the_queue_full_is_dropped_and_counted() {
     let path = file("full");
     let mut writer = writer(rules(1, &to_file(&path)));
     let taken = (0..100)
-        .filter(|n| push(writer.queue(), &format!("/{n}")))
+        .filter(|n| push(queue(&writer), &format!("/{n}")))
         .count();
-    assert_eq!((taken, writer.queue().dropped()), (64, 36));
+    assert_eq!((taken, queue(&writer).dropped()), (64, 36));
     assert_eq!(writer.turn(Instant::now()), 64);
-    assert!(push(writer.queue(), "/later"));
+    assert!(push(queue(&writer), "/later"));
     writer.turn(Instant::now());
     writer.finish();
     assert_eq!(paths(&path).len(), 65);
@@ -137,8 +141,8 @@ fn a_full_disk_loses_lines_and_counts_them() {
     let mut writer = writer(rules(1, "access_log: { file: /dev/full, buffer: 64 }"));
     let now = Instant::now();
     for round in 1..=3 {
-        push(writer.queue(), "/a");
-        push(writer.queue(), "/b");
+        push(queue(&writer), "/a");
+        push(queue(&writer), "/b");
         writer.turn(now);
         writer.turn(now + Duration::from_secs(round));
         assert_eq!(counted(&writer.totals), (0, 2 * round));
@@ -151,12 +155,12 @@ fn a_file_that_cannot_be_opened_is_tried_again() {
     let path = directory.join("access.json");
     let mut writer = writer(rules(1, &to_file(&path)));
     let start = Instant::now();
-    push(writer.queue(), "/a");
+    push(queue(&writer), "/a");
     writer.turn(start);
     writer.turn(start + Duration::from_millis(500));
     assert_eq!(counted(&writer.totals), (0, 1));
     fs::create_dir(&*directory).unwrap();
-    push(writer.queue(), "/b");
+    push(queue(&writer), "/b");
     let later = Instant::now() + Duration::from_secs(2);
     writer.turn(later);
     writer.turn(later + Duration::from_millis(500));
@@ -169,16 +173,16 @@ fn new_rules_move_the_log_and_turn_it_off() {
     let (first, second) = (file("first"), file("second"));
     let mut writer = writer(rules(1, &to_file(&first)));
     let now = Instant::now();
-    push(writer.queue(), "/a");
+    push(queue(&writer), "/a");
     writer.turn(now);
-    writer.handoff.offer(rules(2, &to_file(&second)));
+    writer.handoffs[0].offer(rules(2, &to_file(&second)));
     writer.turn(now);
     assert_eq!(paths(&first), ["/a"]);
-    push(writer.queue(), "/b");
+    push(queue(&writer), "/b");
     writer.turn(now);
     // A request that began while there was a log still gets its line.
-    writer.handoff.offer(rules(3, ""));
-    push(writer.queue(), "/c");
+    writer.handoffs[0].offer(rules(3, ""));
+    push(queue(&writer), "/c");
     writer.turn(now);
     assert!(!writer.is_on);
     writer.finish();

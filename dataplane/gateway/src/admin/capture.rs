@@ -122,8 +122,9 @@ impl Request {
 /// `GET /capture`.
 pub(super) async fn begin(State(view): State<Arc<View>>, RawQuery(query): RawQuery) -> Response {
     let refuse = |status: StatusCode, why: String| (status, format!("{why}\n")).into_response();
-    let rules = view.handoff.current();
-    let mtu = rules.ports.iter().map(|port| usize::from(port.mtu)).max();
+    let rules = view.rules();
+    let ports = rules.iter().flat_map(|rules| &rules.ports);
+    let mtu = ports.map(|port| usize::from(port.mtu)).max();
     let ports: Vec<&str> = view.ports.iter().map(|port| &*port.name).collect();
     let query = query.unwrap_or_default();
     let request = match Request::parse(&query, &ports, mtu.unwrap_or_default() + L2_MAX) {
@@ -136,9 +137,10 @@ pub(super) async fn begin(State(view): State<Arc<View>>, RawQuery(query): RawQue
                    with DELETE /capture";
         return refuse(StatusCode::CONFLICT, why.into());
     }
-    let asked = view
-        .inspection
-        .capture(request.port, request.filter, queue.clone());
+    let asked = view.workers.iter().try_for_each(|worker| {
+        let inspection = &worker.inspection;
+        inspection.capture(request.port, request.filter, queue.clone())
+    });
     if let Err(busy) = asked {
         queue.close();
         return refuse(StatusCode::SERVICE_UNAVAILABLE, busy.to_string());

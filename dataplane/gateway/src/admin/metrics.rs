@@ -8,28 +8,53 @@ use std::sync::Arc;
 use sluice_engine::WorkerStats;
 use sluice_engine::stack::counters::{Counted, Counters};
 use sluice_engine::stack::io::IoStats;
+use sluice_engine::traffic::Traffic;
 use sluice_port::PortStats;
 
 use super::View;
 use super::text::{Kind::Counter, Kind::Gauge, Text};
 use crate::loop_stats::Split;
-
-/// The one worker there is.
-const WORKER: (&str, &str) = ("worker", "0");
+use crate::shared::Shared;
 
 /// All that is shown, read at about the same time.
 #[derive(Debug)]
 pub(super) struct Reading {
     ports: Vec<PortReading>,
-    stats: Arc<WorkerStats>,
-    cycles: Split,
-    driver_cycles: u64,
-    polls: Split,
+    workers: Vec<WorkerReading>,
     tsc_hz: u64,
     generation: u64,
     rejected: u64,
     draining: bool,
     access_log: LogReading,
+}
+
+#[derive(Debug)]
+struct WorkerReading {
+    /// Its number.
+    name: String,
+    stats: Arc<WorkerStats>,
+    /// Its queue pair of each port, or what it has others send.
+    io: Vec<IoStats>,
+    cycles: Split,
+    driver_cycles: u64,
+    polls: Split,
+}
+
+impl WorkerReading {
+    fn of((number, worker): (usize, &Shared)) -> Self {
+        WorkerReading {
+            name: number.to_string(),
+            stats: worker.stats.clone(),
+            io: worker.stats.ports.iter().map(|stats| stats.get()).collect(),
+            cycles: worker.loop_stats.cycles(),
+            driver_cycles: worker.loop_stats.driver_cycles(),
+            polls: worker.loop_stats.polls(),
+        }
+    }
+
+    fn label(&self) -> (&str, &str) {
+        ("worker", &self.name)
+    }
 }
 
 /// What became of the access log's lines.
@@ -43,8 +68,6 @@ struct LogReading {
 #[derive(Debug)]
 struct PortReading {
     name: Arc<str>,
-    /// The worker's queue pair.
-    io: IoStats,
     /// The device.
     device: PortStats,
     /// The kernel's interface behind it.
@@ -56,14 +79,8 @@ struct PortReading {
 
 impl Reading {
     pub(super) fn of(view: &View) -> Self {
-        let port = |(index, port): (usize, &super::PortView)| PortReading {
+        let port = |port: &super::PortView| PortReading {
             name: port.name.clone(),
-            io: view
-                .stats
-                .ports
-                .get(index)
-                .map(|stats| stats.get())
-                .unwrap_or_default(),
             device: port.port.stats(),
             interface_dropped: port
                 .interface
@@ -82,18 +99,24 @@ impl Reading {
                 .sum(),
         };
         Reading {
-            ports: view.ports.iter().enumerate().map(port).collect(),
-            stats: view.stats.clone(),
-            cycles: view.loop_stats.cycles(),
-            driver_cycles: view.loop_stats.driver_cycles(),
-            polls: view.loop_stats.polls(),
+            ports: view.ports.iter().map(port).collect(),
+            workers: view
+                .workers
+                .iter()
+                .enumerate()
+                .map(WorkerReading::of)
+                .collect(),
             tsc_hz: view.tsc_hz,
-            generation: view.handoff.generation(),
+            generation: view.rules().map_or(0, |rules| rules.generation),
             rejected: view.status.rejected(),
             draining: view.status.is_draining(),
             access_log: LogReading {
                 written: view.log_totals.written(),
-                queue_full: view.handoff.access_log().dropped(),
+                queue_full: view
+                    .workers
+                    .iter()
+                    .map(|worker| worker.handoff.access_log().dropped())
+                    .sum(),
                 write_failed: view.log_totals.write_failed(),
             },
         }
@@ -105,12 +128,14 @@ pub(super) fn render(reading: &Reading) -> String {
     let mut text = Text::default();
     gateway(&mut text, reading);
     work(&mut text, reading);
-    ports(&mut text, &reading.ports);
+    ports(&mut text, reading);
     devices(&mut text, &reading.ports);
-    stack(&mut text, &reading.stats);
-    requests(&mut text, &reading.stats);
-    latency::latency(&mut text, &reading.stats.traffic);
-    latency::methods(&mut text, &reading.stats.traffic);
+    stack(&mut text, &reading.workers);
+    requests(&mut text, &reading.workers);
+    let traffic = reading.workers.iter().map(|worker| &*worker.stats.traffic);
+    let traffic = Traffic::sum(traffic);
+    latency::latency(&mut text, &traffic);
+    latency::methods(&mut text, &traffic);
     access_log(&mut text, reading.access_log);
     text.finish()
 }
@@ -148,7 +173,9 @@ fn gateway(text: &mut Text, reading: &Reading) {
     text.sample(&[], reading.rejected);
     let help = "Generation of the rules that new requests meet.";
     text.family("sluice_worker_rules_generation", Gauge, help);
-    text.sample(&[WORKER], reading.stats.generation.get());
+    for worker in &reading.workers {
+        text.sample(&[worker.label()], worker.stats.generation.get());
+    }
 }
 
 fn work(text: &mut Text, reading: &Reading) {
@@ -161,29 +188,40 @@ fn work(text: &mut Text, reading: &Reading) {
     let help = "Cycles of polls that found something, in Sluice's own code (busy) or in DPDK's \
                 drivers (driver), and of polls that found nothing (idle).";
     text.family("sluice_cycles_total", Counter, help);
-    let driver = reading.driver_cycles;
-    let Split { busy, idle } = reading.cycles;
-    for (kind, cycles) in [("busy", busy), ("idle", idle), ("driver", driver)] {
-        text.sample(&[WORKER, ("kind", kind)], cycles);
+    for worker in &reading.workers {
+        let driver = worker.driver_cycles;
+        let Split { busy, idle } = worker.cycles;
+        for (kind, cycles) in [("busy", busy), ("idle", idle), ("driver", driver)] {
+            text.sample(&[worker.label(), ("kind", kind)], cycles);
+        }
     }
     text.family(
         "sluice_polls_total",
         Counter,
         "Polls that found something (busy) or nothing (idle).",
     );
-    let Split { busy, idle } = reading.polls;
-    for (kind, polls) in [("busy", busy), ("idle", idle)] {
-        text.sample(&[WORKER, ("kind", kind)], polls);
+    for worker in &reading.workers {
+        let Split { busy, idle } = worker.polls;
+        for (kind, polls) in [("busy", busy), ("idle", idle)] {
+            text.sample(&[worker.label(), ("kind", kind)], polls);
+        }
     }
 }
 
-/// What went through the worker's queue pairs.
-fn ports(text: &mut Text, ports: &[PortReading]) {
+/// What went through the workers' queue pairs.
+fn ports(text: &mut Text, reading: &Reading) {
+    let pairs = || {
+        let workers = reading.workers.iter();
+        workers.flat_map(|worker| {
+            let ports = reading.ports.iter().zip(&worker.io);
+            ports.map(move |(port, io)| ([worker.label(), ("port", &*port.name)], io))
+        })
+    };
     let mut each = |name, help, of: fn(&IoStats) -> [(&'static str, &'static str, u64); 2]| {
         text.family(name, Counter, help);
-        for port in ports {
-            for (label, value, total) in of(&port.io) {
-                text.sample(&[WORKER, ("port", &port.name), (label, value)], total);
+        for ([worker, port], io) in pairs() {
+            for (label, value, total) in of(io) {
+                text.sample(&[worker, port, (label, value)], total);
             }
         }
     };
@@ -222,14 +260,13 @@ fn ports(text: &mut Text, ports: &[PortReading]) {
         Counter,
         "Received frames that the stack could not be given.",
     );
-    for port in ports {
-        let labels = [WORKER, ("port", &port.name), ("reason", "unusable")];
-        text.sample(&labels, port.io.rx_unusable);
+    for ([worker, port], io) in pairs() {
+        text.sample(&[worker, port, ("reason", "unusable")], io.rx_unusable);
     }
     let help = "Received frames that came in several segments and were copied into one.";
     text.family("sluice_rx_linearised_total", Counter, help);
-    for port in ports {
-        text.sample(&[WORKER, ("port", &port.name)], port.io.rx_linearised);
+    for (labels, io) in pairs() {
+        text.sample(&labels, io.rx_linearised);
     }
 }
 
@@ -267,110 +304,102 @@ fn devices(text: &mut Text, ports: &[PortReading]) {
     }
 }
 
-fn stack(text: &mut Text, stats: &WorkerStats) {
-    let stack = &stats.stack;
+fn stack(text: &mut Text, workers: &[WorkerReading]) {
     counters(
         text,
         "sluice_frame_fates_total",
         "Received frames by where they ended.",
         "fate",
-        &stack.frames,
+        (workers, |stats| &stats.stack.frames),
     );
     counters(
         text,
         "sluice_stack_events_total",
         "What else happened in the stack.",
         "event",
-        &stack.events,
+        (workers, |stats| &stats.stack.events),
     );
-    let levels = [
+    let levels: [Level; 3] = [
         (
             "sluice_flows",
             "TCP flows now, both sides, closing ones included.",
-            &stack.flows,
+            |stats| &stats.stack.flows,
         ),
         (
             "sluice_half_open_flows",
             "Connections whose handshake is under way.",
-            &stack.half_open,
+            |stats| &stats.stack.half_open,
         ),
         (
             "sluice_time_wait_flows",
             "Records of closed flows (TIME-WAIT).",
-            &stack.time_wait,
+            |stats| &stats.stack.time_wait,
         ),
     ];
-    for (name, help, level) in levels {
-        text.family(name, Gauge, help);
-        text.sample(&[WORKER], level.get());
-    }
+    all_levels(text, workers, &levels);
 }
 
-fn requests(text: &mut Text, stats: &WorkerStats) {
+fn requests(text: &mut Text, workers: &[WorkerReading]) {
     let help = "Answers by status; none where the client never got one. A status appears with its first answer.";
     text.family("sluice_requests_total", Counter, help);
-    for (status, total) in stats.statuses.iter() {
-        let status = if status == 0 {
-            "none".to_owned()
-        } else {
-            status.to_string()
-        };
-        text.sample(&[WORKER, ("status", &status)], total);
+    for worker in workers {
+        for (status, total) in worker.stats.statuses.iter() {
+            let status = match status {
+                0 => "none".to_owned(),
+                status => status.to_string(),
+            };
+            text.sample(&[worker.label(), ("status", &status)], total);
+        }
     }
     counters(
         text,
         "sluice_request_fates_total",
         "Requests by how they ended.",
         "fate",
-        &stats.requests,
+        (workers, |stats| &stats.requests),
     );
     counters(
         text,
         "sluice_events_total",
         "What else happened to connections and requests.",
         "event",
-        &stats.events,
+        (workers, |stats| &stats.events),
     );
     counters(
         text,
         "sluice_connection_protocols_total",
         "Client connections by what they were found to speak.",
         "protocol",
-        &stats.protocols,
+        (workers, |stats| &stats.protocols),
     );
     counters(
         text,
         "sluice_rpc_events_total",
         "What else happened to remote procedure calls and their connections.",
         "event",
-        &stats.rpc,
+        (workers, |stats| &stats.rpc),
     );
-    let levels = [
+    let levels: [Level; 4] = [
         (
             "sluice_downstream_connections",
             "Client connections now.",
-            &stats.downstream,
+            |stats| &stats.downstream,
         ),
         (
             "sluice_upstream_connections",
             "Connections to endpoints now.",
-            &stats.upstream,
+            |stats| &stats.upstream,
         ),
         (
             "sluice_upstream_idle_connections",
             "Those of them that wait in a pool.",
-            &stats.upstream_idle,
+            |stats| &stats.upstream_idle,
         ),
-        (
-            "sluice_exchanges",
-            "Requests under way now.",
-            &stats.exchanges,
-        ),
+        ("sluice_exchanges", "Requests under way now.", |stats| {
+            &stats.exchanges
+        }),
     ];
-    for (name, help, level) in levels {
-        text.family(name, Gauge, help);
-        text.sample(&[WORKER], level.get());
-    }
+    all_levels(text, workers, &levels);
 }
 
 fn access_log(text: &mut Text, log: LogReading) {
@@ -392,16 +421,37 @@ fn access_log(text: &mut Text, log: LogReading) {
 }
 
 /// All members, zeros too, so that a rate exists before the first event.
+/// Where a worker has its counters of one kind.
+type CountersOf<C> = fn(&WorkerStats) -> &Counters<C>;
+
 fn counters<C: Counted>(
     text: &mut Text,
     name: &'static str,
     help: &'static str,
     label: &str,
-    counters: &Counters<C>,
+    (workers, of): (&[WorkerReading], CountersOf<C>),
 ) {
     text.family(name, Counter, help);
-    for (what, total) in counters.iter() {
-        text.sample(&[WORKER, (label, what.name())], total);
+    for worker in workers {
+        for (what, total) in of(&worker.stats).iter() {
+            text.sample(&[worker.label(), (label, what.name())], total);
+        }
+    }
+}
+
+/// Name, help, and where a worker has the level.
+type Level = (
+    &'static str,
+    &'static str,
+    fn(&WorkerStats) -> &sluice_engine::stack::counters::Gauge,
+);
+
+fn all_levels(text: &mut Text, workers: &[WorkerReading], levels: &[Level]) {
+    for (name, help, level) in levels {
+        text.family(name, Gauge, help);
+        for worker in workers {
+            text.sample(&[worker.label()], level(&worker.stats).get());
+        }
     }
 }
 

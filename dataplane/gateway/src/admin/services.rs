@@ -13,6 +13,7 @@ use crate::wall::Reading;
 
 /// All services of the rules, with what was counted of their endpoints.
 pub(super) fn services(rules: &Snapshot, rates: &Rates, clock: &Reading) -> Value {
+    let traffic = rates.traffic();
     let services = rules.services.iter().map(|service| {
         let endpoints = service.endpoints.iter().map(|to| {
             let key = EndpointKey {
@@ -20,7 +21,9 @@ pub(super) fn services(rules: &Snapshot, rates: &Rates, clock: &Reading) -> Valu
                 address: to.address,
                 port: to.port,
             };
-            endpoint(rules, to, &key, rates, clock)
+            // It is not there until a worker has adopted the rules that name it.
+            let stats = traffic.endpoints.get(&key).unwrap_or_default();
+            endpoint(rules, to, &stats, rates.of(&key), clock)
         });
         json!({ "name": &*service.name, "endpoints": endpoints.collect::<Vec<_>>() })
     });
@@ -33,12 +36,10 @@ pub(super) fn services(rules: &Snapshot, rates: &Rates, clock: &Reading) -> Valu
 fn endpoint(
     rules: &Snapshot,
     to: &Endpoint,
-    key: &EndpointKey,
-    rates: &Rates,
+    stats: &EndpointStats,
+    rate: f64,
     clock: &Reading,
 ) -> Value {
-    // It is not there until the worker has adopted the rules that name it.
-    let stats = rates.traffic().endpoints.get(key).unwrap_or_default();
     let (connections, idle) = (stats.connections.get(), stats.idle.get());
     json!({
         "address": to.address.to_string(),
@@ -47,9 +48,9 @@ fn endpoint(
         "idle": idle,
         "in_flight": connections.saturating_sub(idle),
         "requests": stats.requests.get(),
-        "requests_per_second": (rates.of(key) * 10.0).round() / 10.0,
-        "failures": failures(&stats),
-        "last_failure": last_failure(&stats, clock),
+        "requests_per_second": (rate * 10.0).round() / 10.0,
+        "failures": failures(stats),
+        "last_failure": last_failure(stats, clock),
     })
 }
 
@@ -72,6 +73,8 @@ mod tests {
     use std::fs;
     use std::sync::Arc;
 
+    use sluice_engine::traffic::Traffic;
+
     use super::*;
     use crate::wall::Wall;
 
@@ -82,9 +85,10 @@ mod tests {
 
     #[test]
     fn endpoints_are_shown_with_what_was_counted_of_them() {
-        let (rules, rates) = (snapshot(), Rates::new(Arc::default()));
+        let traffic = Arc::<Traffic>::default();
+        let (rules, rates) = (snapshot(), Rates::new(vec![traffic.clone()]));
         let service = &rules.services[0];
-        let stats = rates.traffic().endpoints.of(&EndpointKey {
+        let stats = traffic.endpoints.of(&EndpointKey {
             service: service.name.clone(),
             address: service.endpoints[1].address,
             port: service.endpoints[1].port,
@@ -122,7 +126,7 @@ mod tests {
             rows.map(|row| row.split_once('`').unwrap().0.to_owned())
                 .collect()
         };
-        let rates = Rates::new(Arc::default());
+        let rates = Rates::new(Vec::new());
         let shown = services(&snapshot(), &rates, &Wall::new(0, 1).read());
         let endpoint = shown["services"][0]["endpoints"][0].as_object().unwrap();
         let failures = endpoint["failures"].as_object().unwrap();

@@ -17,7 +17,11 @@ const MTU_MAX: u16 = 9216;
 /// Longest name of a Linux interface (IFNAMSIZ without the end).
 const MAX_INTERFACE: usize = 15;
 
-pub(super) fn compile(ports: &BTreeMap<String, rules::Port>, report: &mut Report<'_>) -> Vec<Port> {
+pub(super) fn compile(
+    ports: &BTreeMap<String, rules::Port>,
+    workers: u16,
+    report: &mut Report<'_>,
+) -> Vec<Port> {
     let section = Path::section("ports");
     if ports.is_empty() {
         report.mend(
@@ -28,13 +32,19 @@ pub(super) fn compile(ports: &BTreeMap<String, rules::Port>, report: &mut Report
     }
     let compiled = ports
         .iter()
-        .map(|(name, port)| compile_port(&section.key(name), name, port, report));
+        .map(|(name, port)| compile_port(&section.key(name), name, port, workers, report));
     let compiled: Vec<Port> = compiled.collect();
     check_shared(&section, &compiled, report);
     compiled
 }
 
-fn compile_port(path: &Path, name: &str, port: &rules::Port, report: &mut Report<'_>) -> Port {
+fn compile_port(
+    path: &Path,
+    name: &str,
+    port: &rules::Port,
+    workers: u16,
+    report: &mut Report<'_>,
+) -> Port {
     report.key_name(path, name);
     let attachment = attachment(path, port, report);
     check_addresses(path, port, report);
@@ -55,12 +65,17 @@ fn compile_port(path: &Path, name: &str, port: &rules::Port, report: &mut Report
             format!("{} is too small for IPv6, which needs {MTU_V6}", port.mtu),
         );
     }
+    let queues = port.queues.unwrap_or(u16::MAX);
+    if queues == 0 {
+        report.wrong(&path.key("queues"), "a port needs one");
+    }
     Port {
         name: name.into(),
         attachment,
         addresses: port.addresses.clone(),
         routes: static_routes(path, port, report),
         mtu: port.mtu,
+        queues: queues.min(workers.max(1)),
     }
 }
 

@@ -168,7 +168,7 @@ fn what_is_no_yaml_or_of_the_wrong_type() {
             (
                 "workers: { two\n\n lines: a }\n",
                 &[
-                    "g.yaml:1:12: workers[\"two\\nlines\"]: `two\\nlines` is not known here; known are cores, idle, memory",
+                    "g.yaml:1:12: workers[\"two\\nlines\"]: `two\\nlines` is not known here; known are count, cores, idle, memory",
                 ],
             ),
             (
@@ -206,11 +206,15 @@ fn node_workers_and_admin() {
                 ],
             ),
             (
-                "workers: { cores: [1, 2], memory: 1MiB }\n",
+                "workers: { cores: [1, 2], count: 2, memory: 1MiB }\n",
                 &[
-                    "g.yaml:8:12: workers.cores: 2 cores are given, but only one worker is supported; keep one core",
-                    "g.yaml:8:35: workers.memory: 1MiB is outside 64MiB to 64GiB",
+                    "g.yaml:8:34: workers.count: `count` and `cores` both say how many workers there are; keep one of them",
+                    "g.yaml:8:45: workers.memory: 1MiB is outside 64MiB to 64GiB",
                 ],
+            ),
+            (
+                "workers: { count: 65 }\n",
+                &["g.yaml:8:19: workers.count: 65 is outside 1 to 64"],
             ),
             (
                 "workers: { memory: 67108865B }\n",

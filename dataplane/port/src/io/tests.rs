@@ -20,6 +20,7 @@ fn ring(eal: &Eal, pool_size: u32) -> OpenedPort {
     let config = PortConfig {
         device,
         mtu: 1500,
+        workers: 1,
         queues: 1,
         descriptors: 64,
         pool_size,
@@ -71,7 +72,7 @@ fn assert_stats(io: &DpdkIo, expected: IoStats) {
 fn a_frame_comes_back_as_sent_and_is_counted() {
     let eal = eal();
     let mut opened = ring(&eal, 1023);
-    let io = &mut opened.queues[0];
+    let io = &mut opened.ios[0];
     let mut burst = RxBurst::new();
     assert_eq!(io.rx_burst(&mut burst), 0);
     let bytes = [&SYN[..], &[7; 100]].concat();
@@ -100,7 +101,7 @@ fn a_frame_comes_back_as_sent_and_is_counted() {
 fn a_runt_is_padded_with_zeros() {
     let eal = eal();
     let mut opened = ring(&eal, 1023);
-    let io = &mut opened.queues[0];
+    let io = &mut opened.ios[0];
     // Buffers come back dirty.
     let dirty: Vec<_> = std::iter::from_fn(|| io.alloc()).collect();
     for mut frame in dirty {
@@ -117,7 +118,7 @@ fn a_runt_is_padded_with_zeros() {
 fn a_device_that_fills_in_checksums_gets_the_pseudo_header() {
     let eal = eal();
     let mut opened = ring(&eal, 1023);
-    let io = &mut opened.queues[0];
+    let io = &mut opened.ios[0];
     // net_ring has no offloads; the frame still shows what one that has them would be given.
     io.caps.tx_ipv4_checksum = true;
     io.caps.tx_tcp_checksum = true;
@@ -145,7 +146,7 @@ fn a_device_that_fills_in_checksums_gets_the_pseudo_header() {
 fn a_full_batch_goes_out_by_itself_and_bursts_respect_their_room() {
     let eal = eal();
     let mut opened = ring(&eal, 1023);
-    let io = &mut opened.queues[0];
+    let io = &mut opened.ios[0];
     for n in 0..BURST as u8 + 1 {
         send(io, &[n; 64], NO_WORK);
     }
@@ -165,7 +166,7 @@ fn a_full_batch_goes_out_by_itself_and_bursts_respect_their_room() {
 fn an_empty_pool_gives_no_buffer_and_recovers() {
     let eal = eal();
     let mut opened = ring(&eal, 255);
-    let io = &mut opened.queues[0];
+    let io = &mut opened.ios[0];
     let all: Vec<DpdkTx> = std::iter::from_fn(|| io.alloc()).collect();
     assert_eq!(all.len(), 255);
     assert!(io.alloc().is_none());
@@ -185,7 +186,7 @@ fn what_a_full_device_refuses_is_dropped_and_counted() {
     let eal = eal();
     let mut opened = ring(&eal, 2047);
     let pool = opened.pools[0].clone();
-    let io = &mut opened.queues[0];
+    let io = &mut opened.ios[0];
     let sent = 33 * BURST as u64;
     for _ in 0..sent {
         send(io, &[1; 64], NO_WORK);
@@ -210,7 +211,7 @@ fn segments_become_one_frame_or_are_dropped_and_counted() {
     let eal = eal();
     let mut opened = ring(&eal, 1023);
     let pool = opened.pools[0].clone();
-    let io = &mut opened.queues[0];
+    let io = &mut opened.ios[0];
     let segment = |len: usize, mark: u8| {
         let mut mbuf = pool.alloc().unwrap();
         mbuf.resize(len).unwrap().fill(mark);

@@ -10,6 +10,7 @@ use smoltcp::wire::{
 
 use super::{BROADCAST, Link, NO_IP, ethertype, meta};
 use crate::counters::Counters;
+use crate::crew::Lesson;
 use crate::fate::{FrameFate, StackEvent};
 use crate::frame::ETHERNET;
 use crate::io::PacketIo;
@@ -167,6 +168,22 @@ impl<P: PacketIo> Link<P> {
 
     /// Remembers a neighbour and sends what waited for it.
     fn learned(&mut self, address: IpAddr, mac: Mac, create: bool, now: Instant) {
+        let lesson = Lesson {
+            address,
+            mac,
+            create,
+        };
+        self.lesson = Some(lesson);
+        self.take_lesson(lesson, now);
+    }
+
+    /// As if a neighbour had told this worker what it told another.
+    pub(crate) fn take_lesson(&mut self, lesson: Lesson, now: Instant) {
+        let Lesson {
+            address,
+            mac,
+            create,
+        } = lesson;
         for Held { frame, meta } in self.neighbours.learn(address, mac, create, now) {
             let len = frame.len().saturating_sub(ETHERNET);
             let _ = self.send_to(mac, ethertype(meta.l3), len, meta, |packet| {

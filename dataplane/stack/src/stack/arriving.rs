@@ -1,10 +1,11 @@
 //! Frames in: each to its flow, to a half-open or TIME-WAIT record, or to an answer of its own.
 
 use super::{BURSTS_PER_POLL, HalfOpen, Listener, NOBODY, Owner, Stack, TimeWait};
+use crate::crew::{PASSED_PER_POLL, Passed};
 use crate::fate::{FrameFate, StackEvent};
 use crate::frame::{self, Inbound, Segment, TooBig};
 use crate::half_open::Syn;
-use crate::io::{BURST, PacketIo, RxBurst, RxFrame};
+use crate::io::{BURST, PacketIo, RxBurst, RxChecksum, RxFrame};
 use crate::key::FlowKey;
 use crate::tcp::emit::{ACK, Outgoing, RST, SYN};
 use crate::tcp::ingress::{Reaction, Surroundings};
@@ -13,10 +14,18 @@ use crate::tcp::wire::FlowWire;
 use crate::tcp::{State, Tcp};
 use crate::time::Instant;
 
+/// The fate of a frame, or the number of the worker that it belongs to.
+type Place = Result<FrameFate, u16>;
+
 impl<P: PacketIo> Stack<P> {
-    /// Takes what has come on each port, at most [`BURSTS_PER_POLL`] bursts; returns how many frames.
+    /// Takes what other workers have for this one, and what has come on each port, at most
+    /// [`BURSTS_PER_POLL`] bursts; returns how many frames.
     pub fn receive(&mut self, now: Instant) -> usize {
-        let mut frames = 0;
+        let mut frames = if self.seat.is_some() {
+            self.take_over(now)
+        } else {
+            0
+        };
         for port in 0..self.ports.len() {
             for _ in 0..BURSTS_PER_POLL {
                 let mut burst = RxBurst::<P::Rx>::new();
@@ -41,8 +50,10 @@ impl<P: PacketIo> Stack<P> {
         let mut frames = burst.into_iter();
         while !self.contained(now, |stack| {
             for frame in frames.by_ref() {
-                let fate = stack.receive_frame(port, &frame, now);
-                stack.stats.frames.count(fate);
+                match stack.receive_frame(port, &frame, frame.checksum(), now) {
+                    Ok(fate) => stack.stats.frames.count(fate),
+                    Err(worker) => stack.hand_over(worker, port, frame),
+                }
             }
         }) {
             self.stats.frames.count(FrameFate::Panicked);
@@ -50,28 +61,104 @@ impl<P: PacketIo> Stack<P> {
     }
 
     #[inline]
-    fn receive_frame(&mut self, port: usize, frame: &P::Rx, now: Instant) -> FrameFate {
+    fn receive_frame(
+        &mut self,
+        port: usize,
+        frame: &P::Rx,
+        checksum: RxChecksum,
+        now: Instant,
+    ) -> Place {
         let link = &mut self.ports[port];
-        match frame::parse(frame.bytes(), frame.checksum(), &link.station()) {
+        match frame::parse(frame.bytes(), checksum, &link.station()) {
             Ok(Inbound::Tcp { key, segment }) => self.segment(port, key, &segment, now),
             Ok(Inbound::TooBig(message)) => self.too_big(message),
-            Ok(other) => link.receive(other, now, &self.stats.events),
-            Err(fate) => fate,
+            Ok(other) => {
+                let fate = link.receive(other, now, &self.stats.events);
+                self.share_lesson(port);
+                Ok(fate)
+            }
+            Err(fate) => Ok(fate),
+        }
+    }
+
+    /// Takes what other workers received and is this one's. A defect costs one frame: what it has taken
+    /// from its ring does not come again.
+    fn take_over(&mut self, now: Instant) -> usize {
+        let mut frames = 0;
+        while !self.contained(now, |stack| stack.take_from_all(&mut frames, now)) {
+            self.stats.frames.count(FrameFate::Panicked);
+        }
+        frames
+    }
+
+    fn take_from_all(&mut self, frames: &mut usize, now: Instant) {
+        for from in 0..usize::from(self.workers()).saturating_sub(1) {
+            for _ in 0..PASSED_PER_POLL {
+                let rings = self.seat.as_mut().map(|seat| &mut seat.from);
+                let Some(Ok(passed)) = rings.and_then(|rings| Some(rings.get_mut(from)?.pop()))
+                else {
+                    break;
+                };
+                *frames += 1;
+                match passed {
+                    Passed::Frame { port, frame } => self.take_frame(port, frame, now),
+                    Passed::Neighbour { port, lesson } => {
+                        if let Some(link) = self.ports.get_mut(usize::from(port)) {
+                            link.take_lesson(lesson, now);
+                        }
+                    }
+                }
+            }
         }
     }
 
     #[inline]
-    fn segment(
-        &mut self,
-        port: usize,
-        key: FlowKey,
-        segment: &Segment<'_>,
-        now: Instant,
-    ) -> FrameFate {
-        if let Some(slot) = self.keys.find(&self.slots, &key) {
-            return self.feed(slot, segment, now);
+    fn take_frame(&mut self, port: u8, frame: P::Rx, now: Instant) {
+        let port = usize::from(port);
+        self.stats.events.count(StackEvent::TakenOver);
+        if port >= self.ports.len() {
+            return self.stats.frames.count(FrameFate::NotForUs);
         }
-        self.segment_of_no_flow(port, key, segment, now)
+        match self.receive_frame(port, &frame, RxChecksum::Good, now) {
+            Ok(fate) => self.stats.frames.count(fate),
+            Err(worker) => self.hand_over(worker, port, frame),
+        }
+    }
+
+    /// Gives a frame to the worker that it belongs to.
+    fn hand_over(&mut self, to: u16, port: usize, frame: P::Rx) {
+        let seat = self.seat.as_mut();
+        if seat.is_some_and(|seat| seat.pass(to, port as u8, frame)) {
+            self.stats.events.count(StackEvent::HandedOver);
+        } else {
+            self.stats.frames.count(FrameFate::HandOverFull);
+        }
+    }
+
+    /// Tells the other workers where a neighbour is, if one was heard of.
+    fn share_lesson(&mut self, port: usize) {
+        let lesson = self.ports.get_mut(port).and_then(|link| link.lesson.take());
+        if let (Some(seat), Some(lesson)) = (&mut self.seat, lesson) {
+            let missed = seat.tell(port as u8, lesson);
+            self.stats.events.add(StackEvent::LessonLost, missed);
+        }
+    }
+
+    /// The worker that a flow belongs to, if it is another one.
+    #[inline]
+    pub(super) fn elsewhere(&self, key: &FlowKey) -> Option<u16> {
+        self.seat.as_ref()?.elsewhere(key)
+    }
+
+    #[inline]
+    fn segment(&mut self, port: usize, key: FlowKey, segment: &Segment<'_>, now: Instant) -> Place {
+        if let Some(slot) = self.keys.find(&self.slots, &key) {
+            return Ok(self.feed(slot, segment, now));
+        }
+        match self.elsewhere(&key) {
+            Some(worker) => Err(worker),
+            None => Ok(self.segment_of_no_flow(port, key, segment, now)),
+        }
     }
 
     fn segment_of_no_flow(
@@ -185,8 +272,11 @@ impl<P: PacketIo> Stack<P> {
     }
 
     /// A router's word about a packet of ours; the flow judges whether it sent such a one.
-    fn too_big(&mut self, message: TooBig) -> FrameFate {
+    fn too_big(&mut self, message: TooBig) -> Place {
         let slot = self.keys.find(&self.slots, &message.key);
+        if let (None, Some(worker)) = (slot, self.elsewhere(&message.key)) {
+            return Err(worker);
+        }
         let flow = slot.and_then(|slot| self.slots.get_mut(slot as usize)?.flow.as_mut());
         if let (Some(slot), Some(flow)) = (slot, flow)
             && flow
@@ -196,7 +286,7 @@ impl<P: PacketIo> Stack<P> {
             self.stats.events.count(StackEvent::PathMtuLowered);
             Self::mark_dirty(&mut self.dirty, &mut flow.dirty, slot);
         }
-        FrameFate::PathMtu
+        Ok(FrameFate::PathMtu)
     }
 
     fn syn(&mut self, port: usize, key: FlowKey, segment: &Segment<'_>, now: Instant) -> FrameFate {

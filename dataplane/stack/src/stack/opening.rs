@@ -53,9 +53,9 @@ impl<P: PacketIo> Stack<P> {
         Ok(id)
     }
 
-    /// A source address and port that are free: ports from a random one on (RFC 6056, algorithm 1),
-    /// the port's addresses in their order. The first is all but used up before the next is taken,
-    /// so that peers see one as long as one is enough.
+    /// A source address and port that are free, and such that the answers are this worker's: ports from a
+    /// random one on (RFC 6056, algorithm 1), the port's addresses in their order. The first is all but
+    /// used up before the next is taken, so that peers see one as long as one is enough.
     fn unused_key(
         &mut self,
         port: u8,
@@ -69,11 +69,12 @@ impl<P: PacketIo> Stack<P> {
         for tries in PORT_TRIES {
             for source in link.sources_for(next_hop) {
                 routed = true;
-                let free = (0..tries)
+                let free = (0..tries * u32::from(self.workers()))
                     .map(|i| EPHEMERAL.start + ((start + i) % span) as u16)
                     .map(|local| FlowKey::new(port, SocketAddr::new(source, local), remote))
                     .find(|key| {
-                        self.keys.find(&self.slots, key).is_none()
+                        self.elsewhere(key).is_none()
+                            && self.keys.find(&self.slots, key).is_none()
                             && self.time_wait.get(key).is_none()
                     });
                 if let Some(key) = free {

@@ -52,8 +52,9 @@ impl<P: PacketIo> Stack<P> {
         }
     }
 
-    /// Sends what is due on every flow that was touched, and hands all frames to the devices.
-    pub fn flush(&mut self, now: Instant) {
+    /// Sends what is due on every flow that was touched, and hands all frames to the devices. Returns
+    /// how many of them were other workers'.
+    pub fn flush(&mut self, now: Instant) -> usize {
         std::mem::swap(&mut self.dirty, &mut self.settling);
         self.settled = 0;
         while !self.contained(now, |stack| {
@@ -65,12 +66,14 @@ impl<P: PacketIo> Stack<P> {
             }
         }) {}
         self.settling.clear();
+        let mut of_others = 0;
         for port in &mut self.ports {
-            port.io.flush();
+            of_others += port.flush(&self.stats.events);
         }
         self.stats.flows.set(self.keys.len() as u64);
         self.stats.half_open.set(self.half_open.len() as u64);
         self.stats.time_wait.set(self.time_wait.len() as u64);
+        of_others
     }
 
     fn settle(&mut self, slot: u32, now: Instant) {
@@ -177,10 +180,19 @@ impl<P: PacketIo> Stack<P> {
             .all(|flow| !flow.tcp.is_delivering())
     }
 
+    /// Whether other workers have something for this one.
+    fn others_wait(&self) -> bool {
+        let Some(seat) = &self.seat else {
+            return false;
+        };
+        let mut lines = self.ports.iter().flat_map(|port| &port.line.others);
+        seat.from.iter().any(|ring| !ring.is_empty()) || lines.any(|ring| !ring.is_empty())
+    }
+
     /// When [`Self::expire`] or [`Self::flush`] has something to do, frames aside; `None` when
     /// nothing is under way. For idling and simulation.
     pub fn next_wake(&self) -> Option<Instant> {
-        if !self.dirty.is_empty() || !self.ready.is_empty() {
+        if !self.dirty.is_empty() || !self.ready.is_empty() || self.others_wait() {
             return Some(Instant::ZERO);
         }
         let asking = self

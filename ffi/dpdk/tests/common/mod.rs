@@ -29,6 +29,8 @@ pub(crate) const CONFIG: PortConfig = PortConfig {
     mtu: 1500,
     rx_descriptors: 256,
     tx_descriptors: 256,
+    fewer_queues: false,
+    rss_key: [7; 52],
 };
 
 pub(crate) fn open(device: &str, pools: &[Pool]) -> Result<OpenPort, PortError> {

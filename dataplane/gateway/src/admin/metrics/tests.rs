@@ -11,12 +11,6 @@ use super::*;
 fn reading() -> Reading {
     let port = |name: &str| PortReading {
         name: name.into(),
-        io: IoStats {
-            rx_frames: 7,
-            tx_full: 2,
-            driver_cycles: 500,
-            ..IoStats::default()
-        },
         device: PortStats {
             rx_missed: 3,
             ..PortStats::default()
@@ -47,15 +41,27 @@ fn reading() -> Reading {
     stats.statuses.count(0);
     stats.requests.add(RequestFate::Answered, 4);
     stats.stack.frames.add(FrameFate::Syn, 5);
-    Reading {
-        ports: vec![port("front"), port("ba\"ck")],
-        stats,
+    let io = IoStats {
+        rx_frames: 7,
+        tx_full: 2,
+        driver_cycles: 500,
+        ..IoStats::default()
+    };
+    let worker = |name: &str, stats: &Arc<WorkerStats>| WorkerReading {
+        name: name.into(),
+        stats: stats.clone(),
+        io: vec![io; 2],
         driver_cycles: 500,
         cycles: Split {
             busy: 1_000,
             idle: 9_000,
         },
         polls: Split { busy: 10, idle: 90 },
+    };
+    // The second worker's route has had the same.
+    Reading {
+        ports: vec![port("front"), port("ba\"ck")],
+        workers: vec![worker("0", &stats), worker("1", &stats)],
         tsc_hz: 2_500_000_000,
         generation: 3,
         rejected: 1,
@@ -141,14 +147,16 @@ fn the_text_is_well_formed_and_says_what_was_counted() {
         "sluice_request_fates_total{worker=\"0\",fate=\"answered\"} 4",
         "sluice_cycles_total{worker=\"0\",kind=\"driver\"} 500",
         "sluice_request_duration_seconds_bucket{route=\"shop\",service=\"hello\",le=\"0.00005\"} 0",
-        "sluice_request_duration_seconds_bucket{route=\"shop\",service=\"hello\",le=\"0.0001\"} 1",
-        "sluice_request_duration_seconds_bucket{route=\"shop\",service=\"hello\",le=\"10\"} 1",
-        "sluice_request_duration_seconds_bucket{route=\"shop\",service=\"hello\",le=\"+Inf\"} 2",
-        "sluice_request_duration_seconds_sum{route=\"shop\",service=\"hello\"} 11.00006",
-        "sluice_request_duration_seconds_count{route=\"shop\",service=\"hello\"} 2",
-        "sluice_upstream_first_byte_seconds_bucket{service=\"hello\",le=\"0.001\"} 1",
-        "sluice_rpc_calls_total{service=\"hello\",method=\"Echo\",outcome=\"biz_status\"} 1",
-        "sluice_rpc_duration_seconds_count{service=\"hello\",method=\"Echo\"} 1",
+        "sluice_request_duration_seconds_bucket{route=\"shop\",service=\"hello\",le=\"0.0001\"} 2",
+        "sluice_request_duration_seconds_bucket{route=\"shop\",service=\"hello\",le=\"10\"} 2",
+        "sluice_request_duration_seconds_bucket{route=\"shop\",service=\"hello\",le=\"+Inf\"} 4",
+        "sluice_request_duration_seconds_sum{route=\"shop\",service=\"hello\"} 22.00012",
+        "sluice_request_duration_seconds_count{route=\"shop\",service=\"hello\"} 4",
+        "sluice_upstream_first_byte_seconds_bucket{service=\"hello\",le=\"0.001\"} 2",
+        "sluice_cycles_total{worker=\"1\",kind=\"idle\"} 9000",
+        "sluice_downstream_connections{worker=\"1\"} 0",
+        "sluice_rpc_calls_total{service=\"hello\",method=\"Echo\",outcome=\"biz_status\"} 2",
+        "sluice_rpc_duration_seconds_count{service=\"hello\",method=\"Echo\"} 2",
         "sluice_access_log_lines_total 90",
         "sluice_access_log_dropped_total{reason=\"queue_full\"} 8",
         "sluice_rules_generation 3",
@@ -165,13 +173,19 @@ fn the_text_is_well_formed_and_says_what_was_counted() {
 fn every_fate_and_event_is_listed_even_at_zero() {
     let text = render(&reading());
     let listed = |name: &str| text.lines().filter(|line| line.starts_with(name)).count();
-    assert_eq!(listed("sluice_frame_fates_total{"), FrameFate::ALL.len());
-    assert_eq!(listed("sluice_stack_events_total{"), StackEvent::ALL.len());
+    assert_eq!(
+        listed("sluice_frame_fates_total{"),
+        2 * FrameFate::ALL.len()
+    );
+    assert_eq!(
+        listed("sluice_stack_events_total{"),
+        2 * StackEvent::ALL.len()
+    );
     assert_eq!(
         listed("sluice_request_fates_total{"),
-        RequestFate::ALL.len()
+        2 * RequestFate::ALL.len()
     );
-    assert_eq!(listed("sluice_events_total{"), EngineEvent::ALL.len());
+    assert_eq!(listed("sluice_events_total{"), 2 * EngineEvent::ALL.len());
 }
 
 /// Rows of docs/metrics.md are `| name | type | labels | meaning |`.

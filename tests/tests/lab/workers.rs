@@ -1,0 +1,271 @@
+//! Several workers: on one queue, which one of them has, and on devices with a queue for each.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use sluice_tests::gateway::Gateway;
+use sluice_tests::lab::{Lab, printed};
+
+use crate::{CONFIG, GATEWAY, get};
+
+/// More workers than this machine may have cores to spare: they share one.
+const TWO: &str = "workers: { cores: [0, 0], idle: adaptive, memory: 64MiB }\n";
+
+/// A metric of each of the two workers, with the rest of its labels.
+fn of_both(metrics: &BTreeMap<String, f64>, name: &str, labels: &str) -> [f64; 2] {
+    ["0", "1"].map(|worker| {
+        let key = format!("{name}{{worker=\"{worker}\"{labels}}}");
+        metrics
+            .get(&key)
+            .copied()
+            .unwrap_or_else(|| panic!("no {key}"))
+    })
+}
+
+/// Frames of each worker: received or taken over, and their fates or handed over.
+fn books(metrics: &BTreeMap<String, f64>) -> [(f64, f64); 2] {
+    let event = |event: &str| {
+        let label = format!(",event=\"{event}\"");
+        of_both(metrics, "sluice_stack_events_total", &label)
+    };
+    let (over, taken) = (event("handed_over"), event("taken_over"));
+    [0, 1].map(|worker| {
+        let sum = |family: &str, part: &str| -> f64 {
+            let prefix = format!("{family}{{worker=\"{worker}\",");
+            let samples = metrics.iter();
+            let own = samples.filter(|(key, _)| key.starts_with(&prefix) && key.contains(part));
+            own.map(|(_, value)| value).sum()
+        };
+        (
+            sum("sluice_frames_total", "direction=\"rx\"") + taken[worker],
+            sum("sluice_frame_fates_total", "fate=") + over[worker],
+        )
+    })
+}
+
+/// Waits until `holds` of the metrics: counters are published about once per millisecond.
+fn metrics_until(
+    gateway: &Gateway<'_>,
+    holds: impl Fn(&BTreeMap<String, f64>) -> bool,
+) -> BTreeMap<String, f64> {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let metrics = gateway.metrics();
+        if holds(&metrics) {
+            return metrics;
+        }
+        assert!(Instant::now() < deadline, "{metrics:#?}");
+    }
+}
+
+#[test]
+fn two_workers_on_one_queue_serve_nginx_by_ipv4_and_ipv6() {
+    let lab = Lab::up();
+    let gateway = lab.gateway(&format!("{TWO}{CONFIG}"));
+    let log = gateway.log();
+    assert!(
+        log.contains("1 queue pair(s) for 2 workers") && log.contains("worker 1: core 0"),
+        "{log}"
+    );
+    let direct = lab.direct("/64k");
+    // A connection for each request: half of them are the other worker's.
+    for _ in 0..20 {
+        let reply = lab.curl(&["http://nginx.test/64k"]);
+        assert_eq!((reply.status, reply.body == direct), (200, true));
+        assert_eq!(lab.curl6(&["http://nginx6.test/1k"]).status, 200);
+    }
+    let metrics = metrics_until(&gateway, |metrics| {
+        let requests = of_both(metrics, "sluice_requests_total", ",status=\"200\"");
+        requests[0] + requests[1] == 40.0 && books(metrics).iter().all(|(came, went)| came == went)
+    });
+    let requests = of_both(&metrics, "sluice_requests_total", ",status=\"200\"");
+    assert!(requests.iter().all(|n| *n >= 4.0), "{requests:?}");
+    let event = |event: &str| {
+        let label = format!(",event=\"{event}\"");
+        of_both(&metrics, "sluice_stack_events_total", &label)
+    };
+    let (over, taken) = (event("handed_over"), event("taken_over"));
+    // All comes in by the first worker's queue, and goes out by it.
+    assert_eq!((over[0], over[1], taken[0]), (taken[1], 0.0, 0.0));
+    assert!(over[0] > 100.0, "{over:?}");
+    let relayed = event("frame_relayed");
+    assert!(relayed[0] == 0.0 && relayed[1] > 100.0, "{relayed:?}");
+    assert_eq!(event("relay_full"), [0.0, 0.0]);
+    let fates = of_both(
+        &metrics,
+        "sluice_frame_fates_total",
+        ",fate=\"hand_over_full\"",
+    );
+    assert_eq!(fates, [0.0, 0.0]);
+    assert!(gateway.stop().success());
+}
+
+#[test]
+fn flows_captures_reloads_and_the_end_are_of_both_workers() {
+    let lab = Lab::up();
+    let config = format!("{TWO}{CONFIG}");
+    let gateway = lab.gateway(&config);
+    let mut clients = Vec::new();
+    for _ in 0..16 {
+        let mut client = lab.connect(GATEWAY).expect("the gateway does not accept");
+        client.send(get("nginx.test", "/")).expect("cannot send");
+        assert_eq!(client.read_reply().expect("no answer").status, 200);
+        clients.push(client);
+    }
+    let metrics = metrics_until(&gateway, |metrics| {
+        let connections = of_both(metrics, "sluice_downstream_connections", "");
+        connections[0] + connections[1] == 16.0
+    });
+    let connections = of_both(&metrics, "sluice_downstream_connections", "");
+
+    // Pages of a few flows at a time go over all of both.
+    let (mut shown, mut from) = ([0.0; 2], 0);
+    loop {
+        let path = format!("/flows?limit=5&from={from}");
+        let reply = gateway
+            .admin(&path)
+            .expect("the admin interface does not answer");
+        let answer: Value = serde_json::from_str(&reply.text()).expect("JSON");
+        for flow in answer["list"].as_array().expect("a list") {
+            if flow["listener"] == "http" {
+                shown[flow["worker"].as_u64().expect("a number") as usize] += 1.0;
+            }
+        }
+        match answer["next"].as_u64() {
+            Some(next) => from = next,
+            None => break,
+        }
+    }
+    assert_eq!(shown, connections);
+
+    std::fs::write(
+        lab.directory().join("gateway.yaml"),
+        config.replace(
+            "host: own.test, service: own",
+            "host: new.test, service: nginx",
+        ),
+    )
+    .expect("cannot write the configuration");
+    metrics_until(&gateway, |metrics| {
+        of_both(metrics, "sluice_worker_rules_generation", "") == [2.0, 2.0]
+    });
+    for client in &mut clients {
+        client.send(get("new.test", "/1k")).expect("cannot send");
+        assert_eq!(client.read_reply().expect("no answer").status, 200);
+    }
+
+    // Both workers' frames are in one capture.
+    let file = lab.directory().join("capture.pcapng");
+    let file = file.to_str().expect("the lab's path is text");
+    let capture = [
+        "capture",
+        "--write",
+        file,
+        "--tcp-port",
+        "80",
+        "--seconds",
+        "2",
+    ];
+    let captured = std::thread::scope(|scope| {
+        let capture = scope.spawn(|| gateway.sluice(&[], &capture));
+        while !capture.is_finished() {
+            for client in &mut clients {
+                client.send(get("nginx.test", "/")).expect("cannot send");
+                assert_eq!(client.read_reply().expect("no answer").status, 200);
+            }
+        }
+        capture.join().expect("the capture panicked")
+    });
+    assert!(captured.status.success(), "{}", printed(&captured));
+    let bytes = std::fs::read(file).expect("there is no capture");
+    for client in &clients {
+        let port = client
+            .stream()
+            .local_addr()
+            .expect("it is connected")
+            .port()
+            .to_be_bytes();
+        let found = bytes.windows(2).any(|window| window == port);
+        assert!(found, "nothing of port {port:?} was captured");
+    }
+
+    let begun = Instant::now();
+    assert!(gateway.stop().success());
+    assert!(
+        begun.elapsed() < Duration::from_secs(3),
+        "idle connections held it up"
+    );
+}
+
+/// Requests go through two gateways, with a wire of two queues between them.
+fn over_a_wire_of_two_queues(first: &str, second: &str) {
+    let lab = Lab::up();
+    let path = lab.directory().join("wire.sock");
+    let path = path.to_str().expect("the lab's path is text");
+    let first = lab.gateway(&format!(
+        "{TWO}ports:
+  front: {{ interface: sluice-front, addresses: [10.77.1.1/24] }}
+  wire: {{ device: \"{first}{path}\", addresses: [10.77.3.1/24] }}
+listeners:
+  web: {{ address: 10.77.1.1:80 }}
+services:
+  second: {{ endpoints: [10.77.3.2:80] }}
+routes:
+  - {{ service: second }}
+"
+    ));
+    let second = lab.second_gateway(
+        &format!(
+            "{TWO}admin: {{ address: 127.0.0.1:9902 }}
+ports:
+  wire: {{ device: \"{second}{path}\", addresses: [10.77.3.2/24] }}
+  back: {{ interface: sluice-back, addresses: [10.77.2.1/24] }}
+listeners:
+  web: {{ address: 10.77.3.2:80 }}
+services:
+  nginx: {{ endpoints: [10.77.2.2:8080, 10.77.2.3:8080] }}
+routes:
+  - {{ service: nginx }}
+"
+        ),
+        "127.0.0.1:9902",
+    );
+    let direct = lab.direct("/64k");
+    for _ in 0..20 {
+        let reply = lab.curl(&["http://nginx.test/64k"]);
+        assert_eq!((reply.status, reply.body == direct), (200, true));
+    }
+    for gateway in [&first, &second] {
+        let log = gateway.log();
+        assert!(log.contains(", 2 x 1024/1024 descriptors"), "{log}");
+        let metrics = metrics_until(gateway, |metrics| {
+            let requests = of_both(metrics, "sluice_requests_total", ",status=\"200\"");
+            requests[0] + requests[1] == 20.0
+                && books(metrics).iter().all(|(came, went)| came == went)
+        });
+        for direction in ["rx", "tx"] {
+            let label = format!(",port=\"wire\",direction=\"{direction}\"");
+            let frames = of_both(&metrics, "sluice_frames_total", &label);
+            assert!(frames.iter().all(|n| *n > 10.0), "{direction} {frames:?}");
+        }
+    }
+    assert!(first.stop().success());
+    assert!(second.stop().success());
+}
+
+#[test]
+fn two_workers_have_a_queue_each_over_vhost_towards_nginx() {
+    over_a_wire_of_two_queues(
+        "net_vhost0,queues=2,tso=1,iface=",
+        "net_virtio_user0,queues=2,path=",
+    );
+}
+
+#[test]
+fn two_workers_have_a_queue_each_over_memif_towards_nginx() {
+    over_a_wire_of_two_queues(
+        "net_memif0,role=server,id=0,socket-abstract=no,socket=",
+        "net_memif1,role=client,id=0,socket-abstract=no,socket=",
+    );
+}
