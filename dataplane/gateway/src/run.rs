@@ -134,6 +134,7 @@ fn run(config: &Path, verbose: bool) -> Result<(), RunError> {
         inspection: inspection.clone(),
         capture: Default::default(),
         rates: rates.clone(),
+        names: source.names().clone(),
         log_totals,
         wall,
         events: events_in.clone(),

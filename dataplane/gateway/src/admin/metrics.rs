@@ -5,6 +5,7 @@ mod latency;
 
 use std::sync::Arc;
 
+use sluice_control_client::names::Totals;
 use sluice_engine::WorkerStats;
 use sluice_engine::stack::counters::{Counted, Counters};
 use sluice_engine::stack::io::IoStats;
@@ -30,6 +31,9 @@ pub(super) struct Reading {
     rejected: u64,
     draining: bool,
     access_log: LogReading,
+    lookups: Totals,
+    /// Endpoints by name: those whose last look-up was answered, and those whose was not.
+    names: (usize, usize),
 }
 
 /// What became of the access log's lines.
@@ -91,6 +95,8 @@ impl Reading {
             generation: view.handoff.generation(),
             rejected: view.status.rejected(),
             draining: view.status.is_draining(),
+            lookups: view.names.totals(),
+            names: view.names.count(),
             access_log: LogReading {
                 written: view.log_totals.written(),
                 queue_full: view.handoff.access_log().dropped(),
@@ -111,6 +117,7 @@ pub(super) fn render(reading: &Reading) -> String {
     requests(&mut text, &reading.stats);
     latency::latency(&mut text, &reading.stats.traffic);
     latency::methods(&mut text, &reading.stats.traffic);
+    names(&mut text, reading);
     access_log(&mut text, reading.access_log);
     text.finish()
 }
@@ -149,6 +156,23 @@ fn gateway(text: &mut Text, reading: &Reading) {
     let help = "Generation of the rules that new requests meet.";
     text.family("sluice_worker_rules_generation", Gauge, help);
     text.sample(&[WORKER], reading.stats.generation.get());
+}
+
+/// Endpoints by name.
+fn names(text: &mut Text, reading: &Reading) {
+    let help =
+        "Look-ups of the names of endpoints: answered, or failed, which leaves what was known.";
+    text.family("sluice_dns_lookups_total", Counter, help);
+    let Totals { answered, failed } = reading.lookups;
+    for (result, total) in [("answered", answered), ("failed", failed)] {
+        text.sample(&[("result", result)], total);
+    }
+    let help = "Names of endpoints whose last look-up was answered, or failed.";
+    text.family("sluice_dns_names", Gauge, help);
+    let (answered, failed) = reading.names;
+    for (result, total) in [("answered", answered), ("failed", failed)] {
+        text.sample(&[("result", result)], total);
+    }
 }
 
 fn work(text: &mut Text, reading: &Reading) {
