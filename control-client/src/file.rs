@@ -7,9 +7,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use sluice_policy::rules::Rules;
-use sluice_policy::{Problem, Snapshot, compatible, compile, parse, recompile, yaml};
+use sluice_policy::{
+    Problem, Resolved, Snapshot, Wanted, compatible, compile_resolved, parse, recompile, yaml,
+};
 
 use crate::Update;
+use crate::names::{Names, NamesView};
 
 /// Accepted versions that are kept, the one in force among them.
 pub const HISTORY: usize = 10;
@@ -19,6 +22,8 @@ pub const HISTORY: usize = 10;
 pub struct Version {
     /// The generation that it became.
     pub generation: u64,
+    /// The generation that it was accepted as at first; another where it was gone back to.
+    origin: u64,
     /// Its text.
     text: Arc<str>,
 }
@@ -56,6 +61,14 @@ pub struct FileSource {
     generation: u64,
     /// What was accepted last, the rules in force at the end: at most [`HISTORY`].
     history: VecDeque<Version>,
+    /// The generation that the text in force became when it was accepted; names that stood for something
+    /// else later made further ones of it.
+    accepted: u64,
+    /// Looks names up, where there were any.
+    names: Option<Names>,
+    view: NamesView,
+    /// The version of what they stand for in `snapshot`.
+    named: u64,
     /// What was read last, good or not: the same again is no news.
     read: Result<String, Vec<Problem>>,
     /// The file as the last call saw it.
@@ -75,11 +88,15 @@ impl FileSource {
         let stamp = Stamp::of(&path);
         let text = yaml::read(&path)?;
         let rules = parse(&text, &path.display().to_string())?;
-        let mut snapshot = compile(&rules)?;
+        let mut names = None;
+        let view = NamesView::default();
+        let resolved = follow(&mut names, &view, &rules)?;
+        let mut snapshot = compile_resolved(&rules, &resolved)?;
         snapshot.generation = 1;
         let snapshot = Arc::new(snapshot);
         let version = Version {
             generation: 1,
+            origin: 1,
             text: text.as_str().into(),
         };
         let source = FileSource {
@@ -88,6 +105,10 @@ impl FileSource {
             snapshot: snapshot.clone(),
             generation: 1,
             history: VecDeque::from([version]),
+            accepted: 1,
+            named: names.as_ref().map_or(0, Names::version),
+            names,
+            view,
             read: Ok(text),
             seen: stamp,
             taken: stamp,
@@ -95,9 +116,34 @@ impl FileSource {
         Ok((source, snapshot))
     }
 
-    /// Looks whether the file changed; to be called about once a second. `None` if there is nothing
-    /// new. Each change is reported once.
+    /// Looks whether the file changed, or what a name of it stands for; to be called about once a second.
+    /// `None` if there is nothing new. Each change is reported once.
     pub fn poll(&mut self) -> Option<Update> {
+        self.poll_file().or_else(|| self.poll_names())
+    }
+
+    fn poll_names(&mut self) -> Option<Update> {
+        let (version, resolved) = self.names.as_ref()?.resolved();
+        if version == self.named {
+            return None;
+        }
+        self.named = version;
+        Some(match self.renew(&resolved) {
+            Ok(snapshot) => Update::Accepted(snapshot),
+            Err(problems) => Update::Rejected(problems),
+        })
+    }
+
+    /// The same rules with what their names stand for now.
+    fn renew(&mut self, resolved: &Arc<Resolved>) -> Result<Arc<Snapshot>, Vec<Problem>> {
+        let mut snapshot = recompile(&self.rules, resolved, &self.rules, &self.snapshot)?;
+        self.generation += 1;
+        snapshot.generation = self.generation;
+        self.snapshot = Arc::new(snapshot);
+        Ok(self.snapshot.clone())
+    }
+
+    fn poll_file(&mut self) -> Option<Update> {
         let stamp = Stamp::of(&self.path);
         let settled = stamp == self.seen;
         self.seen = stamp;
@@ -117,7 +163,7 @@ impl FileSource {
         }
         self.read = read;
         let taken = match self.read.clone() {
-            Ok(text) => self.take_up(&text),
+            Ok(text) => self.take_up(&text, None),
             Err(problems) => Err(problems),
         };
         Some(match taken {
@@ -131,25 +177,31 @@ impl FileSource {
         &self.rules
     }
 
+    /// What is known of the names of endpoints.
+    pub fn names(&self) -> &NamesView {
+        &self.view
+    }
+
     /// The versions that can be gone back to, oldest first; the last is in force.
     pub fn history(&self) -> impl Iterator<Item = &Version> {
         self.history.iter()
     }
 
-    /// Takes up an earlier version again, the one before the last without a generation. It becomes a
-    /// new generation. The file stays as it is; its next change is taken up as always.
+    /// Takes up an earlier version again, the one before that in force without a generation: a second
+    /// time the one before that. It becomes a new generation. The file stays as it is; its next change is taken up as always.
     ///
     /// # Errors
     /// See [`RollbackError`]; the rules in force stay.
     pub fn roll_back(&mut self, generation: Option<u64>) -> Result<Arc<Snapshot>, RollbackError> {
         let version = match generation {
-            None => self
-                .history
-                .iter()
-                .rev()
-                .nth(1)
-                .ok_or(RollbackError::Nothing)?,
-            Some(wanted) if wanted == self.generation => {
+            None => {
+                let origin = self.history.back().map_or(0, |own| own.origin);
+                let mut before = self.history.iter().rev();
+                before
+                    .find(|own| own.generation < origin)
+                    .ok_or(RollbackError::Nothing)?
+            }
+            Some(wanted) if wanted == self.generation || wanted == self.accepted => {
                 return Err(RollbackError::InForce(wanted));
             }
             Some(wanted) => {
@@ -160,19 +212,28 @@ impl FileSource {
                 })?
             }
         };
-        let text = version.text.clone();
-        self.take_up(&text).map_err(|problems| {
+        let (text, origin) = (version.text.clone(), version.origin);
+        self.take_up(&text, Some(origin)).map_err(|problems| {
             let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
             RollbackError::Refused(lines.join("\n"))
         })
     }
 
-    /// Compiles a text; only a whole success changes anything.
-    fn take_up(&mut self, text: &str) -> Result<Arc<Snapshot>, Vec<Problem>> {
+    /// Compiles a text, one of before or a new one; only a whole success changes anything.
+    fn take_up(&mut self, text: &str, origin: Option<u64>) -> Result<Arc<Snapshot>, Vec<Problem>> {
         let rules = parse(text, &self.path.display().to_string())?;
-        let mut snapshot = recompile(&rules, &self.rules, &self.snapshot)?;
         compatible(&self.rules, &rules)?;
+        let resolved = follow(&mut self.names, &self.view, &rules)?;
+        let named = self.names.as_ref().map_or(0, Names::version);
+        let compiled = recompile(&rules, &resolved, &self.rules, &self.snapshot);
+        if compiled.is_err() {
+            // The names of the rules in force are followed on.
+            follow(&mut self.names, &self.view, &self.rules)?;
+        }
+        let mut snapshot = compiled?;
+        self.named = named;
         self.generation += 1;
+        self.accepted = self.generation;
         snapshot.generation = self.generation;
         self.rules = rules;
         self.snapshot = Arc::new(snapshot);
@@ -181,10 +242,38 @@ impl FileSource {
         }
         self.history.push_back(Version {
             generation: self.generation,
+            origin: origin.unwrap_or(self.generation),
             text: text.into(),
         });
         Ok(self.snapshot.clone())
     }
+}
+
+/// Looks up the names of these rules. The thread for it is started by the first that have any.
+fn follow(
+    names: &mut Option<Names>,
+    view: &NamesView,
+    rules: &Rules,
+) -> Result<Arc<Resolved>, Vec<Problem>> {
+    let wanted = Wanted::of(rules);
+    if names.is_none() && wanted.names.is_empty() {
+        return Ok(Arc::default());
+    }
+    let started = match names.take() {
+        Some(names) => Ok(names),
+        None => Names::start(view),
+    };
+    let own = started.map_err(|error| {
+        vec![Problem {
+            file: "dns".into(),
+            line: 0,
+            column: 0,
+            path: String::new(),
+            message: format!("no thread to look names up: {error}"),
+            suggestion: None,
+        }]
+    })?;
+    Ok(names.insert(own).follow(wanted))
 }
 
 /// What tells one version of a file from another without reading it.

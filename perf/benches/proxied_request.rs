@@ -2,8 +2,9 @@
 //! DPDK, no kernel. The time and (under callgrind) the instructions of the gateway's polls alone.
 //!
 //! `cargo bench -p sluice-perf --bench proxied_request` prints nanoseconds; `perf/icount` runs it
-//! under callgrind and prints instructions. With `--access-log` every request is logged; with
-//! `--workers N`, `--queues N` and `--at-random` the gateway has several workers, whose time is added up.
+//! under callgrind and prints instructions. With `--access-log` every request is logged; with `--policies`
+//! ten policies look at it, and change it; with `--workers N`, `--queues N` and `--at-random` the gateway has
+//! several workers, whose time is added up.
 
 use std::time::{Duration, Instant as Clock};
 
@@ -45,6 +46,38 @@ impl Workload for Same {
 #[inline(never)]
 fn gateway_poll(worker: &mut Worker<SimPort>, now: Instant) {
     worker.poll_once(now);
+}
+
+/// The rules with ten policies: two tags of lanes; three routes that are asked before and do not take it,
+/// by a header, a network and a share of users; a split that is sticky by a cookie; headers of the request
+/// and of the response, one of them computed; a copy for few; a drill.
+fn with_policies(text: &str) -> String {
+    let (before, routes) = text.split_once("routes:\n").unwrap_or((text, ""));
+    let endpoints = before.lines().find(|line| line.contains("endpoints:"));
+    let endpoints = endpoints.unwrap_or_default().trim();
+    format!(
+        r#"{before}  next:
+    {endpoints}
+    max_connections: 100000
+    max_idle: 100000
+lanes:
+  tags:
+    - {{ lane: tester, headers: {{ x-user: tester }} }}
+    - {{ lane: canary, query: {{ canary: yes }} }}
+routes:
+  - {{ host: sluice.test, headers: {{ x-debug: "1" }}, service: next }}
+  - {{ host: sluice.test, source: 192.168.0.0/16, service: next }}
+  - {{ host: sluice.test, sample: {{ share: 0.0001%, by: source }}, service: next }}
+  - host: sluice.test
+    split: [{{ service: hello, weight: 9 }}, {{ service: next, weight: 1 }}]
+    sticky: {{ cookie: user }}
+    request_headers: {{ set: {{ x-edge: "1", x-caller: "${{client_ip}}" }} }}
+    response_headers: {{ set: {{ x-served-by: sluice }} }}
+    mirror: {{ service: next, share: 0% }}
+    fault: {{ delay: {{ time: 10ms, share: 0% }}, abort: {{ share: 0% }}, until: 2099-01-01T00:00:00Z }}
+{}"#,
+        routes.replace("host: sluice.test,", "host: other.test,")
+    )
 }
 
 struct Measured {
@@ -124,12 +157,19 @@ fn main() {
             ..Setup::default()
         };
         let mut text = rules(&setup);
+        if flag("--policies") {
+            text = with_policies(&text);
+        }
         if flag("--access-log") {
             text.push_str("access_log: { file: access.json }\n");
         }
         let memory = Memory::with_rules(&setup, &text);
         let mut memory = memory.unwrap_or_else(|problems| panic!("{problems}"));
         memory.handoff.access_log().fill();
+        if flag("--policies") {
+            // Drills have an end, so they need the time.
+            memory.worker.set_wall_clock(1_800_000_000);
+        }
         run(&mut memory, connections as u64 * 4);
         let mut per_request: Vec<f64> = (0..rounds)
             .map(|_| {

@@ -5,17 +5,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use slab::Slab;
-use sluice_policy::{Listener, ListenerId, Route, RouteId, ServiceId, Snapshot};
+use sluice_policy::{Listener, ListenerId, RouteId, Service, ServiceId, Snapshot};
 
 use crate::handoff::Handoff;
+use crate::named::{Named, Spent};
 use crate::pool::Pools;
-use crate::traffic::{Histogram, RouteKey, Traffic};
+use crate::traffic::{Histogram, Traffic};
 
 /// Older rules still in use; new ones wait when there are so many.
 const MAX_LIVE: usize = 64;
-
-/// The times of a route's requests, by the service that answered.
-type RouteSeries = Box<[(ServiceId, Arc<Histogram>)]>;
 
 /// One set of rules with the worker's own numbers for what it names.
 pub(crate) struct Generation {
@@ -23,10 +21,8 @@ pub(crate) struct Generation {
     /// The worker's number of each listener to its place here.
     listeners: Vec<Option<ListenerId>>,
     /// Pool of each endpoint, by service.
-    pools: Vec<Box<[u32]>>,
-    /// Times by route and by service.
-    routes: Vec<RouteSeries>,
-    services: Vec<Arc<Histogram>>,
+    pools: Vec<Arc<[u32]>>,
+    named: Arc<Named>,
     uses: u32,
 }
 
@@ -44,15 +40,13 @@ impl Generation {
     /// The times of a route's requests to one of its services.
     #[inline]
     pub(crate) fn route_series(&self, route: RouteId, service: ServiceId) -> Option<&Histogram> {
-        let mut series = self.routes.get(route.0)?.iter();
-        let (_, series) = series.find(|(own, _)| *own == service)?;
-        Some(series)
+        self.named.route(route, service)
     }
 
     /// The times of a service's answers.
     #[inline]
     pub(crate) fn service_series(&self, service: ServiceId) -> Option<&Histogram> {
-        self.services.get(service.0).map(|series| &**series)
+        self.named.service(service)
     }
 
     /// The pool of a service's endpoint.
@@ -67,24 +61,12 @@ impl Generation {
             .is_some_and(|of| of.contains(&pool))
     }
 
-    /// Whether a pool belongs to an endpoint of these rules.
-    pub(crate) fn uses_pool(&self, pool: u32) -> bool {
-        self.pools.iter().any(|of| of.contains(&pool))
+    /// Whether a pool of the service of this name belongs to an endpoint of these rules.
+    fn uses_pool(&self, service: &str, pool: u32) -> bool {
+        let services = &self.snapshot.services;
+        let found = services.binary_search_by(|own| (*own.name).cmp(service));
+        found.is_ok_and(|at| self.serves(ServiceId(at), pool))
     }
-}
-
-/// Every service that can answer a route's requests, those that others fall back to among them.
-fn reachable(snapshot: &Snapshot, route: &Route) -> Vec<ServiceId> {
-    let mut services = route.services();
-    let mut next = 0;
-    while let Some(id) = services.get(next) {
-        let fallback = snapshot.service(*id).and_then(|service| service.fallback);
-        if let Some(fallback) = fallback.filter(|id| !services.contains(id)) {
-            services.push(fallback);
-        }
-        next += 1;
-    }
-    services
 }
 
 pub(crate) struct Generations {
@@ -96,19 +78,29 @@ pub(crate) struct Generations {
 }
 
 impl Generations {
-    pub(crate) fn new(snapshot: Arc<Snapshot>, pools: &mut Pools, traffic: Arc<Traffic>) -> Self {
+    pub(crate) fn new(
+        offer: (Arc<Snapshot>, Arc<Named>),
+        pools: &mut Pools,
+        traffic: Arc<Traffic>,
+    ) -> Self {
         let mut generations = Generations {
             live: Slab::with_capacity(MAX_LIVE),
             current: 0,
             listener_numbers: HashMap::new(),
             traffic,
         };
-        let first = generations.number(snapshot, pools);
+        let first = generations.number(offer, None, pools);
         generations.current = generations.live.insert(first);
         generations
     }
 
-    fn number(&mut self, snapshot: Arc<Snapshot>, pools: &mut Pools) -> Generation {
+    /// Numbers what rules name. What `before` names alike keeps its numbers without a look-up.
+    fn number(
+        &mut self,
+        (snapshot, named): (Arc<Snapshot>, Arc<Named>),
+        before: Option<usize>,
+        pools: &mut Pools,
+    ) -> Generation {
         for listener in &snapshot.listeners {
             let next = self.listener_numbers.len() as u32;
             self.listener_numbers
@@ -121,36 +113,22 @@ impl Generations {
                 listeners[number as usize] = Some(ListenerId(id));
             }
         }
-        let pools = snapshot
-            .services
-            .iter()
-            .map(|service| pools.of_service(service, &self.traffic))
-            .collect();
-        let (routes, services) = self.series(&snapshot);
+        let before = before.and_then(|number| self.live.get(number));
+        let services = before.map_or(&[][..], |before| &before.snapshot.services);
+        let carried = carried(services, &snapshot.services);
+        let known = |at: Option<usize>| before?.pools.get(at?).cloned();
+        let own = snapshot.services.iter().zip(carried);
+        let own = own.map(|(service, at)| {
+            known(at).unwrap_or_else(|| pools.of_service(service, &self.traffic))
+        });
+        let pools = own.collect();
         Generation {
             snapshot,
             listeners,
             pools,
-            routes,
-            services,
+            named,
             uses: 0,
         }
-    }
-
-    fn series(&self, snapshot: &Snapshot) -> (Vec<RouteSeries>, Vec<Arc<Histogram>>) {
-        let routes = snapshot.routes.iter().map(|route| {
-            let services = reachable(snapshot, route).into_iter();
-            let series = services.filter_map(|id| {
-                let service = snapshot.service(id)?.name.clone();
-                let route = route.name.clone();
-                let series = self.traffic.routes.of(&RouteKey { route, service });
-                Some((id, series))
-            });
-            series.collect()
-        });
-        let services = snapshot.services.iter();
-        let services = services.map(|service| self.traffic.services.of(&service.name));
-        (routes.collect(), services.collect())
     }
 
     /// Whether so many older rules are in use that new ones have to wait.
@@ -159,8 +137,18 @@ impl Generations {
     }
 
     /// Goes over to new rules; not to be called when full.
-    pub(crate) fn adopt(&mut self, snapshot: Arc<Snapshot>, pools: &mut Pools, handoff: &Handoff) {
-        let next = self.number(snapshot, pools);
+    pub(crate) fn adopt(
+        &mut self,
+        offer: (Arc<Snapshot>, Arc<Named>),
+        pools: &mut Pools,
+        handoff: &Handoff,
+    ) {
+        let old = self.current();
+        let kept = carried(&offer.0.services, &old.snapshot.services);
+        for (own, _) in old.pools.iter().zip(kept).filter(|(_, at)| at.is_none()) {
+            pools.unname(own);
+        }
+        let next = self.number(offer, Some(self.current), pools);
         let old = std::mem::replace(&mut self.current, self.live.insert(next));
         self.drop_unused(old, handoff);
     }
@@ -201,7 +189,11 @@ impl Generations {
         }
         if let Some(generation) = self.live.try_remove(number) {
             // Freed here only if the way back is full: slow once, never lost.
-            drop(handoff.retire(generation.snapshot));
+            drop(handoff.retire(Spent {
+                _snapshot: generation.snapshot,
+                _named: generation.named,
+                _pools: generation.pools,
+            }));
         }
     }
 
@@ -212,8 +204,28 @@ impl Generations {
         Some(name.clone())
     }
 
-    /// Whether a pool belongs to an endpoint of any live rules.
-    pub(crate) fn uses_pool(&self, pool: u32) -> bool {
-        self.live.iter().any(|(_, g)| g.uses_pool(pool))
+    /// Whether a pool of the service of this name belongs to an endpoint of any live rules.
+    pub(crate) fn uses_pool(&self, service: &str, pool: u32) -> bool {
+        self.live.iter().any(|(_, g)| g.uses_pool(service, pool))
     }
+}
+
+/// For each of the `new` services where the same one, not just one of that name, stands among the old.
+/// Both are in the order of their names.
+fn carried(old: &[Arc<Service>], new: &[Arc<Service>]) -> Vec<Option<usize>> {
+    let mut at = 0;
+    let found = new.iter().map(|service| {
+        while let Some(own) = old.get(at) {
+            if Arc::ptr_eq(own, service) {
+                at += 1;
+                return Some(at - 1);
+            }
+            if own.name >= service.name {
+                break;
+            }
+            at += 1;
+        }
+        None
+    });
+    found.collect()
 }

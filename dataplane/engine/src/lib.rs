@@ -23,6 +23,7 @@ mod handoff;
 mod heads;
 mod inspection;
 mod mirror;
+mod named;
 mod pool;
 mod proxied;
 mod reply;

@@ -54,6 +54,8 @@ pub(crate) struct Pool {
     /// Its connections that carry RPCs, and who waits for one.
     pub(crate) rpc: Channels,
     connections: u32,
+    /// The newest rules name it.
+    pub(crate) named: bool,
     /// The last connection to it could not be opened; until then it is passed over.
     suspect_until: Option<Instant>,
     /// What others see of it.
@@ -117,11 +119,13 @@ pub(crate) struct Pools {
     /// Connections by service, all endpoints together.
     services: Vec<u32>,
     service_numbers: HashMap<Arc<str>, u32>,
+    /// Pools that newer rules may not name any more: to be looked at when rules are adopted.
+    leaving: Vec<u32>,
 }
 
 impl Pools {
     /// The pools of a service's endpoints, made where they are new.
-    pub(crate) fn of_service(&mut self, service: &Service, traffic: &Traffic) -> Box<[u32]> {
+    pub(crate) fn of_service(&mut self, service: &Service, traffic: &Traffic) -> Arc<[u32]> {
         let next = self.services.len() as u32;
         let number = *self
             .service_numbers
@@ -148,10 +152,12 @@ impl Pools {
                     idle: VecDeque::new(),
                     rpc: Channels::default(),
                     connections: 0,
+                    named: true,
                     suspect_until: None,
                 }) as u32
             });
             if let Some(pool) = self.pools.get_mut(pool as usize) {
+                pool.named = true;
                 pool.max_idle = service.max_idle;
                 pool.idle_timeout = service.idle_timeout;
             }
@@ -246,33 +252,52 @@ impl Pools {
         }
     }
 
-    /// Looks for pools that the newest rules don't name: nothing waits in them any more, and what
+    /// The newest rules may not name these pools any more; [`Self::of_service`] says which they do.
+    pub(crate) fn unname(&mut self, pools: &[u32]) {
+        for &number in pools {
+            if let Some(pool) = self.get_mut(number) {
+                pool.named = false;
+                self.leaving.push(number);
+            }
+        }
+    }
+
+    /// Whether there are pools with connections, or in use, that the newest rules don't name.
+    pub(crate) fn is_leaving(&self) -> bool {
+        !self.leaving.is_empty()
+    }
+
+    /// Whether the newest rules name a pool.
+    pub(crate) fn is_named(&self, pool: u32) -> bool {
+        self.get(pool).is_some_and(|pool| pool.named)
+    }
+
+    /// Looks at pools that the newest rules may not name any more: nothing waits in those, and what
     /// does is returned to be closed. Those that no live rules name are forgotten once they have no
     /// connections.
-    pub(crate) fn sweep(
-        &mut self,
-        newest: impl Fn(u32) -> bool,
-        live: impl Fn(u32) -> bool,
-    ) -> Vec<u32> {
+    pub(crate) fn sweep(&mut self, live: impl Fn(&str, u32) -> bool) -> Vec<u32> {
         let mut idle = Vec::new();
-        let unnamed: Vec<u32> = self
-            .pools
-            .iter()
-            .map(|(n, _)| n as u32)
-            .filter(|&n| !newest(n))
-            .collect();
-        for number in unnamed {
+        let mut leaving = std::mem::take(&mut self.leaving);
+        leaving.retain(|&number| {
             let Some(pool) = self.pools.get_mut(number as usize) else {
-                continue;
+                return false;
             };
+            if pool.named {
+                return false;
+            }
             idle.extend(pool.idle.drain(..));
             pool.publish_idle();
             pool.max_idle = 0;
-            if pool.connections == 0 && !live(number) {
+            let over = pool.connections == 0 && !live(&pool.key.service, number);
+            if over {
                 self.by_key.remove(&pool.key);
                 self.pools.remove(number as usize);
             }
-        }
+            !over
+        });
+        leaving.sort_unstable();
+        leaving.dedup();
+        self.leaving = leaving;
         idle
     }
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sluice_stack::counters::{Counters, Gauge};
@@ -170,48 +170,64 @@ impl EndpointStats {
 
 /// Series by key; a series lives as long as it is in use, and longer while there is room.
 #[derive(Debug)]
-pub struct Series<K, V>(Mutex<BTreeMap<K, Arc<V>>>);
+pub struct Series<K, V>(Mutex<Kept<K, V>>);
+
+#[derive(Debug)]
+struct Kept<K, V> {
+    series: BTreeMap<K, Arc<V>>,
+    /// So many are looked through for those that nobody uses: twice as many as were used the last time, so
+    /// that it costs each new one little.
+    room: usize,
+}
 
 impl<K, V> Default for Series<K, V> {
     fn default() -> Self {
-        Series(Mutex::new(BTreeMap::new()))
+        Series(Mutex::new(Kept {
+            series: BTreeMap::new(),
+            room: MAX_KEPT,
+        }))
     }
 }
 
 impl<K: Ord + Clone, V: Default> Series<K, V> {
-    /// The series of a key, made where it is new. For the time when rules are adopted: it locks.
+    /// The series of a key, made where it is new. For the time when rules are offered: it locks.
     pub fn of(&self, key: &K) -> Arc<V> {
-        let mut series = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = series.get(key) {
+        let mut kept = self.kept();
+        if let Some(known) = kept.series.get(key) {
             return known.clone();
         }
-        if series.len() >= MAX_KEPT {
-            series.retain(|_, series| Arc::strong_count(series) > 1);
+        if kept.series.len() >= kept.room {
+            let in_use = |_: &K, series: &mut Arc<V>| Arc::strong_count(series) > 1;
+            kept.series.retain(in_use);
+            kept.room = MAX_KEPT.max(2 * kept.series.len());
         }
-        series.entry(key.clone()).or_default().clone()
+        kept.series.entry(key.clone()).or_default().clone()
     }
 
     /// Adds what another worker counted, series by series, however many there are.
     fn absorb(&self, other: &Series<K, V>, add: impl Fn(&V, &V)) {
-        let mut series = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.kept();
         for (key, counted) in other.all() {
-            add(series.entry(key).or_default(), &counted);
+            add(kept.series.entry(key).or_default(), &counted);
         }
     }
 
     /// The series of a key, if there is one.
     pub fn get(&self, key: &K) -> Option<Arc<V>> {
-        let series = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        series.get(key).cloned()
+        self.kept().series.get(key).cloned()
     }
 
     /// All of them, in the order of their keys.
     pub fn all(&self) -> Vec<(K, Arc<V>)> {
-        let series = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let pairs = series
-            .iter()
-            .map(|(key, value)| (key.clone(), value.clone()));
-        pairs.collect()
+        let kept = self.kept();
+        let pairs = kept.series.iter();
+        pairs
+            .map(|(key, value)| (key.clone(), value.clone()))
+            .collect()
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept<K, V>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

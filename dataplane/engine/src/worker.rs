@@ -135,11 +135,12 @@ impl Role {
 impl<P: PacketIo> Worker<P> {
     /// A worker that serves by the rules on offer; it accepts connections from the first poll on.
     pub fn new(setup: WorkerSetup<P>, handoff: Arc<Handoff>, stats: Arc<WorkerStats>) -> Self {
-        let snapshot = handoff.current();
+        let offer = handoff.take(&stats.traffic);
+        let snapshot = offer.0.clone();
         let mut pools = Pools::default();
         let (a, b) = setup.secrets.tables;
         let hasher = ahash::RandomState::with_seeds(b, a, !a, !b);
-        let generations = Generations::new(snapshot.clone(), &mut pools, stats.traffic.clone());
+        let generations = Generations::new(offer, &mut pools, stats.traffic.clone());
         let mut worker = Worker {
             stack: Stack::new(
                 setup.ports,
@@ -273,24 +274,28 @@ impl<P: PacketIo> Worker<P> {
             }
             return;
         }
-        let new = handoff.current();
-        let old = self.generations.current().snapshot.clone();
-        self.generations
-            .adopt(new.clone(), &mut self.pools, &handoff);
-        self.generation = new.generation;
-        self.balancer.adopt(&old, &new);
-        self.stack.unlisten_all();
-        self.listen();
+        let offer = handoff.take(&self.stats.traffic);
+        let old = &self.generations.current().snapshot;
+        let listeners_stay = old.listeners == offer.0.listeners;
+        self.generation = offer.0.generation;
+        self.balancer.adopt(old, &offer.0);
+        // From here on the old rules may be freed, on another thread.
+        self.generations.adopt(offer, &mut self.pools, &handoff);
+        if !listeners_stay {
+            self.stack.unlisten_all();
+            self.listen();
+        }
         let generations = &self.generations;
-        let idle = self.pools.sweep(
-            |pool| generations.current().uses_pool(pool),
-            |pool| generations.uses_pool(pool),
-        );
-        for upstream in idle {
+        let live = |service: &str, pool| generations.uses_pool(service, pool);
+        for upstream in self.pools.sweep(live) {
             self.close_upstream(upstream, false, now);
         }
-        self.leave_channels(now);
-        self.close_waiting(now);
+        if self.pools.is_leaving() {
+            self.leave_channels(now);
+        }
+        if !listeners_stay {
+            self.close_waiting(now);
+        }
         self.stats.events.count(EngineEvent::RulesAdopted);
     }
 

@@ -23,6 +23,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde_json::json;
+use sluice_control_client::names::NamesView;
 use sluice_policy::Snapshot;
 use sluice_port::{Interface, Pool, Port, cycles};
 use tokio::runtime::Builder;
@@ -60,6 +61,8 @@ pub(crate) struct View {
     pub(crate) status: Arc<Status>,
     /// The capture that is under way.
     pub(crate) capture: capture::Current,
+    /// What the names of endpoints stand for.
+    pub(crate) names: NamesView,
     /// Requests per second.
     pub(crate) rates: Arc<Rates>,
     /// What became of the access log's lines.
@@ -224,10 +227,11 @@ async fn config(State(view): State<Arc<View>>) -> Response {
 }
 
 async fn services(State(view): State<Arc<View>>) -> Response {
-    match view.rules() {
-        Some(rules) => json_response(&services::services(&rules, &view.rates, &view.wall.read())),
-        None => StatusCode::SERVICE_UNAVAILABLE.into_response(),
-    }
+    let Some(rules) = view.rules() else {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    };
+    let (names, clock) = (view.names.names(), view.wall.read());
+    json_response(&services::services(&rules, &names, &view.rates, &clock))
 }
 
 async fn drain(State(view): State<Arc<View>>) -> Response {

@@ -141,6 +141,7 @@ fn run(config: &Path, verbose: bool) -> Result<(), RunError> {
         status: status.clone(),
         capture: Default::default(),
         rates: rates.clone(),
+        names: source.names().clone(),
         log_totals,
         wall,
         events: events_in.clone(),

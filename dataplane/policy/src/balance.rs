@@ -1,5 +1,7 @@
 //! Chooses an endpoint of a service.
 
+use std::sync::Arc;
+
 use crate::snapshot::{Service, ServiceId, Snapshot};
 
 /// Round robin over the endpoints of each service that serve one lane. State of one worker.
@@ -34,12 +36,18 @@ impl Balancer {
     /// Goes over from one snapshot to another: a service of the same name goes on where it was, lane by
     /// lane.
     pub fn adopt(&mut self, old: &Snapshot, new: &Snapshot) {
-        let next = new.services.iter().map(|service| {
+        let mut before = std::mem::take(&mut self.next);
+        let next = new.services.iter().enumerate().map(|(at, service)| {
+            // Most services are the same, and in the same place.
+            let same = old.services.get(at).filter(|own| Arc::ptr_eq(own, service));
+            if let Some(turns) = same.and_then(|_| before.get_mut(at)) {
+                return std::mem::take(turns);
+            }
             let was = old
                 .services
                 .binary_search_by(|old| old.name.cmp(&service.name))
                 .ok();
-            let turns = was.and_then(|was| Some((old.services.get(was)?, self.next.get(was)?)));
+            let turns = was.and_then(|was| Some((old.services.get(was)?, before.get(was)?)));
             let turn = |lane| {
                 let (before, turns) = turns?;
                 let groups = before.groups.iter();

@@ -20,6 +20,7 @@ use sluice_wire::http1::Via;
 
 use crate::Problem;
 use crate::matching::Regexes;
+use crate::names::{self, Resolved};
 use crate::rules::Rules;
 use crate::snapshot::{Node, Snapshot, WorkerCores, Workers};
 use crate::yaml::Path;
@@ -34,7 +35,16 @@ const MEMORY: std::ops::RangeInclusive<u64> = 64 << 20..=64 << 30;
 ///
 /// Every problem of the set, in the order of their places.
 pub fn compile(rules: &Rules) -> Result<Snapshot, Vec<Problem>> {
-    compile_after(rules, None)
+    compile_resolved(rules, &Arc::default())
+}
+
+/// As [`compile()`], with what the names of endpoints stand for.
+///
+/// # Errors
+///
+/// Every problem of the set, in the order of their places.
+pub fn compile_resolved(rules: &Rules, resolved: &Arc<Resolved>) -> Result<Snapshot, Vec<Problem>> {
+    compile_after(rules, resolved, None)
 }
 
 /// As [`compile()`], for rules that follow on others: what did not change is not compiled again, but
@@ -45,20 +55,23 @@ pub fn compile(rules: &Rules) -> Result<Snapshot, Vec<Problem>> {
 /// Every problem of the set, in the order of their places.
 pub fn recompile(
     rules: &Rules,
+    resolved: &Arc<Resolved>,
     before: &Rules,
     snapshot: &Snapshot,
 ) -> Result<Snapshot, Vec<Problem>> {
-    compile_after(rules, Some((before, snapshot)))
+    compile_after(rules, resolved, Some((before, snapshot)))
 }
 
 fn compile_after(
     rules: &Rules,
+    resolved: &Arc<Resolved>,
     before: Option<(&Rules, &Snapshot)>,
 ) -> Result<Snapshot, Vec<Problem>> {
     let mut report = Report::new(&rules.places);
     let node = node(rules, &mut report);
     let workers = workers(rules, &mut report);
     let ports = ports::compile(&rules.ports, workers.cores.count(), &mut report);
+    report.period(&Path::section("dns").key("timeout"), rules.dns.timeout);
     let access_log = access_log::compile(rules, &mut report);
     let listeners = listeners::compile(&rules.listeners, &ports, &mut report);
     let mut regexes = before.map_or_else(Regexes::default, |(_, old)| Regexes::after(&old.regexes));
@@ -75,10 +88,14 @@ fn compile_after(
         &services::Around {
             ports: &ports,
             lanes: lanes.as_ref(),
+            resolved,
         },
         |name, service| {
             let (old, snapshot) =
                 same.filter(|(old, _)| old.services.get(name) == Some(service))?;
+            if !names::of_service(service).all(|name| snapshot.resolved.agree(resolved, &name)) {
+                return None;
+            }
             let at = old.services.keys().position(|own| own == name)?;
             snapshot.services.get(at).cloned()
         },
@@ -112,6 +129,7 @@ fn compile_after(
         routes,
         router,
         regexes: Arc::new(regexes),
+        resolved: resolved.clone(),
     })
 }
 

@@ -25,7 +25,8 @@ pub use routes::{
 };
 pub use rpc::{BizStatus, Exception, ExceptionKind, KeyEdits, RpcMatch};
 pub use short::{OneOrMany, Short};
-pub use units::{Address, Cidr, Percent, Period, Size, SocketAddress, UnitError};
+pub(crate) use units::is_dns_name;
+pub use units::{Address, Cidr, EndpointAddress, Percent, Period, Size, SocketAddress, UnitError};
 
 /// Configuration of the Sluice gateway.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
@@ -43,6 +44,9 @@ pub struct Rules {
     /// The admin interface.
     #[serde(default)]
     pub admin: Admin,
+    /// How the names of endpoints are looked up.
+    #[serde(default)]
+    pub dns: Dns,
     /// A line for each request; without it, none is written.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub access_log: Option<AccessLog>,
@@ -174,6 +178,25 @@ impl Default for Admin {
         let address = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9901);
         Admin {
             address: SocketAddress(address),
+        }
+    }
+}
+
+/// How the names of endpoints are looked up: by the control thread, over the kernel's network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dns {
+    /// Name servers, each with its port, usually 53; without any, those of /etc/resolv.conf.
+    pub servers: Vec<SocketAddress>,
+    /// How long a name server may take to answer.
+    pub timeout: Period,
+}
+
+impl Default for Dns {
+    fn default() -> Self {
+        Dns {
+            servers: Vec::new(),
+            timeout: seconds(2),
         }
     }
 }
@@ -458,14 +481,20 @@ pub enum Multiplex {
 }
 
 /// An address that serves a service: the address alone, or with more to say about it.
-pub type Endpoint = Short<SocketAddress, EndpointForm>;
+pub type Endpoint = Short<EndpointAddress, EndpointForm>;
 
 /// An address that serves a service, and what sets it apart.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("oneOf" = [{"required": ["address"]}, {"required": ["srv"]}]))]
 pub struct EndpointForm {
-    /// Where it listens.
-    pub address: SocketAddress,
+    /// Where it listens: an address, or a name that is looked up (A and AAAA). Either this or `srv`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<EndpointAddress>,
+    /// A name whose SRV records say where it listens. Of several targets those of the lowest priority
+    /// count, each alike.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub srv: Option<String>,
     /// The lane it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lane: Option<String>,

@@ -9,6 +9,7 @@ use sluice_wire::http1::{Limits, Via};
 use crate::action::{Action, Fault, HeaderEdits, KeyEdits, Mirror, Rewrite};
 use crate::lanes::Lanes;
 use crate::matching::{Condition, NameMatch, PathMatch, Regexes};
+use crate::names::{Lookup, Resolved};
 use crate::request::{HttpView, Message, RequestView, RpcView};
 use crate::router::Router;
 use crate::rules::{
@@ -43,6 +44,7 @@ pub struct Snapshot {
     pub routes: Arc<[Route]>,
     pub(crate) router: Arc<Router>,
     pub(crate) regexes: Arc<Regexes>,
+    pub(crate) resolved: Arc<Resolved>,
 }
 
 /// Index of a listener in [`Snapshot::listeners`].
@@ -231,8 +233,13 @@ impl Listener {
 pub struct Service {
     /// Name in the rules.
     pub name: Arc<str>,
-    /// Addresses that serve it, at least one: those of no lane, then those of each lane in order.
+    /// Addresses that serve it, those of no lane, then those of each lane in order: at least one, but where
+    /// all are by name and the names stand for nothing.
     pub endpoints: Vec<Endpoint>,
+    /// The names among its endpoints.
+    pub names: Vec<Lookup>,
+    /// What they stand for, but no port leads there.
+    pub unreachable: Vec<SocketAddr>,
     /// Which of them serve which lane, none first.
     pub groups: Vec<Group>,
     /// What its endpoints speak.

@@ -297,7 +297,7 @@ fn what_did_not_change_is_shared() {
     let old = compile(&old_rules).unwrap();
     let next = |text: &str| {
         let rules = parse(text, "new.yaml").unwrap();
-        sluice_policy::recompile(&rules, &old_rules, &old).unwrap()
+        sluice_policy::recompile(&rules, &Arc::default(), &old_rules, &old).unwrap()
     };
     let same = next(&text);
     assert!(Arc::ptr_eq(&same.routes, &old.routes));

@@ -446,10 +446,10 @@ impl<P: PacketIo> Worker<P> {
 
     /// Has the channels to endpoints that the newest rules don't name take no further calls.
     pub(crate) fn leave_channels(&mut self, now: Instant) {
-        let (pools, generations) = (&mut self.pools, &self.generations);
+        let pools = &mut self.pools;
         let mut idle = Vec::new();
         for (number, channel) in &mut self.rpc.channels {
-            if generations.current().uses_pool(channel.pool) {
+            if pools.is_named(channel.pool) {
                 continue;
             }
             channel.leaving = true;

@@ -5,6 +5,7 @@ mod latency;
 
 use std::sync::Arc;
 
+use sluice_control_client::names::Totals;
 use sluice_engine::WorkerStats;
 use sluice_engine::stack::counters::{Counted, Counters};
 use sluice_engine::stack::io::IoStats;
@@ -26,6 +27,9 @@ pub(super) struct Reading {
     rejected: u64,
     draining: bool,
     access_log: LogReading,
+    lookups: Totals,
+    /// Endpoints by name: those whose last look-up was answered, and those whose was not.
+    names: (usize, usize),
 }
 
 #[derive(Debug)]
@@ -110,6 +114,8 @@ impl Reading {
             generation: view.rules().map_or(0, |rules| rules.generation),
             rejected: view.status.rejected(),
             draining: view.status.is_draining(),
+            lookups: view.names.totals(),
+            names: view.names.count(),
             access_log: LogReading {
                 written: view.log_totals.written(),
                 queue_full: view
@@ -136,6 +142,7 @@ pub(super) fn render(reading: &Reading) -> String {
     let traffic = Traffic::sum(traffic);
     latency::latency(&mut text, &traffic);
     latency::methods(&mut text, &traffic);
+    names(&mut text, reading);
     access_log(&mut text, reading.access_log);
     text.finish()
 }
@@ -175,6 +182,23 @@ fn gateway(text: &mut Text, reading: &Reading) {
     text.family("sluice_worker_rules_generation", Gauge, help);
     for worker in &reading.workers {
         text.sample(&[worker.label()], worker.stats.generation.get());
+    }
+}
+
+/// Endpoints by name.
+fn names(text: &mut Text, reading: &Reading) {
+    let help =
+        "Look-ups of the names of endpoints: answered, or failed, which leaves what was known.";
+    text.family("sluice_dns_lookups_total", Counter, help);
+    let Totals { answered, failed } = reading.lookups;
+    for (result, total) in [("answered", answered), ("failed", failed)] {
+        text.sample(&[("result", result)], total);
+    }
+    let help = "Names of endpoints whose last look-up was answered, or failed.";
+    text.family("sluice_dns_names", Gauge, help);
+    let (answered, failed) = reading.names;
+    for (result, total) in [("answered", answered), ("failed", failed)] {
+        text.sample(&[("result", result)], total);
     }
 }
 

@@ -3,16 +3,22 @@
 
 use humantime::format_rfc3339_millis;
 use serde_json::{Map, Value, json};
+use sluice_control_client::names::NameView;
 use sluice_engine::stack::counters::Counted;
 use sluice_engine::stack::time::Instant;
 use sluice_engine::traffic::{EndpointFailure, EndpointKey, EndpointStats};
-use sluice_policy::{Endpoint, Snapshot};
+use sluice_policy::{Endpoint, Lookup, Snapshot};
 
 use crate::rates::Rates;
 use crate::wall::Reading;
 
 /// All services of the rules, with what was counted of their endpoints.
-pub(super) fn services(rules: &Snapshot, rates: &Rates, clock: &Reading) -> Value {
+pub(super) fn services(
+    rules: &Snapshot,
+    names: &[NameView],
+    rates: &Rates,
+    clock: &Reading,
+) -> Value {
     let traffic = rates.traffic();
     let services = rules.services.iter().map(|service| {
         let endpoints = service.endpoints.iter().map(|to| {
@@ -25,11 +31,39 @@ pub(super) fn services(rules: &Snapshot, rates: &Rates, clock: &Reading) -> Valu
             let stats = traffic.endpoints.get(&key).unwrap_or_default();
             endpoint(rules, to, &stats, rates.of(&key), clock)
         });
-        json!({ "name": &*service.name, "endpoints": endpoints.collect::<Vec<_>>() })
+        let mut shown = json!({
+            "name": &*service.name,
+            "endpoints": endpoints.collect::<Vec<_>>(),
+        });
+        if !service.names.is_empty() {
+            shown["names"] = service
+                .names
+                .iter()
+                .map(|own| name(own, names))
+                .collect::<Vec<_>>()
+                .into();
+            let unreachable = service.unreachable.iter();
+            shown["unreachable"] = unreachable
+                .map(|own| Value::from(own.to_string()))
+                .collect::<Vec<_>>()
+                .into();
+        }
+        shown
     });
     json!({
         "generation": rules.generation,
         "services": services.collect::<Vec<_>>(),
+    })
+}
+
+/// What an endpoint's name stands for, and why that is not newer.
+fn name(own: &Lookup, names: &[NameView]) -> Value {
+    let own = own.to_string();
+    let known = names.iter().find(|known| known.name == own);
+    json!({
+        "name": own,
+        "addresses": known.map_or(&[][..], |known| &known.addresses),
+        "error": known.and_then(|known| known.error.as_deref()),
     })
 }
 
@@ -98,7 +132,7 @@ mod tests {
         stats.requests.set(70);
         stats.failures.add(EndpointFailure::ConnectFailed, 2);
         stats.last_failure.set(1);
-        let shown = services(&rules, &rates, &Wall::new(0, 1).read());
+        let shown = services(&rules, &[], &rates, &Wall::new(0, 1).read());
         let [first, second] = [0, 1].map(|n| &shown["services"][0]["endpoints"][n]);
         assert_eq!(first["requests"], 0);
         assert_eq!(first["last_failure"], Value::Null);
@@ -127,7 +161,7 @@ mod tests {
                 .collect()
         };
         let rates = Rates::new(Vec::new());
-        let shown = services(&snapshot(), &rates, &Wall::new(0, 1).read());
+        let shown = services(&snapshot(), &[], &rates, &Wall::new(0, 1).read());
         let endpoint = shown["services"][0]["endpoints"][0].as_object().unwrap();
         let failures = endpoint["failures"].as_object().unwrap();
         let keys = |map: &Map<String, Value>| map.keys().cloned().collect::<BTreeSet<_>>();

@@ -8,7 +8,8 @@ use super::known::Known;
 use super::ports::{NoWay, is_unicast, way_out};
 use super::report::Report;
 use crate::lanes::Lanes;
-use crate::rules::{self, Multiplex, ServiceProtocol, Short, SocketAddress};
+use crate::names::{self, Lookup, Resolved};
+use crate::rules::{self, EndpointAddress, Multiplex, ServiceProtocol, Short, is_dns_name};
 use crate::snapshot::{Endpoint, Group, LaneId, Port, Service, ServiceId};
 use crate::yaml::Path;
 
@@ -25,6 +26,7 @@ const CONNECTIONS: std::ops::RangeInclusive<u32> = 1..=1_000_000;
 pub(super) struct Around<'a> {
     pub(super) ports: &'a [Port],
     pub(super) lanes: Option<&'a Lanes>,
+    pub(super) resolved: &'a Resolved,
 }
 
 /// Compiles all services; `known` gives those that need not be compiled again.
@@ -66,7 +68,8 @@ fn one(
 ) -> Service {
     let connections = path.key("max_connections");
     check_multiplex(path, service, report);
-    let mut own = endpoints(&path.key("endpoints"), &service.endpoints, around, report);
+    let compiled = endpoints(&path.key("endpoints"), service, around, report);
+    let mut own = compiled.endpoints;
     // Stable: endpoints of one lane stay as written.
     own.sort_by_key(|(lane, _)| *lane);
     let mut groups: Vec<Group> = Vec::new();
@@ -82,6 +85,8 @@ fn one(
     Service {
         name: name.into(),
         endpoints: own.into_iter().map(|(_, endpoint)| endpoint).collect(),
+        names: compiled.names,
+        unreachable: compiled.unreachable,
         groups,
         protocol: service.protocol,
         multiplex: service.multiplex,
@@ -169,59 +174,150 @@ fn protocols(path: &Path, protocols: &[String], report: &mut Report<'_>) -> Vec<
     compiled
 }
 
+/// The endpoints of a service as they are compiled.
+#[derive(Default)]
+struct Compiled {
+    endpoints: Vec<(Option<LaneId>, Endpoint)>,
+    names: Vec<Lookup>,
+    unreachable: Vec<SocketAddr>,
+}
+
 fn endpoints(
     path: &Path,
-    endpoints: &[rules::Endpoint],
+    service: &rules::Service,
     around: &Around<'_>,
     report: &mut Report<'_>,
-) -> Vec<(Option<LaneId>, Endpoint)> {
-    let ports = around.ports;
-    if endpoints.is_empty() {
+) -> Compiled {
+    if service.endpoints.is_empty() {
         report.mend(path, "has no endpoint", "add one, such as [10.0.0.2:8080]");
     }
-    let mut seen: BTreeMap<SocketAddr, Path> = BTreeMap::new();
-    let mut compiled = Vec::with_capacity(endpoints.len());
-    for (index, endpoint) in endpoints.iter().enumerate() {
+    let mut seen: BTreeMap<String, Path> = BTreeMap::new();
+    let mut compiled = Compiled {
+        names: names::of_service(service).collect(),
+        ..Compiled::default()
+    };
+    for (index, endpoint) in service.endpoints.iter().enumerate() {
         let path = path.index(index);
-        let (path, SocketAddress(address), lane) = match endpoint {
-            Short::Short(address) => (path, *address, None),
-            Short::Full(form) => (path.key("address"), form.address, form.lane.as_ref()),
+        let (address, lane) = match endpoint {
+            Short::Short(address) => (Ok((path.clone(), address)), None),
+            Short::Full(form) => (one_address(&path, form, report), form.lane.as_ref()),
         };
         let lane = lane.and_then(|lane| around.lanes?.find(lane.as_bytes()));
-        match seen.get(&address) {
-            Some(first) => {
-                let message = format!("{address} is listed twice{}", report.line(first));
-                report.mend(&path, message, "keep one");
+        let (path, text) = match &address {
+            Ok((path, address)) => (path.clone(), address.to_string()),
+            Err(Some(srv)) => (path.key("srv"), (*srv).to_owned()),
+            Err(None) => continue,
+        };
+        if let Some(first) = seen.get(&text) {
+            let message = format!("{text} is listed twice{}", report.line(first));
+            report.mend(&path, message, "keep one");
+        }
+        seen.entry(text).or_insert_with(|| path.clone());
+        match address {
+            Ok((_, EndpointAddress::Socket(address))) => {
+                let port = reached(&path, *address, around.ports, report);
+                if let Some(port) = port {
+                    let address = *address;
+                    compiled.push(lane, Endpoint { address, port });
+                }
             }
-            None => {
-                seen.insert(address, path.clone());
+            Ok((_, name)) => {
+                if matches!(name, EndpointAddress::Name { port: 0, .. }) {
+                    no_port(&path, report);
+                }
+                compiled.add(lane, around.resolved.addresses(name), around.ports);
             }
-        }
-        if address.port() == 0 {
-            report.mend(
-                &path,
-                "port 0 cannot be connected to",
-                "write a port from 1 to 65535",
-            );
-        }
-        if !is_unicast(address.ip()) {
-            report.wrong(
-                &path,
-                format!("{} is not an address that a host can have", address.ip()),
-            );
-            continue;
-        }
-        match way_out(ports, address.ip()) {
-            Ok(port) => compiled.push((lane, Endpoint { address, port })),
-            // Without ports nothing is reachable; that they are missing is said once, elsewhere.
-            Err(_) if ports.is_empty() => {}
-            Err(no_way) => {
-                let (message, mend) = explain(&no_way, address, ports);
-                report.mend(&path, message, mend);
+            Err(srv) => {
+                let name = srv.unwrap_or_default().to_ascii_lowercase();
+                let own = around.resolved.services.get(&*name);
+                compiled.add(lane, own.cloned().unwrap_or_default(), around.ports);
             }
         }
     }
     compiled
+}
+
+/// The address of an endpoint, or else its SRV name; neither where that is not to be told.
+fn one_address<'a>(
+    path: &Path,
+    form: &'a rules::EndpointForm,
+    report: &mut Report<'_>,
+) -> Result<(Path, &'a EndpointAddress), Option<&'a str>> {
+    match (&form.address, &form.srv) {
+        (Some(address), None) => Ok((path.key("address"), address)),
+        (None, Some(srv)) => {
+            if !is_dns_name(srv) {
+                let mend = "write one such as _http._tcp.cart.internal";
+                report.mend(&path.key("srv"), format!("{srv:?} is no name"), mend);
+            }
+            Err(Some(srv))
+        }
+        (Some(_), Some(_)) => {
+            report.mend(
+                &path.key("srv"),
+                "stands beside `address`",
+                "keep one of them",
+            );
+            Err(None)
+        }
+        (None, None) => {
+            report.mend(path, "`address` is missing", "add `address` or `srv`");
+            Err(None)
+        }
+    }
+}
+
+impl Compiled {
+    /// Adds an endpoint that is not there yet: a name may stand for an address that is given, too.
+    fn push(&mut self, lane: Option<LaneId>, endpoint: Endpoint) {
+        if !self.endpoints.contains(&(lane, endpoint)) {
+            self.endpoints.push((lane, endpoint));
+        }
+    }
+
+    /// Adds what a name stands for. That it leads nowhere is no mistake in the rules.
+    fn add(&mut self, lane: Option<LaneId>, addresses: Vec<SocketAddr>, ports: &[Port]) {
+        for address in addresses {
+            match way_out(ports, address.ip()) {
+                Ok(port) if is_unicast(address.ip()) && address.port() != 0 => {
+                    self.push(lane, Endpoint { address, port });
+                }
+                _ => self.unreachable.push(address),
+            }
+        }
+    }
+}
+
+fn no_port(path: &Path, report: &mut Report<'_>) {
+    let mend = "write a port from 1 to 65535";
+    report.mend(path, "port 0 cannot be connected to", mend);
+}
+
+/// The port that an address is reached by.
+fn reached(
+    path: &Path,
+    address: SocketAddr,
+    ports: &[Port],
+    report: &mut Report<'_>,
+) -> Option<usize> {
+    if address.port() == 0 {
+        no_port(path, report);
+    }
+    if !is_unicast(address.ip()) {
+        let message = format!("{} is not an address that a host can have", address.ip());
+        report.wrong(path, message);
+        return None;
+    }
+    match way_out(ports, address.ip()) {
+        Ok(port) => Some(port),
+        // Without ports nothing is reachable; that they are missing is said once, elsewhere.
+        Err(_) if ports.is_empty() => None,
+        Err(no_way) => {
+            let (message, mend) = explain(&no_way, address, ports);
+            report.mend(path, message, mend);
+            None
+        }
+    }
 }
 
 fn explain(no_way: &NoWay, address: SocketAddr, ports: &[Port]) -> (String, &'static str) {

@@ -249,6 +249,10 @@ impl Way<'_> {
             let own = service.endpoints.get(group.endpoints.clone()).into_iter();
             said.endpoints = own.flatten().map(|own| own.address.to_string()).collect();
         }
+        for name in &service.names {
+            let then = format!("{name} is looked up while the gateway runs");
+            said.endpoints.push(then);
+        }
         let lane = group.and_then(|group| group.lane);
         said.becomes.push(match (lane, view.lane) {
             (Some(lane), _) => format!(

@@ -26,6 +26,11 @@ pub enum UnitError {
     /// Not an IP address with a port number.
     #[error("`{0}` is not an address with a port; write 10.0.0.1:80 or \"[fd00::1]:80\"")]
     SocketAddress(String),
+    /// Neither an IP address nor a name with a port number.
+    #[error(
+        "`{0}` is not an address or a name with a port; write 10.0.0.1:80, \"[fd00::1]:80\" or cart.internal:80"
+    )]
+    EndpointAddress(String),
     /// Not an IP address with a prefix length.
     #[error("`{0}` is not an address with a prefix length; write 10.0.0.1/24 or \"fd00::1/64\"")]
     Cidr(String),
@@ -210,6 +215,71 @@ impl fmt::Display for SocketAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
+}
+
+/// Where an endpoint listens: `10.0.0.1:80`, `[fd00::1]:80`, or a name with a port, `cart.internal:80`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EndpointAddress {
+    /// An address.
+    Socket(SocketAddr),
+    /// A name that is to be looked up.
+    Name {
+        /// The name.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+}
+
+text_scalar!(EndpointAddress, {
+    "description": "An IP address, or a name that is looked up, with a port number.",
+    "type": "string",
+    "examples": ["10.0.0.1:80", "[fd00::1]:80", "cart.internal:80"]
+});
+
+impl FromStr for EndpointAddress {
+    type Err = UnitError;
+
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        if let Ok(address) = text.parse() {
+            return Ok(EndpointAddress::Socket(address));
+        }
+        let wrong = || UnitError::EndpointAddress(text.to_owned());
+        let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+        let port = Some(port).filter(|port| port.bytes().all(|b| b.is_ascii_digit()));
+        let port = port.and_then(|port| port.parse().ok()).ok_or_else(wrong)?;
+        // What ends in a number is an address with a mistake.
+        let top = host
+            .trim_end_matches('.')
+            .rsplit('.')
+            .next()
+            .unwrap_or_default();
+        let named = top.bytes().any(|b| b.is_ascii_alphabetic());
+        if !named || !is_dns_name(host) {
+            return Err(wrong());
+        }
+        Ok(EndpointAddress::Name {
+            host: host.to_owned(),
+            port,
+        })
+    }
+}
+
+impl fmt::Display for EndpointAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            EndpointAddress::Socket(address) => address.fmt(f),
+            EndpointAddress::Name { host, port } => write!(f, "{host}:{port}"),
+        }
+    }
+}
+
+/// Whether a text can be a name in the DNS (RFC 1035, 2.3.4), one dot at its end or none.
+pub(crate) fn is_dns_name(text: &str) -> bool {
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    let label = |label: &str| (1..=63).contains(&label.len()) && label.bytes().all(legal);
+    name.len() <= 253 && name.split('.').all(label)
 }
 
 /// An IP address: `10.0.0.1`, `fd00::1`.

@@ -36,7 +36,7 @@ fn what_is_no_yaml_or_of_the_wrong_type() {
             (
                 "nonsense: {}\n",
                 &[
-                    "g.yaml:1:1: nonsense: `nonsense` is not known here; known are node, ports, workers, admin, access_log, listeners, services, lanes, routes",
+                    "g.yaml:1:1: nonsense: `nonsense` is not known here; known are node, ports, workers, admin, dns, access_log, listeners, services, lanes, routes",
                 ],
             ),
             (

@@ -362,3 +362,40 @@ fn lanes() {
         ],
     );
 }
+
+#[test]
+fn endpoints_by_name() {
+    check(
+        with_services,
+        &[
+            (
+                "  a: { endpoints: [cart.internal:80, { address: cart:81 }, { srv: _http._tcp.cart }] }\n",
+                &[],
+            ),
+            (
+                "  a: { endpoints: [10.0.2.256:80] }\n",
+                &[
+                    "g.yaml:7:20: services.a.endpoints[0]: `10.0.2.256:80` is not an address or a name with a port; write 10.0.0.1:80, \"[fd00::1]:80\" or cart.internal:80",
+                ],
+            ),
+            (
+                "  a: { endpoints: [cart.internal] }\n",
+                &[
+                    "g.yaml:7:20: services.a.endpoints[0]: `cart.internal` is not an address or a name with a port; write 10.0.0.1:80, \"[fd00::1]:80\" or cart.internal:80",
+                ],
+            ),
+            (
+                "  a: { endpoints: [{ srv: \"a b\" }, { address: a:1, srv: b }, { lane: x }, cart:0, cart:0] }\n",
+                &[
+                    "g.yaml:7:27: services.a.endpoints[0].srv: \"a b\" is no name; write one such as _http._tcp.cart.internal",
+                    "g.yaml:7:57: services.a.endpoints[1].srv: stands beside `address`; keep one of them",
+                    "g.yaml:7:62: services.a.endpoints[2]: `address` is missing; add `address` or `srv`",
+                    "g.yaml:7:70: services.a.endpoints[2].lane: there are no lanes; add a section `lanes`",
+                    "g.yaml:7:75: services.a.endpoints[3]: port 0 cannot be connected to; write a port from 1 to 65535",
+                    "g.yaml:7:83: services.a.endpoints[4]: cart:0 is listed twice (line 7); keep one",
+                    "g.yaml:7:83: services.a.endpoints[4]: port 0 cannot be connected to; write a port from 1 to 65535",
+                ],
+            ),
+        ],
+    );
+}

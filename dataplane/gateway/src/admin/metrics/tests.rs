@@ -71,6 +71,8 @@ fn reading() -> Reading {
             queue_full: 8,
             write_failed: 2,
         },
+        lookups: Default::default(),
+        names: (2, 1),
     }
 }
 

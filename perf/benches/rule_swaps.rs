@@ -1,0 +1,236 @@
+//! Rules that are swapped under load: what it costs the worker, what it costs the control thread, and
+//! that no request notices.
+//!
+//! `cargo bench -p sluice-perf --bench rule_swaps` swaps 1,000 snapshots of 10,000 routes and 1,000
+//! services, 100 in a second of virtual time: in each one service has changed, and each twentieth is read
+//! from text anew with another route, as a file is that was changed. `--routes`, `--services` and
+//! `--swaps` are other numbers of them. Under callgrind with `--toggle-collect='*adopting_poll*'` the
+//! instructions of the polls are counted that take up a snapshot.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::{Duration, Instant as Clock};
+
+use sluice_engine::Worker;
+use sluice_perf::client::{End, Outcome, Request, Workload};
+use sluice_perf::memory::{Memory, Setup};
+use sluice_policy::rules::Rules;
+use sluice_policy::{Snapshot, parse, recompile};
+use sluice_stack::sim::SimPort;
+use sluice_stack::time::Instant;
+use sluice_wire::http1::RequestKind;
+
+/// Requests for each snapshot.
+const REQUESTS: u64 = 200;
+
+/// The same small GET on every connection, one at a time, so many in all.
+struct Same {
+    request: Request,
+    left: u64,
+    answered: u64,
+    failed: u64,
+}
+
+impl Workload for Same {
+    fn next(&mut self, _slot: usize, _now: Instant) -> Option<&Request> {
+        self.left = self.left.checked_sub(1)?;
+        Some(&self.request)
+    }
+
+    fn ended(&mut self, _slot: usize, outcome: Outcome) {
+        match outcome.end {
+            End::Answered { status: 200, .. } => self.answered += 1,
+            _ => self.failed += 1,
+        }
+    }
+}
+
+/// Rules of so many routes and services, which differ by a number.
+fn text(routes: usize, services: usize, number: usize) -> String {
+    let mut text = String::from(
+        "ports:
+  front: { device: net_memory0, addresses: [10.77.1.1/24] }
+  back: { device: net_memory1, addresses: [10.77.2.1/24] }
+listeners: { web: { address: 10.77.1.1:80 } }
+services:
+  hello: { endpoints: [10.77.2.2:8080, 10.77.2.3:8080] }
+",
+    );
+    for n in 0..services {
+        let (high, low) = (n / 250, n % 250 + 1);
+        let _ = writeln!(
+            text,
+            "  s{n:05}: {{ endpoints: [10.77.2.{low}:{}] }}",
+            9000 + high
+        );
+    }
+    let _ = writeln!(text, "routes:\n  - {{ service: hello }}");
+    let _ = writeln!(
+        text,
+        "  - {{ host: changed-{number}.example, service: hello }}"
+    );
+    for n in 0..routes {
+        let service = n % services;
+        let _ = writeln!(
+            text,
+            "  - {{ host: h{n}.example, path: /p{n}, service: s{service:05} }}"
+        );
+    }
+    text
+}
+
+/// A poll that takes up a snapshot, out of line so that callgrind can be told to count only it.
+#[inline(never)]
+fn adopting_poll(worker: &mut Worker<SimPort>, now: Instant) {
+    worker.poll_once(now);
+}
+
+/// What the control thread spends, and what it works with.
+struct Control {
+    rules: Rules,
+    snapshot: Arc<Snapshot>,
+    /// Of one service, and of the whole text with its parsing.
+    compile: [Vec<Duration>; 2],
+    offer: Duration,
+}
+
+impl Control {
+    fn take(&mut self, rules: Rules, generation: u64, began: Clock, kind: usize) {
+        let resolved = Arc::default();
+        let compiled = recompile(&rules, &resolved, &self.rules, &self.snapshot);
+        let mut snapshot = compiled.unwrap_or_else(|problems| panic!("{}", problems[0]));
+        snapshot.generation = generation;
+        self.compile[kind].push(began.elapsed());
+        self.rules = rules;
+        self.snapshot = Arc::new(snapshot);
+    }
+}
+
+/// Bytes of memory that the process has touched.
+fn resident() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm
+        .split(' ')
+        .nth(1)
+        .and_then(|pages| pages.parse::<usize>().ok());
+    pages.unwrap_or_default() * 4096
+}
+
+fn main() {
+    // `cargo test` passes --test; a bench is not a test, so there it only shows that it runs.
+    let arguments: Vec<String> = std::env::args().collect();
+    let bench = arguments.iter().any(|argument| argument == "--bench");
+    let number = |name: &str, bench_default: usize, test_default: usize| {
+        let place = arguments.iter().position(|argument| argument == name);
+        let given = place.and_then(|place| arguments.get(place + 1)?.parse::<usize>().ok());
+        given.unwrap_or(if bench { bench_default } else { test_default })
+    };
+    let (routes, services) = (
+        number("--routes", 10_000, 200),
+        number("--services", 1_000, 50),
+    );
+    let swaps = number("--swaps", 1_000, 60);
+    let setup = Setup {
+        connections: 64,
+        ..Setup::default()
+    };
+    let first = text(routes, services, 0);
+    let memory = Memory::with_rules(&setup, &first);
+    let mut memory = memory.unwrap_or_else(|problems| panic!("{problems}"));
+    memory.handoff.access_log().fill();
+    let mut control = Control {
+        rules: parse(&first, "swaps.yaml").unwrap_or_else(|problems| panic!("{}", problems[0])),
+        snapshot: memory.handoff.current(),
+        compile: [Vec::new(), Vec::new()],
+        offer: Duration::ZERO,
+    };
+    let mut work = Same {
+        request: Request {
+            id: 0,
+            bytes: b"GET / HTTP/1.1\r\nHost: sluice.test\r\n\r\n".to_vec(),
+            kind: RequestKind::Other,
+            half_close: false,
+            abandon_after: None,
+        },
+        left: REQUESTS,
+        answered: 0,
+        failed: 0,
+    };
+    let mut polls: Vec<Duration> = Vec::new();
+    let mut turn = |memory: &mut Memory, work: &mut Same| {
+        let (handoff, stats) = (memory.handoff.clone(), memory.stats.clone());
+        memory.turn(work, |worker, now| {
+            if handoff.generation() == stats.generation.get() {
+                worker.poll_once(now);
+                return;
+            }
+            let began = Clock::now();
+            adopting_poll(worker, now);
+            polls.push(began.elapsed());
+        });
+    };
+    let now = memory.net.now();
+    memory.client.kick(&mut work, now);
+    turn(&mut memory, &mut work);
+    let before = resident();
+    for swap in 1..=swaps {
+        let began = Clock::now();
+        let (rules, kind) = if swap % 20 == 0 {
+            let text = text(routes, services, swap);
+            (
+                parse(&text, "swaps.yaml").unwrap_or_else(|problems| panic!("{}", problems[0])),
+                1,
+            )
+        } else {
+            let mut rules = control.rules.clone();
+            let name = format!("s{:05}", swap % services);
+            if let Some(service) = rules.services.get_mut(&name) {
+                service.max_idle = swap as u32;
+            }
+            (rules, 0)
+        };
+        control.take(rules, swap as u64 + 1, began, kind);
+        let began = Clock::now();
+        memory.handoff.offer(control.snapshot.clone());
+        control.offer += began.elapsed();
+        // 10 ms: 100 snapshots in a second. The first requests are under way when the snapshot comes.
+        work.left += REQUESTS;
+        let now = memory.net.now();
+        memory.client.kick(&mut work, now);
+        let end = memory.net.now() + Duration::from_millis(10);
+        while memory.net.now() < end {
+            turn(&mut memory, &mut work);
+            memory.advance(Duration::from_millis(1));
+        }
+    }
+    for _ in 0..10_000 {
+        turn(&mut memory, &mut work);
+        if memory.client.under_way() == 0 {
+            break;
+        }
+        memory.advance(Duration::from_millis(1));
+    }
+    let grown = resident().saturating_sub(before);
+    assert_eq!(work.failed, 0, "{:?}", memory.stats);
+    assert_eq!(
+        polls.len(),
+        swaps,
+        "every snapshot is taken up, each by one poll"
+    );
+    polls.sort();
+    let mean = |times: &[Duration]| {
+        times.iter().sum::<Duration>().as_secs_f64() * 1e3 / times.len().max(1) as f64
+    };
+    println!(
+        "rule_swaps routes={routes} services={services} swaps={swaps} requests={} failed=0 \
+         poll_us_median={:.1} poll_us_longest={:.1} service_compile_ms={:.2} file_compile_ms={:.1} \
+         offer_ms={:.2} grown_kib={}",
+        work.answered,
+        polls[polls.len() / 2].as_secs_f64() * 1e6,
+        polls[polls.len() - 1].as_secs_f64() * 1e6,
+        mean(&control.compile[0]),
+        mean(&control.compile[1]),
+        control.offer.as_secs_f64() * 1e3 / swaps as f64,
+        grown / 1024,
+    );
+}
