@@ -11,7 +11,7 @@ use sluice_policy::{
 };
 use sluice_wire::http1::Request;
 
-use crate::filters::{body, destination, fault, hops, lanes, protocol, refusals, routing};
+use crate::filters::{body, destination, fault, hops, lanes, refusals, routing};
 use crate::forwarding::Provenance;
 use crate::reply::LocalReply;
 use crate::stats::RequestFate;
@@ -113,7 +113,6 @@ fn order<'a>(passage: &mut HttpPassage<'a, '_>) -> ControlFlow<Verdict<'a>> {
     passage.through(hops::filter)?;
     passage.through(body::filter)?;
     passage.through(destination::filter)?;
-    passage.through(protocol::filter)?;
     passage.through(fault::delay)?;
     passage.through(fault::abort)
 }

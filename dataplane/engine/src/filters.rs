@@ -5,6 +5,5 @@ pub(crate) mod destination;
 pub(crate) mod fault;
 pub(crate) mod hops;
 pub(crate) mod lanes;
-pub(crate) mod protocol;
 pub(crate) mod refusals;
 pub(crate) mod routing;

@@ -125,6 +125,10 @@ impl<P: PacketIo> Worker<P> {
                     self.close_downstream(number, now);
                     return Step::Over;
                 };
+                if !service.speaks_http() {
+                    self.stack.consume(flow, head_len);
+                    return self.reply(number, LocalReply::NOT_HTTP, form, notes, now);
+                }
                 let sender = Sender {
                     via: &rules.snapshot.node.via,
                     listener: own,

@@ -290,6 +290,12 @@ pub struct Group {
 }
 
 impl Service {
+    /// Whether HTTP requests can go to it.
+    #[inline]
+    pub fn speaks_http(&self) -> bool {
+        matches!(self.protocol, ServiceProtocol::Auto | ServiceProtocol::Http)
+    }
+
     /// The endpoints that serve a lane: an index in [`Service::groups`]. `None` if none do, nor any of
     /// no lane.
     #[inline]

@@ -430,6 +430,7 @@ impl Source<'_> {
     pub(super) fn kept(frame: &[u8]) -> Source<'_> {
         Source {
             front: frame,
+            frame: None,
             len: frame.len(),
             ring: None::<FlowId>,
         }

@@ -138,6 +138,7 @@ impl<P: PacketIo> Worker<P> {
         let call = self.insert_call(call);
         let source = Source {
             front,
+            frame: Some(&frame),
             len,
             ring: Some(flow),
         };

@@ -24,10 +24,12 @@ use crate::reply::LocalReply;
 use crate::worker::Worker;
 
 /// Where a request is taken from.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(super) struct Source<'a> {
     /// The beginning of its frame, or all of it.
     pub(super) front: &'a [u8],
+    /// What `front` says, where that is known already.
+    pub(super) frame: Option<&'a Frame<'a>>,
     /// Bytes of the whole frame.
     pub(super) len: usize,
     /// The flow whose receive ring begins with it; `None` where `front` is all of it.
@@ -124,8 +126,14 @@ impl<P: PacketIo> Worker<P> {
             whole: SHARED_FRAME,
             frame: call.max_frame,
         };
-        let Ok(frame) = Frame::parse(call.dialect, source.front, &bounds) else {
-            return Err(Sent::No(LocalReply::BAD_MESSAGE));
+        let parsed;
+        let frame = match source.frame {
+            Some(frame) => frame,
+            None => {
+                parsed = Frame::parse(call.dialect, source.front, &bounds);
+                let bad = |_| Sent::No(LocalReply::BAD_MESSAGE);
+                parsed.as_ref().map_err(bad)?
+            }
         };
         let spent = now.since(call.notes.begun);
         let left = match call.timeout.map(|timeout| timeout.after(spent)) {
@@ -146,7 +154,7 @@ impl<P: PacketIo> Worker<P> {
         let mut digits = [0; Timeout::MAX_DIGITS];
         let mut changes = Changes::new();
         let rules = self.generations.get(call.generation);
-        let changed = by_rules(&mut changes, rules, call, &frame, text);
+        let changed = by_rules(&mut changes, rules, call, frame, text);
         if let Some(left) = left {
             let left = Edit::SetInteger(integer::RPC_TIMEOUT, left.write(&mut digits));
             // There is room: no route changes as much.
@@ -154,7 +162,7 @@ impl<P: PacketIo> Worker<P> {
         }
         let encoded = changed
             .map_err(|_| Unsent::Changed)
-            .and_then(|()| going.encode(out, &frame, source.len, &changes));
+            .and_then(|()| going.encode(out, frame, source.len, &changes));
         match encoded {
             Ok(passed) => {
                 out.extend_from_slice(source.front.get(passed..).unwrap_or_default());
@@ -220,6 +228,7 @@ impl<P: PacketIo> Worker<P> {
             Ok(Parsed::Complete(len)) => {
                 let source = Source {
                     front: &front,
+                    frame: None,
                     len,
                     ring: Some(flow),
                 };
