@@ -21,10 +21,11 @@ fn gateway_poll(worker: &mut Worker<SimPort>, now: Instant) {
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let flag = |name: &str| arguments.iter().any(|argument| argument == name);
-    let number = |name: &str| {
+    let value = |name: &str| {
         let place = arguments.iter().position(|argument| argument == name)?;
-        arguments.get(place + 1)?.parse::<u64>().ok()
+        arguments.get(place + 1)
     };
+    let number = |name: &str| value(name)?.parse::<u64>().ok();
     // `cargo test` passes --test; a bench is not a test, so there it only shows that it runs.
     let calls = number("--requests").unwrap_or(if flag("--bench") { 200_000 } else { 2_000 });
     let flows = number("--flows").unwrap_or(64) as usize;
@@ -33,7 +34,7 @@ fn main() {
         ("frame", "protocol: ttheader, multiplex: frame"),
         ("none", "protocol: ttheader"),
     ] {
-        if flag("--message") && name != "message" {
+        if value("--only").is_some_and(|only| only != name) {
             continue;
         }
         let mut world = Calls::new(flows, service).unwrap_or_else(|problems| panic!("{problems}"));

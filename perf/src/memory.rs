@@ -117,11 +117,7 @@ pub(crate) fn endpoints(v6: bool) -> [SocketAddr; 2] {
 /// The rules of the gateway, as text.
 pub fn rules(setup: &Setup) -> String {
     let [first, second] = endpoints(setup.v6);
-    let (front, back, listen) = if setup.v6 {
-        ("fd77:1::1/64", "fd77:2::1/64", "[fd77:1::1]:80")
-    } else {
-        ("10.77.1.1/24", "10.77.2.1/24", "10.77.1.1:80")
-    };
+    let (front, back, listen) = addresses(setup.v6);
     format!(
         r#"
 ports:
@@ -141,6 +137,44 @@ routes:
         mtu = setup.mtu,
         buffer = setup.buffer,
     )
+}
+
+/// As [`rules`], for calls: a service that multiplexes in this way over so many connections to its one
+/// endpoint.
+pub fn rpc_rules(setup: &Setup, multiplex: &str, shared_connections: u32) -> String {
+    let [endpoint, _] = endpoints(setup.v6);
+    let (front, back, listen) = addresses(setup.v6);
+    format!(
+        r#"
+ports:
+  front: {{ device: "net_memory0", addresses: ["{front}"], mtu: {mtu} }}
+  back: {{ device: "net_memory1", addresses: ["{back}"], mtu: {mtu} }}
+listeners:
+  rpc: {{ address: "{listen}", buffer: {buffer}B, max_connections: 100000 }}
+services:
+  bench:
+    endpoints: ["{endpoint}"]
+    protocol: ttheader
+    multiplex: {multiplex}
+    shared_connections: {shared_connections}
+    max_connections: 100000
+    max_idle: 100000
+    response_timeout: 20s
+routes:
+  - {{ rpc: {{}}, service: bench }}
+"#,
+        mtu = setup.mtu,
+        buffer = setup.buffer,
+    )
+}
+
+/// Addresses of the gateway's ports and of its listener.
+fn addresses(v6: bool) -> (&'static str, &'static str, &'static str) {
+    if v6 {
+        ("fd77:1::1/64", "fd77:2::1/64", "[fd77:1::1]:80")
+    } else {
+        ("10.77.1.1/24", "10.77.2.1/24", "10.77.1.1:80")
+    }
 }
 
 /// Compiles the rules of [`rules`], or of a test of its own.

@@ -70,7 +70,7 @@ pub struct RunReport {
 /// What was asked for.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Settings {
-    /// `http1`; others as they are spoken.
+    /// `http1` or `ttheader`.
     pub protocol: String,
     /// Address and port that requests go to.
     pub target: String,
@@ -83,6 +83,9 @@ pub struct Settings {
     pub backend: Option<String>,
     /// Connections at once.
     pub connections: u32,
+    /// Calls at once on each connection.
+    #[serde(default = "one")]
+    pub calls: u16,
     /// When the next request is due.
     pub pace: Pace,
     /// Whether a connection carries more than one request.
@@ -108,6 +111,10 @@ pub struct Settings {
     pub requests: Option<u64>,
     /// The core of the generator's thread.
     pub core: u32,
+}
+
+fn one() -> u16 {
+    1
 }
 
 /// When the next request is due.
@@ -192,9 +199,9 @@ pub enum ErrorKind {
     ClosedEarly,
     /// No complete answer in time.
     Timeout,
-    /// Bytes that are no HTTP answer, or one framed in a way that is refused.
+    /// Bytes that are no answer of the protocol, or one framed in a way that is refused.
     BadAnswer,
-    /// Another status than the request expects.
+    /// Another status than the request expects; of TTHeader an exception or a biz-status.
     WrongStatus,
     /// Another length or other bytes than the request expects.
     WrongBody,

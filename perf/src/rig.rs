@@ -12,11 +12,14 @@ use sluice_stack::{Buffers, Limits, Secrets, Stack, StackStats};
 use crate::load::plan::{Common, RequestFile};
 use crate::load::run::Stage;
 use crate::load::server::ServerSetup;
-use crate::load::{ClientSetup, Generator, Plan, Reuse, Step};
-use crate::memory::{Gateway, Setup, compiled, endpoints, far_ends, rules};
+use crate::load::{ClientSetup, Encoding, Generator, Plan, Protocol, Replies, Reuse, Step};
+use crate::memory::{Gateway, Setup, compiled, endpoints, far_ends, rpc_rules, rules};
 
 /// Length of the bodies of the backend's answers where no request says otherwise.
 const BODY: u64 = 100;
+
+/// How long an answer may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The generator and a gateway, with their links and clock.
 pub struct Rig {
@@ -32,13 +35,55 @@ pub struct Rig {
     pub handoff: Arc<Handoff>,
 }
 
+/// How calls are made and answered.
+#[derive(Debug, Clone, Copy)]
+pub struct Calls {
+    /// At a time on each connection of the client.
+    pub at_a_time: u16,
+    /// Of their messages.
+    pub encoding: Encoding,
+    /// How the backend replies.
+    pub replies: Replies,
+    /// How the gateway multiplexes towards it, in the words of the rules.
+    pub multiplex: &'static str,
+    /// Over how many connections.
+    pub shared_connections: u32,
+}
+
 impl Rig {
     /// Builds all of it with the rules of [`rules`].
     ///
     /// # Errors
     /// The rules or the requests are not right: why, as text.
     pub fn new(setup: &Setup, file: &RequestFile, reuse: Reuse) -> Result<Rig, String> {
-        let gateway = Gateway::new(setup, &compiled(&rules(setup), 1)?)?;
+        let speaks = (Protocol::Http1, 1, Replies::default());
+        Rig::build(setup, &rules(setup), file, reuse, speaks)
+    }
+
+    /// Builds all of it with the rules of [`rpc_rules`], for TTHeader.
+    ///
+    /// # Errors
+    /// The rules or the requests are not right: why, as text.
+    pub fn rpc(
+        setup: &Setup,
+        calls: &Calls,
+        file: &RequestFile,
+        reuse: Reuse,
+    ) -> Result<Rig, String> {
+        let rules = rpc_rules(setup, calls.multiplex, calls.shared_connections);
+        let protocol = Protocol::TtHeader(calls.encoding);
+        let speaks = (protocol, calls.at_a_time, calls.replies);
+        Rig::build(setup, &rules, file, reuse, speaks)
+    }
+
+    fn build(
+        setup: &Setup,
+        rules: &str,
+        file: &RequestFile,
+        reuse: Reuse,
+        (protocol, calls, replies): (Protocol, u16, Replies),
+    ) -> Result<Rig, String> {
+        let gateway = Gateway::new(setup, &compiled(rules, 1)?)?;
         let stats = Arc::new(StackStats::default());
         let [front, back] = far_ends(setup.v6, setup.connections);
         let stack = Stack::new(
@@ -52,6 +97,9 @@ impl Rig {
             send: setup.buffer,
         };
         let common = Common {
+            protocol,
+            calls,
+            timeout: TIMEOUT,
             host: "sluice.test".into(),
             close: reuse == Reuse::Close,
             backend: Some(BODY),
@@ -62,12 +110,15 @@ impl Rig {
             port: 0,
             target: gateway.target,
             connections: setup.connections as u32,
+            calls,
             reuse,
             buffers,
             connect_timeout: Duration::from_secs(3),
-            timeout: Duration::from_secs(5),
+            timeout: TIMEOUT,
         };
         let server = ServerSetup {
+            protocol,
+            replies,
             port: 1,
             addresses: endpoints(setup.v6).into(),
             body: BODY,
@@ -90,11 +141,22 @@ impl Rig {
 
     /// Some turns of both at the present time, as long as frames move; in a closed loop they always do.
     /// `generator` runs the generator's polls.
-    pub fn turn(&mut self, mut generator: impl FnMut(&mut Generator<SimPort>, Instant)) {
+    pub fn turn(&mut self, generator: impl FnMut(&mut Generator<SimPort>, Instant)) {
+        self.turn_both(generator, |worker, now| {
+            worker.poll_once(now);
+        });
+    }
+
+    /// The same, where `gateway` runs the gateway's polls.
+    pub fn turn_both(
+        &mut self,
+        mut generator: impl FnMut(&mut Generator<SimPort>, Instant),
+        mut gateway: impl FnMut(&mut Worker<SimPort>, Instant),
+    ) {
         let now = self.net.now();
         for _ in 0..8 {
             generator(&mut self.generator, now);
-            self.worker.poll_once(now);
+            gateway(&mut self.worker, now);
             if self.net.next_arrival().is_none_or(|at| at > now) {
                 break;
             }

@@ -10,7 +10,7 @@ use sluice_perf::backend::Backend;
 use sluice_perf::load::plan::{Common, RequestFile};
 use sluice_perf::load::run::Stage;
 use sluice_perf::load::stats::StepStats;
-use sluice_perf::load::{ClientSetup, Fault, Generator, Length, Pace, Plan, Reuse, Step};
+use sluice_perf::load::{ClientSetup, Fault, Generator, Length, Pace, Plan, Protocol, Reuse, Step};
 use sluice_stack::sim::{Faults, Net, SimPort};
 use sluice_stack::time::Instant;
 use sluice_stack::{Buffers, Limits, PortSetup, Secrets, Stack, StackStats};
@@ -47,6 +47,9 @@ fn pair(target: &str, requests: &str, reuse: Reuse) -> Pair {
     let backend = Backend::new(server, &[listen], Buffers::default());
     let file: RequestFile = serde_saphyr::from_str(requests).expect("valid YAML");
     let common = Common {
+        protocol: Protocol::Http1,
+        calls: 1,
+        timeout: Duration::from_secs(5),
         host: "bad.test".into(),
         close: reuse == Reuse::Close,
         backend: None,
@@ -56,6 +59,7 @@ fn pair(target: &str, requests: &str, reuse: Reuse) -> Pair {
         port: 0,
         target: target.parse().unwrap(),
         connections: 4,
+        calls: 1,
         reuse,
         buffers: Buffers::default(),
         // Longer than a neighbour is asked for.

@@ -3,10 +3,10 @@
 //! Addresses are those of the default lab, see `scripts/lab --help`; labs do not see each other.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{self, Command, Output};
+use std::process::{self, Child, ChildStdout, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
@@ -76,6 +76,21 @@ impl Lab {
             .args(command)
             .output()
             .expect("ip netns exec did not start; run scripts/setup")
+    }
+
+    /// Starts a program where the backends are, which prints a line when it serves. It ends with what is
+    /// returned.
+    pub fn serve(&self, command: &[&str]) -> Server {
+        let mut server = Server::start(&self.namespace("backend"), command);
+        server.wait_for("");
+        server
+    }
+
+    /// Starts a program where the gateway would be. It ends with what is returned.
+    pub fn start_at_gateway(&self, command: &[&str]) -> Server {
+        let shell = ["sh", "-c", "exec \"$@\" 2>&1", "sh"];
+        let command = [&shell[..], command].concat();
+        Server::start(&self.namespace("gateway"), &command)
     }
 
     /// One curl from the client to the gateway's IPv4 address, whatever host the URL names.
@@ -169,6 +184,56 @@ impl Drop for Lab {
         if !output.status.success() {
             eprintln!("scripts/lab down failed:\n{}", printed(&output));
         }
+    }
+}
+
+/// A program that serves in a lab, until this is dropped.
+#[derive(Debug)]
+pub struct Server {
+    process: Child,
+    output: Option<BufReader<ChildStdout>>,
+}
+
+impl Server {
+    fn start(namespace: &str, command: &[&str]) -> Server {
+        let mut process = Command::new("ip")
+            .args(["netns", "exec", namespace])
+            // It becomes the program, and dies with the test.
+            .args(["setpriv", "--pdeathsig", "KILL"])
+            .args(command)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("ip netns exec did not start; run scripts/setup");
+        let output = process.stdout.take().map(BufReader::new);
+        Server { process, output }
+    }
+
+    /// Waits for a line that contains this. What is said later is of no interest.
+    pub fn wait_for(&mut self, ready: &str) {
+        let Some(mut output) = self.output.take() else {
+            return;
+        };
+        let mut said = String::new();
+        loop {
+            let mut line = String::new();
+            let read = output.read_line(&mut line).expect("it prints text");
+            said.push_str(&line);
+            assert!(read > 0, "it ended before it served:\n{said}");
+            if line.contains(ready) {
+                break;
+            }
+        }
+        // It must not stop it either.
+        thread::spawn(move || io::copy(&mut output, &mut io::sink()));
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Both fail where it has ended already, which is as well.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 

@@ -1,9 +1,8 @@
 //! End to end tests, simulation and interop.
 //!
 //! What stands here is the harness: [`lab`] makes a private copy of the lab for a test, [`gateway`]
-//! runs the real binary in it, [`http`] reads what comes back; [`sim`] and [`calls`] play
-//! the gateway without a network. The tests are in
-//! `tests/`.
+//! runs the real binary in it, [`http`] reads what comes back, [`peers`] are RPC frameworks to talk to;
+//! [`sim`] and [`calls`] play the gateway without a network. The tests are in `tests/`.
 //!
 //! The harness panics where a test cannot go on; its panics say what was run and what it printed.
 #![forbid(unsafe_code)]
@@ -12,4 +11,5 @@ pub mod calls;
 pub mod gateway;
 pub mod http;
 pub mod lab;
+pub mod peers;
 pub mod sim;

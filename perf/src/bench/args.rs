@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::expect::Expectation;
 use super::port_spec::{BackendSpec, DeviceSpec, PortSpec, body, bounded};
 use crate::compare::CompareArgs;
-use crate::load::Arrivals;
+use crate::load::{Arrivals, Encoding, MAX_CALLS};
 use crate::report::command::ReportArgs;
 
 const RUN_EXAMPLES: &str = "\
@@ -25,6 +25,7 @@ Examples:
     --backend 'device=net_memif1,role=client,id=0,socket-abstract=no,socket=/run/back.sock;address=10.77.2.2/24'
   ... --rate 10000 --expect 'p99<2ms' --expect errors=0     open loop; exit 1 unless it holds
   ... --sweep 10000..200000                                 up to the knee
+  ... --protocol ttheader --service echo --calls 8          eight calls at a time on each connection
 
 Exit codes: 0 fine; 1 an expectation does not hold, nothing was answered, or requests reached the backend
 damaged; 2 wrong usage.";
@@ -81,10 +82,17 @@ pub struct RunArgs {
     /// every byte of its answers.
     #[arg(long, value_name = "PORT")]
     pub(crate) backend: Option<BackendSpec>,
+    /// What is spoken. TTHeader calls a method that takes one string of bytes and gives another.
+    #[arg(long, value_enum, default_value_t = Speaks::Http1)]
+    pub(crate) protocol: Speaks,
     /// Connections at a time.
     #[arg(short, long, value_name = "N", default_value_t = 64,
           value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) connections: u32,
+    /// Calls at a time on each connection (ttheader).
+    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "close",
+          value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_CALLS)))]
+    pub(crate) calls: u16,
     /// One request per connection.
     #[arg(long)]
     pub(crate) close: bool,
@@ -111,23 +119,37 @@ pub struct RunArgs {
     #[arg(long, value_name = "FROM..TO", value_parser = sweep, conflicts_with = "rate")]
     pub(crate) sweep: Option<(f64, f64, u32)>,
     /// A YAML or JSON file of weighted requests, see docs/bench.md. "-" is standard input.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["method", "path", "header", "body"])]
+    #[arg(long, value_name = "FILE",
+          conflicts_with_all = ["method", "path", "header", "body", "service", "key", "echo"])]
     pub(crate) requests: Option<PathBuf>,
-    /// The method.
-    #[arg(short, long, default_value = "GET")]
-    pub(crate) method: String,
-    /// Path and query.
-    #[arg(long, default_value = "/")]
-    pub(crate) path: String,
+    /// The method [default: GET; call (ttheader)].
+    #[arg(short, long)]
+    pub(crate) method: Option<String>,
+    /// Path and query [default: /].
+    #[arg(long)]
+    pub(crate) path: Option<String>,
     /// The Host field [default: the target].
     #[arg(long)]
     pub(crate) host: Option<String>,
     /// A further header field; may be given again.
     #[arg(short = 'H', long, value_name = "NAME: VALUE", value_parser = header)]
     pub(crate) header: Vec<(String, String)>,
-    /// Length of the requests' body, such as 2KiB; at most 1TiB.
+    /// The service (ttheader) [default: bench]. '' sends a head without anything in it.
+    #[arg(long)]
+    pub(crate) service: Option<String>,
+    /// A key of the head (ttheader), such as RPC_PERSIST_LANE=blue; a number is an integer key. May be given
+    /// again.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = key)]
+    pub(crate) key: Vec<(String, String)>,
+    /// How the Thrift message in a frame is encoded (ttheader).
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) encoding: Encoding,
+    /// Length of the requests' body, of the bytes that are passed (ttheader), such as 2KiB; at most 1TiB.
     #[arg(long, value_name = "SIZE", value_parser = body)]
     pub(crate) body: Option<u64>,
+    /// The answer's body must be the request's own.
+    #[arg(long)]
+    pub(crate) echo: bool,
     /// How long a connection rests behind an answer.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s")]
     pub(crate) think: Duration,
@@ -171,6 +193,38 @@ pub struct RunArgs {
     /// Show DPDK's own log too.
     #[arg(short, long)]
     pub(crate) verbose: bool,
+}
+
+/// What is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Speaks {
+    /// HTTP/1.1.
+    Http1,
+    /// TTHeader.
+    Ttheader,
+}
+
+impl RunArgs {
+    /// Options of one protocol that were given with the other.
+    pub(crate) fn foreign(&self) -> Option<&'static str> {
+        let of_http = [
+            ("--path", self.path.is_some()),
+            ("--host", self.host.is_some()),
+            ("--header", !self.header.is_empty()),
+        ];
+        let of_ttheader = [
+            ("--calls", self.calls > 1),
+            ("--service", self.service.is_some()),
+            ("--key", !self.key.is_empty()),
+            ("--encoding", self.encoding != Encoding::default()),
+        ];
+        let others: &[_] = match self.protocol {
+            Speaks::Http1 => &of_ttheader,
+            Speaks::Ttheader => &of_http,
+        };
+        let given = others.iter().find(|(_, given)| *given);
+        given.map(|(option, _)| *option)
+    }
 }
 
 /// From where requests are made.
@@ -301,6 +355,13 @@ fn header(text: &str) -> Result<(String, String), String> {
     }
 }
 
+fn key(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write NAME=VALUE, such as RPC_PERSIST_LANE=blue or 10=prod".into()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use clap::{CommandFactory, Parser};
@@ -424,6 +485,9 @@ mod tests {
             "bench run --backend listen=80 --body 1025GiB",
             "bench run --backend listen=80;body=1025GiB",
             "bench run --backend listen=80 --requests a.yaml --path /",
+            "bench run --backend listen=80 --protocol ttheader --calls 0",
+            "bench run --backend listen=80 --protocol ttheader --calls 2 --close",
+            "bench run --backend listen=80 --protocol ttheader --key LANE",
         ] {
             let error = Bench::try_parse_from(words(line)).expect_err(line);
             assert_eq!(error.exit_code(), 2, "{line}");

@@ -20,6 +20,12 @@ pub(super) fn deliver(args: &RunArgs, report: &RunReport, done: &[Done]) -> Resu
             "backend     {} requests on {} connections, {} malformed, {} wrong bodies\n",
             served.requests, served.connections, served.malformed, served.wrong_bodies
         ));
+        if served.early > 0 {
+            table.push_str(&format!(
+                "            {} came before the one in front of them was answered\n",
+                served.early
+            ));
+        }
     }
     let to_stdout = args.json.as_deref() == Some(Path::new("-"));
     let printed = if to_stdout {

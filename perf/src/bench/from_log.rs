@@ -11,7 +11,8 @@ use sluice_policy::rules::Size;
 
 use super::args::RequestsArgs;
 use super::{refuse, say};
-use crate::load::plan::{RequestFile, RequestSpec, is_sendable};
+use crate::load::plan::http1::is_sendable;
+use crate::load::plan::{RequestFile, RequestSpec};
 
 /// What a line of the access log is read for.
 #[derive(Debug, Deserialize)]
@@ -107,12 +108,12 @@ fn key(line: &[u8]) -> Option<Key> {
     // A status below 200 or none: nothing can be said about the answer.
     let status = line.status.filter(|status| (200..600).contains(status));
     let spec = RequestSpec {
-        method,
-        host: line.host,
-        path,
+        method: Some(method.clone()),
+        host: line.host.clone(),
+        path: Some(path.clone()),
         ..RequestSpec::default()
     };
-    (sendable && is_sendable(&spec)).then_some((spec.method, spec.host, spec.path, status))
+    (sendable && is_sendable(&spec)).then_some((method, line.host, path, status))
 }
 
 /// The most frequent first.
@@ -124,9 +125,9 @@ fn requests(tally: &Tally, limit: usize) -> RequestFile {
         .take(limit)
         .map(|((method, host, path, status), weight)| RequestSpec {
             weight,
-            method: method.clone(),
+            method: Some(method.clone()),
             host: host.clone(),
-            path: path.clone(),
+            path: Some(path.clone()),
             status: *status,
             response: None::<Size>,
             ..RequestSpec::default()
@@ -165,13 +166,13 @@ mod tests {
         let shown: Vec<_> = file
             .requests
             .iter()
-            .map(|r| (r.weight, &*r.method, &*r.path, r.status))
+            .map(|r| (r.weight, r.method.as_deref(), r.path.as_deref(), r.status))
             .collect();
         assert_eq!(
             shown,
             [
-                (2, "GET", "/1", Some(200)),
-                (1, "HEAD", "/2?q='1'", Some(404))
+                (2, Some("GET"), Some("/1"), Some(200)),
+                (1, Some("HEAD"), Some("/2?q='1'"), Some(404))
             ]
         );
         assert_eq!(requests(&tally, 1).requests.len(), 1);

@@ -3,10 +3,12 @@
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
+use clap::ValueEnum;
 use sluice_policy::rules::{Cidr, Size};
 use sluice_port::{Device, PciAddress};
 use sluice_stack::PortSetup;
 
+use crate::load::Replies;
 use crate::load::plan::LARGEST_BODY;
 
 /// A port of the generator's.
@@ -34,6 +36,7 @@ pub(crate) struct BackendSpec {
     pub(crate) port: Option<PortSpec>,
     pub(crate) listen: u16,
     pub(crate) body: u64,
+    pub(crate) replies: Replies,
     pub(crate) text: String,
 }
 
@@ -70,7 +73,7 @@ enum Kind {
 
 const DEVICE_KEYS: &str = "device, interface, mtu";
 const PORT_KEYS: &str = "device, interface, address, route, mtu";
-const BACKEND_KEYS: &str = "device, interface, address, route, mtu, listen, body";
+const BACKEND_KEYS: &str = "device, interface, address, route, mtu, listen, body, replies";
 
 /// What has been read so far.
 #[derive(Default)]
@@ -82,6 +85,7 @@ struct Keys {
     mtu: Option<u16>,
     listen: Option<u16>,
     body: Option<u64>,
+    replies: Option<Replies>,
 }
 
 fn value<T: FromStr<Err: ToString>>(key: &'static str, text: &str) -> Result<T, SpecError> {
@@ -97,7 +101,7 @@ pub(crate) fn bytes(text: &str) -> Result<u64, String> {
     if let Ok(bytes) = text.parse() {
         return Ok(bytes);
     }
-    Size::from_str(text)
+    <Size as FromStr>::from_str(text)
         .map(|size| size.0)
         .map_err(|error| error.to_string())
 }
@@ -150,6 +154,16 @@ fn read(text: &str, kind: Kind) -> Result<Keys, SpecError> {
                     reason,
                 })?;
                 keys.body = Some(body);
+            }
+            "replies" if kind == Kind::Backend => {
+                let replies = <Replies as ValueEnum>::from_str(text, false).map_err(|_| {
+                    SpecError::Value {
+                        key: "replies",
+                        value: text.to_owned(),
+                        reason: "write frame, message or ordered".into(),
+                    }
+                })?;
+                keys.replies = Some(replies);
             }
             _ => {
                 return Err(SpecError::Unknown {
@@ -216,6 +230,7 @@ impl FromStr for BackendSpec {
     fn from_str(text: &str) -> Result<Self, SpecError> {
         let keys = read(text, Kind::Backend)?;
         let (listen, body) = (keys.listen.unwrap_or(8080), keys.body.unwrap_or(100));
+        let replies = keys.replies.unwrap_or_default();
         let none = keys.device.is_none()
             && keys.interface.is_none()
             && keys.addresses.is_empty()
@@ -224,6 +239,7 @@ impl FromStr for BackendSpec {
             port: if none { None } else { Some(port(keys, text)?) },
             listen,
             body,
+            replies,
             text: text.to_owned(),
         })
     }
@@ -292,8 +308,9 @@ mod tests {
 
     #[test]
     fn a_backend_may_share_the_clients_port() {
-        let spec: BackendSpec = "listen=81;body=2KiB".parse().unwrap();
+        let spec: BackendSpec = "listen=81;body=2KiB;replies=message".parse().unwrap();
         assert_eq!((spec.port, spec.listen, spec.body), (None, 81, 2048));
+        assert_eq!(spec.replies, Replies::Message);
         let spec: BackendSpec = "interface=back;address=10.77.2.2/24".parse().unwrap();
         let port = spec.port.unwrap();
         assert_eq!(port.device, Device::Interface("back".into()));

@@ -18,7 +18,7 @@ use sluice_port::{
 };
 use sluice_stack::{Buffers, Limits, Stack, StackStats};
 
-use super::args::RunArgs;
+use super::args::{RunArgs, Speaks};
 use super::deliver::deliver;
 use super::poller::{self, Event, PollerError};
 use super::port_spec::{BackendSpec, PortSpec};
@@ -29,7 +29,7 @@ use super::summary::{self, About, Done};
 use super::{refuse, say};
 use crate::load::plan::{Common, PlanError, RequestFile, RequestSpec};
 use crate::load::server::ServerSetup;
-use crate::load::{ClientSetup, Generator, Pace, Plan, Reuse};
+use crate::load::{ClientSetup, Generator, Pace, Plan, Protocol, Reuse};
 use crate::report::Settings;
 use crate::report::command::{ReportError, try_out};
 use crate::report::fingerprint::Fingerprint;
@@ -39,12 +39,17 @@ use crate::report::noise::Watch;
 /// Flows beside the connections that were asked for: those that are closing.
 const SPARE_FLOWS: usize = 16_384;
 
+/// Records of closed connections that are kept, where it is the client that closes.
+const CLOSED_KEPT: usize = 1_024;
+
 /// Largest file of requests.
 const MAX_REQUESTS_FILE: u64 = 64 << 20;
 
 /// Why there is no run.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum RunError {
+    #[error("{0} is not for --protocol {1}; leave it out, or say --protocol {2}")]
+    Foreign(&'static str, &'static str, &'static str),
     #[error("--requests {file}: {reason}")]
     File { file: String, reason: String },
     #[error(transparent)]
@@ -93,12 +98,22 @@ pub(super) fn command(args: &RunArgs) -> ExitCode {
     match run(args) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
+        Err(error @ RunError::Foreign(..)) => {
+            refuse(error);
+            ExitCode::from(2)
+        }
         Err(error) => refuse(error),
     }
 }
 
 /// Runs all of it; false where an expectation does not hold or nothing was answered.
 fn run(args: &RunArgs) -> Result<bool, RunError> {
+    if let Some(option) = args.foreign() {
+        return Err(match args.protocol {
+            Speaks::Http1 => RunError::Foreign(option, "http1", "ttheader"),
+            Speaks::Ttheader => RunError::Foreign(option, "ttheader", "http1"),
+        });
+    }
     let file = request_file(args)?;
     let plan = plan(args, &file)?;
     let specs = specs(args)?;
@@ -198,12 +213,15 @@ impl Drop for Running {
 
 fn request_file(args: &RunArgs) -> Result<RequestFile, RunError> {
     let Some(path) = &args.requests else {
-        let headers = args.header.iter().cloned();
+        let (headers, keys) = (args.header.iter().cloned(), args.key.iter().cloned());
         return Ok(RequestFile {
             requests: vec![RequestSpec {
                 method: args.method.clone(),
                 path: args.path.clone(),
+                service: args.service.clone(),
                 headers: headers.collect(),
+                keys: keys.collect(),
+                echo: args.echo,
                 body: args.body.map(Size),
                 ..RequestSpec::default()
             }],
@@ -229,12 +247,22 @@ fn plan(args: &RunArgs, file: &RequestFile) -> Result<Option<Plan>, RunError> {
         return Ok(None);
     };
     let common = Common {
+        protocol: protocol(args),
+        calls: args.calls,
+        timeout: args.timeout,
         host: args.host.clone().unwrap_or_else(|| target.to_string()),
         close: args.close,
         backend: args.backend.as_ref().map(|backend| backend.body),
         think: args.think,
     };
     Ok(Some(Plan::new(file, &common)?))
+}
+
+fn protocol(args: &RunArgs) -> Protocol {
+    match args.protocol {
+        Speaks::Http1 => Protocol::Http1,
+        Speaks::Ttheader => Protocol::TtHeader(args.encoding),
+    }
 }
 
 /// Every port to be opened, by the option that describes it; the client's first.
@@ -297,7 +325,7 @@ fn settings(
 ) -> Settings {
     let backend = args.backend.as_ref();
     Settings {
-        protocol: "http1".into(),
+        protocol: protocol(args).name().into(),
         target: target.to_string(),
         wire,
         client: args
@@ -307,6 +335,7 @@ fn settings(
             .unwrap_or_default(),
         backend: backend.map(|backend| backend.text.clone()),
         connections: args.connections,
+        calls: args.calls,
         pace: summary::pace(args),
         keep_alive: !args.close,
         think_time_us: args.think.as_secs_f64() * 1e6,
@@ -333,10 +362,14 @@ fn generator(
 ) -> Result<Generator<DpdkIo>, RunError> {
     let secrets = secrets().map_err(system("/dev/urandom cannot be read"))?;
     let stats = Arc::new(StackStats::default());
-    let limits = Limits {
+    let mut limits = Limits {
         flows: 2 * args.connections as usize + SPARE_FLOWS,
         ..Limits::default()
     };
+    if args.close && protocol(args).client_closes() {
+        // They would keep every source port from being used again for half a minute.
+        limits.time_wait = CLOSED_KEPT;
+    }
     let ports = opened.into_iter().map(|opened| (opened.io, opened.setup));
     let stack = Stack::new(ports.collect(), limits, secrets, stats.clone());
     let buffers = Buffers {
@@ -348,6 +381,7 @@ fn generator(
             port: 0,
             target,
             connections: args.connections,
+            calls: args.calls,
             reuse: if args.close {
                 Reuse::Close
             } else {
@@ -372,6 +406,8 @@ fn server(args: &RunArgs, spec: &BackendSpec, buffers: Buffers) -> ServerSetup {
     let own = spec.port.as_ref();
     let port = own.or(args.client.as_ref());
     ServerSetup {
+        protocol: protocol(args),
+        replies: spec.replies,
         port: u8::from(own.is_some() && args.client.is_some()),
         addresses: port.map_or(Vec::new(), |port| port.sockets(spec.listen)),
         body: spec.body,

@@ -201,10 +201,14 @@ fn write_table(out: &mut String, report: &RunReport) -> std::fmt::Result {
     let (settings, totals) = (&report.settings, &report.totals);
     writeln!(
         out,
-        "{} over {}: {} connections, {}, {}",
+        "{} over {}: {} connections{}, {}, {}",
         settings.target,
         settings.wire,
         settings.connections,
+        match settings.calls {
+            0 | 1 => String::new(),
+            calls => format!(" with {calls} calls each"),
+        },
         if settings.keep_alive {
             "keep-alive"
         } else {

@@ -1,4 +1,7 @@
-//! The client's connections: which is free, what each is doing, and for how long it may.
+//! The client's connections: which has a free place for a request, what each is doing, and for how long it
+//! may. What happens on an open one is in [`exchange`].
+
+mod exchange;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -12,8 +15,9 @@ use sluice_stack::rng::Rng;
 use sluice_stack::time::Instant;
 use sluice_stack::{Buffers, ConnectError, FlowId, Phase, Stack, StackStats};
 
+use super::calls::{Call, Calls};
+use super::codec::{Codec, Reader};
 use super::fault::Fault;
-use super::http1::{Codec, Read, Reader};
 use super::plan::Plan;
 use super::stats::StepStats;
 
@@ -26,6 +30,8 @@ pub struct ClientSetup {
     pub target: SocketAddr,
     /// Connections at a time, at least 1.
     pub connections: u32,
+    /// Calls at a time on each, at least 1; more than 1 where the protocol has a way to tell their answers.
+    pub calls: u16,
     /// What becomes of a connection behind an answer.
     pub reuse: Reuse,
     /// Of each connection.
@@ -62,32 +68,27 @@ const PATROLLED: usize = 16;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// In the queue of those that are free, with a flow or without.
-    Free,
-    /// Being opened, for nothing yet.
+    /// No flow.
+    Down,
+    /// Being opened ahead of requests, for which one of its places is set aside.
     Opening,
     /// Being opened, for a request.
     Dialling,
-    /// A request was sent, or a part of it.
-    Busy,
-    /// The answer was the last one; the target closes.
+    /// Open.
+    Up,
+    /// It carries no more requests; once it has its answers the target closes.
     Leaving,
-    /// Out of use until it is woken.
-    Resting,
 }
 
 #[derive(Debug)]
 struct Connection {
     flow: Option<FlowId>,
     state: State,
-    /// When the state is given up.
+    /// When the state, or the oldest call, is to be looked at.
     deadline: Instant,
-    request: u32,
-    /// When the request was meant to be sent.
-    intended: Instant,
-    /// Whether it counts.
-    counted: bool,
-    sent: u64,
+    calls: Calls,
+    /// Places that are free again once the connection is gone.
+    withheld: u16,
     reader: Reader,
 }
 
@@ -98,7 +99,9 @@ pub(crate) struct Client {
     plan: Plan,
     codec: Codec,
     connections: Vec<Connection>,
+    /// A connection for each of its places that is free.
     free: VecDeque<u32>,
+    /// A connection for each of its places that rests, and until when.
     resting: BinaryHeap<Reverse<(Instant, u32)>>,
     /// Requests under way.
     busy: usize,
@@ -114,6 +117,7 @@ pub(crate) struct Client {
     unreachable: bool,
     /// Whether requests that are sent now count.
     counting: bool,
+    scratch: Vec<u8>,
 }
 
 impl Client {
@@ -124,21 +128,25 @@ impl Client {
         seed: u64,
     ) -> Self {
         let count = setup.connections as usize;
+        let calls = match setup.reuse {
+            Reuse::KeepAlive => setup.calls.max(1),
+            Reuse::Close => 1,
+        };
         let connection = || Connection {
             flow: None,
-            state: State::Free,
+            state: State::Down,
             deadline: Instant::NEVER,
-            request: 0,
-            intended: Instant::ZERO,
-            counted: false,
-            sent: 0,
+            calls: Calls::new(calls),
+            withheld: 0,
             reader: Reader::Head,
         };
+        let places = count * usize::from(calls);
         Client {
-            codec: Codec::new(plan.len()),
+            codec: Codec::new(&plan),
             connections: (0..count).map(|_| connection()).collect(),
-            free: (0..setup.connections).collect(),
-            resting: BinaryHeap::with_capacity(count),
+            // Every connection has a call before one has two.
+            free: (0..calls).flat_map(|_| 0..setup.connections).collect(),
+            resting: BinaryHeap::with_capacity(places),
             busy: 0,
             opening: 0,
             to_open: match setup.reuse {
@@ -151,6 +159,7 @@ impl Client {
             unreachable: false,
             stack_stats,
             counting: false,
+            scratch: Vec::new(),
             setup,
             plan,
         }
@@ -206,7 +215,7 @@ impl Client {
         self.opening == 0 && self.to_open >= self.setup.connections
     }
 
-    /// Sends a request on the connection that has been free for longest.
+    /// Sends a request by the place that has been free for longest.
     pub(crate) fn start<P: PacketIo>(
         &mut self,
         intended: Instant,
@@ -217,21 +226,38 @@ impl Client {
         let Some(slot) = self.free.pop_front() else {
             return;
         };
-        let request = self.plan.draw(&mut self.rng);
         let Some(connection) = self.connections.get_mut(slot as usize) else {
             return;
         };
-        connection.request = request;
-        connection.intended = intended;
-        connection.counted = self.counting;
-        connection.sent = 0;
-        connection.reader = Reader::Head;
+        let deadline = now + self.setup.timeout;
+        connection.calls.begin(Call {
+            request: self.plan.draw(&mut self.rng),
+            intended,
+            counted: self.counting,
+            deadline,
+            sent: 0,
+            all_sent: false,
+            over: false,
+            answered: false,
+            sequence: 0,
+        });
         self.busy += 1;
         stats.requests += u64::from(self.counting);
-        if connection.flow.is_some() {
-            self.send(slot, stack, now);
-        } else if let Err(fault) = self.dial(slot, State::Dialling, stack, stats, now) {
-            self.fail(slot, fault, stack, stats, now);
+        match connection.state {
+            State::Up => {
+                // Every call may take as long, so none is due before those that were there.
+                if connection.calls.len() == 1 {
+                    connection.deadline = deadline;
+                }
+                self.send(slot, stack, stats, now);
+            }
+            State::Down => {
+                if let Err(fault) = self.dial(slot, State::Dialling, stack, stats, now) {
+                    self.fail(slot, fault, stack, stats, now);
+                }
+            }
+            // It is sent when the connection is open; one that is leaving has no free places.
+            State::Opening | State::Dialling | State::Leaving => {}
         }
     }
 
@@ -256,6 +282,7 @@ impl Client {
             connection.flow = Some(flow);
             connection.state = state;
             connection.deadline = now + setup.connect_timeout;
+            connection.reader = Reader::Head;
         }
         Ok(())
     }
@@ -276,24 +303,25 @@ impl Client {
             return;
         }
         match connection.state {
-            State::Busy => self.exchange(slot, stack, stats, now),
+            State::Down => {}
             State::Opening | State::Dialling => self.dialled(slot, flow, stack, stats, now),
-            State::Leaving => {
-                if stack.view(flow).finished {
-                    stack.close(flow, now);
-                    connection.flow = None;
-                    self.free_after(slot, Duration::ZERO, now);
-                }
+            State::Up | State::Leaving if !connection.calls.is_empty() => {
+                self.send(slot, stack, stats, now);
+                self.receive(slot, flow, stack, stats, now);
             }
-            State::Free | State::Resting => {
+            State::Up => {
                 // Closed by the target, or bytes that nobody asked for: a new one next time.
                 let view = stack.view(flow);
                 if view.readable > 0 {
                     stats.failed(Fault::Unexpected);
                 }
                 if view.finished || view.readable > 0 {
-                    stack.close(flow, now);
-                    connection.flow = None;
+                    self.close(slot, stack, now);
+                }
+            }
+            State::Leaving => {
+                if stack.view(flow).finished {
+                    self.close(slot, stack, now);
                 }
             }
         }
@@ -319,10 +347,10 @@ impl Client {
             && at <= now
         {
             self.resting.pop();
-            if let Some(connection) = self.connections.get_mut(slot as usize) {
-                connection.state = State::Free;
-                self.free.push_back(slot);
-                woken += 1;
+            woken += 1;
+            match self.connections.get_mut(slot as usize) {
+                Some(connection) if connection.state == State::Leaving => connection.withheld += 1,
+                _ => self.free.push_back(slot),
             }
         }
         for _ in 0..PATROLLED.min(self.connections.len()) {
@@ -335,15 +363,14 @@ impl Client {
                 continue;
             }
             match connection.state {
+                State::Down => {}
                 State::Opening | State::Dialling => {
                     self.fail(slot, Fault::ConnectTimeout, stack, stats, now);
                 }
-                State::Busy => self.fail(slot, Fault::Timeout, stack, stats, now),
-                State::Leaving => {
-                    self.give_up_flow(slot, stack, now);
-                    self.free_after(slot, Duration::ZERO, now);
+                State::Leaving if connection.calls.is_empty() => {
+                    self.hang_up(slot, stack, now);
                 }
-                State::Free | State::Resting => {}
+                State::Up | State::Leaving => self.time_out(slot, stack, stats, now),
             }
         }
         woken
@@ -357,12 +384,17 @@ impl Client {
         now: Instant,
     ) {
         for slot in 0..self.setup.connections {
-            let state = self.connections.get(slot as usize).map(|c| c.state);
-            match state {
-                Some(State::Busy) => self.fail(slot, Fault::Timeout, stack, stats, now),
-                Some(State::Dialling) => self.fail(slot, Fault::ConnectTimeout, stack, stats, now),
-                _ => {}
+            let Some(connection) = self.connections.get(slot as usize) else {
+                break;
+            };
+            if connection.calls.is_empty() {
+                continue;
             }
+            let fault = match connection.state {
+                State::Opening | State::Dialling => Fault::ConnectTimeout,
+                State::Down | State::Up | State::Leaving => Fault::Timeout,
+            };
+            self.fail(slot, fault, stack, stats, now);
         }
     }
 
@@ -392,138 +424,28 @@ impl Client {
                 self.fail(slot, Fault::Unreachable, stack, stats, now);
             }
             Phase::Closed => self.fail(slot, Fault::Refused, stack, stats, now),
-            Phase::Open if connection.state == State::Dialling => self.send(slot, stack, now),
             Phase::Open => {
-                self.opening = self.opening.saturating_sub(1);
-                self.free_after(slot, Duration::ZERO, now);
-            }
-        }
-    }
-
-    /// Sends the request on an open connection.
-    #[inline]
-    fn send<P: PacketIo>(&mut self, slot: u32, stack: &mut Stack<P>, now: Instant) {
-        let Some(connection) = self.connections.get_mut(slot as usize) else {
-            return;
-        };
-        connection.state = State::Busy;
-        connection.deadline = now + self.setup.timeout;
-        if let (Some(flow), Some(planned)) = (connection.flow, self.plan.get(connection.request)) {
-            let sent = &mut connection.sent;
-            planned.message.write(sent, &self.plan.pattern, stack, flow);
-        }
-    }
-
-    /// Sends what is left of the request, and reads what has come of its answer.
-    #[inline]
-    fn exchange<P: PacketIo>(
-        &mut self,
-        slot: u32,
-        stack: &mut Stack<P>,
-        stats: &mut StepStats,
-        now: Instant,
-    ) {
-        let Some(connection) = self.connections.get_mut(slot as usize) else {
-            return;
-        };
-        let number = connection.request;
-        let (Some(flow), Some(planned)) = (connection.flow, self.plan.get(number)) else {
-            return;
-        };
-        let pattern = &self.plan.pattern;
-        let sent = &mut connection.sent;
-        let all_sent =
-            *sent == planned.message.len() || planned.message.write(sent, pattern, stack, flow);
-        let reader = &mut connection.reader;
-        match self
-            .codec
-            .read(reader, (number, planned), pattern, stack, flow)
-        {
-            Read::More => {}
-            Read::Broken(fault) => self.fail(slot, fault, stack, stats, now),
-            Read::Answer {
-                bytes,
-                wrong_status,
-                keep_alive,
-                fault,
-            } => {
-                // One request at a time, so nothing can follow its answer.
-                let more = stack.view(flow).readable > 0;
-                let fault = fault.or(more.then_some(Fault::Unexpected));
-                if connection.counted {
-                    stats.bytes_in += bytes;
-                    stats.bytes_out += *sent;
-                    match fault {
-                        None => stats.answered(now.since(connection.intended)),
-                        Some(fault) => stats.failed(fault),
-                    }
-                    if let Some(status) = wrong_status {
-                        stats.wrong_status(status);
-                    }
+                let ahead = connection.state == State::Opening;
+                connection.state = State::Up;
+                connection.deadline = now + self.setup.timeout;
+                for call in connection.calls.iter_mut() {
+                    call.deadline = connection.deadline;
                 }
-                self.busy -= 1;
-                let think = planned.think;
-                if keep_alive && all_sent && !more && self.setup.reuse == Reuse::KeepAlive {
-                    self.free_after(slot, think, now);
-                } else if more || stack.view(flow).finished {
-                    stack.close(flow, now);
-                    connection.flow = None;
-                    self.free_after(slot, think, now);
-                } else {
-                    connection.state = State::Leaving;
-                    connection.deadline = now + CLOSE_WITHIN;
+                if ahead {
+                    self.opening = self.opening.saturating_sub(1);
+                    self.free_after(slot, Duration::ZERO, now);
                 }
+                self.send(slot, stack, stats, now);
             }
         }
     }
 
-    /// A request, or an attempt to connect, is over without an answer, and the connection with it.
-    fn fail<P: PacketIo>(
-        &mut self,
-        slot: u32,
-        fault: Fault,
-        stack: &mut Stack<P>,
-        stats: &mut StepStats,
-        now: Instant,
-    ) {
-        self.give_up_flow(slot, stack, now);
-        let Some(connection) = self.connections.get(slot as usize) else {
-            return;
-        };
-        if connection.state == State::Opening {
-            self.opening = self.opening.saturating_sub(1);
-        } else {
-            self.busy = self.busy.saturating_sub(1);
-            // What fails while it is measured counts, however long ago it was sent: a target that answers
-            // nothing would keep every connection busy with what was sent before.
-            if self.counting {
-                stats.requests += u64::from(!connection.counted);
-                stats.bytes_out += connection.sent;
-                stats.failed(fault);
-            }
-        }
-        self.free_after(slot, AFTER_FAULT, now);
-    }
-
-    fn give_up_flow<P: PacketIo>(&mut self, slot: u32, stack: &mut Stack<P>, now: Instant) {
-        let connection = self.connections.get_mut(slot as usize);
-        if let Some(flow) = connection.and_then(|connection| connection.flow.take()) {
-            stack.abort(flow, now);
-        }
-    }
-
-    /// The connection can be used again after some time.
+    /// A place can be used again after some time.
     #[inline]
     fn free_after(&mut self, slot: u32, rest: Duration, now: Instant) {
-        let Some(connection) = self.connections.get_mut(slot as usize) else {
-            return;
-        };
-        connection.deadline = Instant::NEVER;
         if rest.is_zero() {
-            connection.state = State::Free;
             self.free.push_back(slot);
         } else {
-            connection.state = State::Resting;
             self.resting.push(Reverse((now + rest, slot)));
         }
     }

@@ -67,7 +67,9 @@ impl<P: PacketIo> Generator<P> {
         server: Option<(&ServerSetup, &RequestFile)>,
         seed: u64,
     ) -> Self {
-        let most = client.as_ref().map_or(0, |(setup, _)| setup.connections);
+        let most = client.as_ref().map_or(0, |(setup, _)| {
+            setup.connections as usize * usize::from(setup.calls)
+        });
         let server = server.map(|(setup, file)| Server::new(setup, file, &mut stack));
         let client = client.map(|(setup, plan)| Client::new(setup, plan, stack_stats, seed));
         stack.announce();
@@ -90,7 +92,7 @@ impl<P: PacketIo> Generator<P> {
             stopped: false,
             schedule: None,
             blocked_until: Instant::ZERO,
-            begun: Vec::with_capacity(most as usize),
+            begun: Vec::with_capacity(most),
             stats: StepStats::new(Duration::ZERO, 0),
             seed,
         }

@@ -1,63 +1,36 @@
 //! HTTP/1.1 on a connection of the client: one request at a time, its answer read to the end and checked.
-//!
-//! This is the place where a protocol plugs in. The client knows connections and times; what it asks of
-//! a protocol is a [`Message`](super::message::Message) to send, a [`Reader`] per connection, and
-//! [`Codec::read`], which turns what has come into an [`Answer`] or a [`Fault`].
 
 use sluice_stack::io::PacketIo;
-use sluice_stack::{FlowId, FlowView, Phase, Stack};
+use sluice_stack::{FlowId, Stack};
 use sluice_wire::http1::{
     BodyDecoder, BodyEvent, BodyFraming, HeadIndex, Limits, Response, parse_response,
 };
 
+use super::calls::Calls;
+use super::codec::{Read, Reader, ended};
 use super::fault::Fault;
 use super::pattern::Pattern;
-use super::plan::Planned;
+use super::plan::{Plan, Planned};
 
 /// Longest head of an answer that is remembered to be known again, in bytes.
 const KNOWN: usize = 1024;
 
-/// How far a connection is with an answer.
+/// How far the body of an answer is.
 #[derive(Debug)]
-pub(crate) enum Reader {
-    /// Nothing of it, or not the whole head, has come.
-    Head,
-    /// Within the body.
-    Body {
-        head: Head,
-        decoder: BodyDecoder,
-        length: u64,
-        right: bool,
-    },
+pub(crate) struct Body {
+    head: Head,
+    decoder: BodyDecoder,
+    length: u64,
+    right: bool,
 }
 
 /// What the body of an answer depends on.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Head {
+struct Head {
     status: u16,
     framing: BodyFraming,
     keep_alive: bool,
     length: usize,
-}
-
-/// The end of reading for now.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Read {
-    /// The rest has not come yet.
-    More,
-    /// A whole answer.
-    Answer {
-        /// Bytes of head and body, framing aside.
-        bytes: u64,
-        /// Its status, where another was expected.
-        wrong_status: Option<u16>,
-        /// The connection can carry another request.
-        keep_alive: bool,
-        /// What is wrong with it, if anything is.
-        fault: Option<Fault>,
-    },
-    /// There is no answer, and the connection is of no use.
-    Broken(Fault),
 }
 
 /// What reading takes, for all connections together.
@@ -98,15 +71,20 @@ impl Codec {
         }
     }
 
-    /// Reads what has come of the answer to request `number`.
+    /// Reads what has come of the answer to the one call under way.
     pub(crate) fn read<P: PacketIo>(
         &mut self,
         reader: &mut Reader,
-        (number, planned): (u32, &Planned),
-        pattern: &Pattern,
+        calls: &Calls,
+        plan: &Plan,
         stack: &mut Stack<P>,
         flow: FlowId,
     ) -> Read {
+        let number = calls.get(0).map_or(0, |call| call.request);
+        let Some(planned) = plan.get(number) else {
+            return Read::More;
+        };
+        let pattern = &plan.pattern;
         if matches!(reader, Reader::Head) {
             match self.read_head(reader, (number, planned), pattern, stack, flow) {
                 Some(read) => return read,
@@ -164,12 +142,12 @@ impl Codec {
                 return Some(judge(&head, length as u64, right, planned));
             }
             stack.consume(flow, head.length);
-            *reader = Reader::Body {
+            *reader = Reader::Http1(Body {
                 head,
                 decoder: BodyDecoder::new(head.framing),
                 length: 0,
                 right: true,
-            };
+            });
             return None;
         }
     }
@@ -182,12 +160,12 @@ impl Codec {
         stack: &mut Stack<P>,
         flow: FlowId,
     ) -> Read {
-        let Reader::Body {
+        let Reader::Http1(Body {
             head,
             decoder,
             length,
             right,
-        } = reader
+        }) = reader
         else {
             return Read::More;
         };
@@ -286,15 +264,6 @@ impl Planned {
     }
 }
 
-/// How a connection has ended on which nothing more can be read.
-fn ended(view: &FlowView) -> Option<Fault> {
-    match view.phase {
-        Phase::Closed => Some(Fault::Reset),
-        _ if view.finished => Some(Fault::ClosedEarly),
-        _ => None,
-    }
-}
-
 #[inline]
 fn judge(head: &Head, length: u64, right: bool, planned: &Planned) -> Read {
     let status = match planned.status {
@@ -309,6 +278,7 @@ fn judge(head: &Head, length: u64, right: bool, planned: &Planned) -> Read {
         None
     };
     Read::Answer {
+        place: 0,
         bytes: head.length as u64 + length,
         wrong_status: (!status).then_some(head.status),
         keep_alive: head.keep_alive,

@@ -4,6 +4,7 @@ mod channels;
 mod frames;
 mod hostile;
 mod large;
+mod monoio;
 mod plain;
 mod rules;
 mod waits;
