@@ -444,10 +444,10 @@ fn access_log(text: &mut Text, log: LogReading) {
     }
 }
 
-/// All members, zeros too, so that a rate exists before the first event.
 /// Where a worker has its counters of one kind.
 type CountersOf<C> = fn(&WorkerStats) -> &Counters<C>;
 
+/// All members, zeros too, so that a rate exists before the first event.
 fn counters<C: Counted>(
     text: &mut Text,
     name: &'static str,
