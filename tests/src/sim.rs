@@ -11,6 +11,7 @@ use sluice_perf::bytes::{self, Ask, Form};
 use sluice_perf::client::{End, Outcome, Request, Workload};
 use sluice_perf::memory::{Memory, Setup, compiled, rules};
 use sluice_stack::counters::Counted;
+use sluice_stack::fate::StackEvent;
 use sluice_stack::io::IoStats;
 use sluice_stack::rng::Rng;
 use sluice_stack::sim::Faults;
@@ -368,6 +369,12 @@ fn settled(memory: &Memory, play: &Play, generation: u64, report: &mut Report) {
                 .push(format!("{what}\n{stats:?}\n{:?}", memory.backend.seen));
         }
     };
+    // One is contained, and must not go unnoticed for that.
+    let panics = stats.stack.events.get(StackEvent::Panicked);
+    must(
+        panics + stats.events.get(EngineEvent::Panicked) == 0,
+        "something panicked",
+    );
     must(
         play.expected.values().all(|e| e.ended),
         "a request has no outcome",
