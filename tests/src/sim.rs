@@ -427,6 +427,12 @@ fn worker_settled(stats: &WorkerStats, memory: &Memory, generation: u64, report:
                 .push(format!("{what}\n{stats:?}\n{:?}", memory.backend.seen));
         }
     };
+    // One is contained, and must not go unnoticed for that.
+    let panics = stats.stack.events.get(StackEvent::Panicked);
+    must(
+        panics + stats.events.get(EngineEvent::Panicked) == 0,
+        "something panicked",
+    );
     must(stats.downstream.get() == 0, "client connections are left");
     must(
         stats.upstream.get() == 0,
