@@ -27,7 +27,8 @@ pub(super) fn deliver(args: &RunArgs, report: &RunReport, done: &[Done]) -> Resu
             ));
         }
     }
-    let to_stdout = args.json.as_deref() == Some(Path::new("-"));
+    let mut files = [&args.json, &args.hlog, &args.html].into_iter().flatten();
+    let to_stdout = files.any(|path| path == Path::new("-"));
     let printed = if to_stdout {
         stderr().write_all(table.as_bytes())
     } else {

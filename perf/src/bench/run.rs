@@ -14,7 +14,8 @@ use std::time::{Duration, Instant, SystemTime};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use sluice_policy::rules::Size;
 use sluice_port::{
-    CoreError, Cores, DeviceError, DpdkIo, Eal, EalError, OpenError, cores, eal_config, secrets,
+    CoreError, Cores, Device, DeviceError, DpdkIo, Eal, EalError, OpenError, cores, eal_config,
+    secrets,
 };
 use sluice_stack::{Buffers, Limits, Stack, StackStats};
 
@@ -64,15 +65,20 @@ pub(super) enum RunError {
         target: SocketAddr,
         reach: Vec<String>,
     },
+    #[error("--target {0}: that is the client's own address; give the gateway's")]
+    Itself(SocketAddr),
+    #[error("--{0} and --{1} both go to standard output; give one of them a file")]
+    TwoToStdout(&'static str, &'static str),
     #[error("--core: {0}")]
     Core(#[from] CoreError),
     #[error(transparent)]
     Pci(#[from] DeviceError),
     #[error(transparent)]
     Eal(#[from] EalError),
-    #[error("--{which}: {error}")]
+    #[error("--{which}: {error}{}", first(device))]
     Port {
         which: &'static str,
+        device: Device,
         error: Box<OpenError>,
     },
     #[error(
@@ -92,6 +98,19 @@ pub(super) enum RunError {
         "the generator's thread ended unasked, which is a defect of sluice: please report what is above"
     )]
     Gone,
+}
+
+/// What to try where a device does not open: these look for their other end when they start.
+fn first(device: &Device) -> &'static str {
+    match device {
+        Device::Vdev(text) if text.starts_with("net_memif") && text.contains("role=client") => {
+            "\nIf nobody listens on the socket: start the other end first, with the same socket and role=server"
+        }
+        Device::Vdev(text) if text.starts_with("net_virtio_user") => {
+            "\nIf nobody listens on the socket: start the other end first, a net_vhost with the same path"
+        }
+        _ => "",
+    }
 }
 
 pub(super) fn command(args: &RunArgs) -> ExitCode {
@@ -119,14 +138,7 @@ fn run(args: &RunArgs) -> Result<bool, RunError> {
     let specs = specs(args)?;
     find_way(args)?;
     warn_of_kernel(&specs);
-    let files = [&args.json, &args.hlog, &args.html];
-    for path in files
-        .into_iter()
-        .flatten()
-        .filter(|path| *path != Path::new("-"))
-    {
-        try_out(path)?;
-    }
+    try_out_files(args)?;
     let cores = cores::choose(cores::Ask::of(args.core.as_ref()), cores::End::First)?;
     cores::bind(&cores.control).map_err(system("this thread cannot be bound to its cores"))?;
     let stop = stop_flag()?;
@@ -289,6 +301,10 @@ fn find_way(args: &RunArgs) -> Result<(), RunError> {
     let (Some(target), Some(client)) = (args.target, &args.client) else {
         return Ok(());
     };
+    let mut own = client.addresses.iter().map(|cidr| cidr.address());
+    if own.any(|address| address == target.ip()) {
+        return Err(RunError::Itself(target));
+    }
     let networks = || {
         let routes = client.routes.iter().map(|(network, _)| network);
         client.addresses.iter().chain(routes)
@@ -301,6 +317,28 @@ fn find_way(args: &RunArgs) -> Result<(), RunError> {
         target,
         reach: reach.collect(),
     })
+}
+
+/// Looks before anything starts whether there will be a place for the reports.
+fn try_out_files(args: &RunArgs) -> Result<(), RunError> {
+    let files = [
+        ("json", &args.json),
+        ("hlog", &args.hlog),
+        ("html", &args.html),
+    ];
+    let mut stdout = None;
+    for (option, path) in files {
+        match path.as_deref() {
+            None => {}
+            Some(path) if path != Path::new("-") => try_out(path)?,
+            Some(_) => {
+                if let Some(before) = stdout.replace(option) {
+                    return Err(RunError::TwoToStdout(before, option));
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Says so where the kernel has an address as well: it resets what it knows nothing of.
