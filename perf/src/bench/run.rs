@@ -20,7 +20,7 @@ use sluice_port::{
 use sluice_stack::{Buffers, Limits, Stack, StackStats};
 
 use super::args::{RunArgs, Speaks};
-use super::deliver::deliver;
+use super::deliver::{self, deliver, try_out_files};
 use super::poller::{self, Event, PollerError};
 use super::port_spec::{BackendSpec, PortSpec};
 use super::ports::{LINK_WITHIN, Opened, kernel_has, open_ports, wait_for_links};
@@ -32,7 +32,7 @@ use crate::load::plan::{Common, PlanError, RequestFile, RequestSpec};
 use crate::load::server::ServerSetup;
 use crate::load::{ClientSetup, Generator, Pace, Plan, Protocol, Reuse};
 use crate::report::Settings;
-use crate::report::command::{ReportError, try_out};
+use crate::report::command::ReportError;
 use crate::report::fingerprint::Fingerprint;
 use crate::report::latency::NoHistogram;
 use crate::report::noise::Watch;
@@ -193,14 +193,21 @@ fn run(args: &RunArgs) -> Result<bool, RunError> {
                 settings,
             };
             let report = summary::report(&done, about).ok_or(RunError::Gone)?;
-            deliver(args, &report, &done)?
+            let holds = deliver(args, &report, &done)?;
+            drop(poller);
+            holds
         }
         None => {
             serve(args, &events, &stop)?;
-            true
+            // Its last word is what it has served.
+            drop(poller);
+            let served = events.try_iter().find_map(|event| match event {
+                Event::Served(served) => Some(served),
+                _ => None,
+            });
+            deliver::backend(served.ok_or(RunError::Gone)?)?
         }
     };
-    drop(poller);
     // What DPDK keeps is the kernel's to take back.
     let _ = eal.stop();
     Ok(holds)
@@ -317,28 +324,6 @@ fn find_way(args: &RunArgs) -> Result<(), RunError> {
         target,
         reach: reach.collect(),
     })
-}
-
-/// Looks before anything starts whether there will be a place for the reports.
-fn try_out_files(args: &RunArgs) -> Result<(), RunError> {
-    let files = [
-        ("json", &args.json),
-        ("hlog", &args.hlog),
-        ("html", &args.html),
-    ];
-    let mut stdout = None;
-    for (option, path) in files {
-        match path.as_deref() {
-            None => {}
-            Some(path) if path != Path::new("-") => try_out(path)?,
-            Some(_) => {
-                if let Some(before) = stdout.replace(option) {
-                    return Err(RunError::TwoToStdout(before, option));
-                }
-            }
-        }
-    }
-    Ok(())
 }
 
 /// Says so where the kernel has an address as well: it resets what it knows nothing of.
@@ -503,6 +488,7 @@ fn measure(
         sender.send(step).map_err(|_| RunError::Gone)?;
         let outcome = loop {
             match events.recv().map_err(|_| RunError::Gone)? {
+                Event::Served(_) => return Err(RunError::Gone),
                 Event::Measuring => {
                     started.get_or_insert_with(|| {
                         (SystemTime::now(), Watch::start(&[cores.first() as u32]))

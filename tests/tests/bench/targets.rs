@@ -201,3 +201,31 @@ fn what_cannot_work_is_refused_at_once_with_the_reason() {
         "cannot write /nowhere/run.json",
     );
 }
+
+#[test]
+fn a_backend_alone_tells_what_curl_asked_and_what_was_malformed() {
+    let lab = Lab::up();
+    let output = thread::scope(|scope| {
+        let lab = &lab;
+        let backend = scope.spawn(move || {
+            let serve = "bench run --memory 64MiB -d 6s --backend";
+            let port = "interface=sluice-back;address=10.77.2.1/24;listen=8080;body=3";
+            let arguments: Vec<&str> = serve.split(' ').chain([port]).collect();
+            sluice_at_gateway(lab, &["timeout", "--foreground", "120"], &arguments)
+        });
+        let curl = ["curl", "-sS", "-m", "1", "http://10.77.2.1:8080/"];
+        while !lab.backend(&curl).status.success() && !backend.is_finished() {}
+        let garbage =
+            r"exec 3<>/dev/tcp/10.77.2.1/8080; printf 'what is this\r\n\r\n' >&3; cat <&3";
+        lab.backend(&["timeout", "5", "bash", "-c", garbage]);
+        backend.join().expect("it does not panic")
+    });
+    let said = printed(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let served = "1 requests on 2 connections, 1 malformed, 0 wrong bodies";
+    assert!(said.contains(served), "{said}");
+    assert!(
+        said.contains("requests reached the backend damaged"),
+        "{said}"
+    );
+}
