@@ -27,8 +27,8 @@ Examples:
   ... --sweep 10000..200000                                 up to the knee
   ... --protocol ttheader --service echo --calls 8          eight calls at a time on each connection
 
-Exit codes: 0 fine; 1 an expectation does not hold, nothing was answered, or requests reached the backend
-damaged; 2 wrong usage.";
+Exit codes: 0 fine; 1 an expectation does not hold, nothing was answered, requests reached the backend
+damaged, or the run could not start; 2 wrong usage.";
 
 const COMPARE_EXAMPLES: &str = "\
 The generator has core 0, the proxy core 1. All runs in namespaces that are taken away at the end, also on
@@ -71,6 +71,7 @@ pub struct RunArgs {
     #[arg(
         long,
         value_name = "ADDRESS:PORT",
+        value_parser = target,
         requires = "client",
         required_unless_present = "backend"
     )]
@@ -97,7 +98,7 @@ pub struct RunArgs {
     #[arg(long)]
     pub(crate) close: bool,
     /// How long is measured; with --sweep, each step [default: 10s, or 10m with --count].
-    #[arg(short, long, value_name = "TIME", value_parser = duration)]
+    #[arg(short, long, value_name = "TIME", value_parser = some_time)]
     pub(crate) duration: Option<Duration>,
     /// How many requests are measured.
     #[arg(short = 'n', long, value_name = "N", conflicts_with = "sweep",
@@ -106,17 +107,17 @@ pub struct RunArgs {
     /// How long load runs before anything counts.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1s")]
     pub(crate) warm_up: Duration,
-    /// Open loop: requests per second, or FROM..TO for a rate that grows over the duration. Without it,
+    /// Open loop: requests per second, or FROM..TO for a rate that grows or falls over the duration. Without it,
     /// each connection sends its next request behind the answer (closed loop).
-    #[arg(long, value_name = "RATE", value_parser = rates)]
+    #[arg(long, value_name = "RATE", value_parser = rates, group = "open_loop")]
     pub(crate) rate: Option<(f64, f64)>,
-    /// How an open loop's requests are spread.
-    #[arg(long, value_enum, default_value_t = Arrivals::Constant)]
+    /// How the requests of --rate or --sweep are spread.
+    #[arg(long, value_enum, default_value_t = Arrivals::Constant, requires = "open_loop")]
     pub(crate) arrivals: Arrivals,
     /// Open loop at one rate after the other, FROM..TO or FROM..TO/STEPS (10), by equal factors, until the
     /// target no longer keeps up: answers below 97 % of the rate, or a p99 over ten times the best step's
     /// and over 1ms. The knee is the last step that kept up.
-    #[arg(long, value_name = "FROM..TO", value_parser = sweep, conflicts_with = "rate")]
+    #[arg(long, value_name = "FROM..TO", value_parser = sweep, group = "open_loop")]
     pub(crate) sweep: Option<(f64, f64, u32)>,
     /// A YAML or JSON file of weighted requests, see docs/bench.md. "-" is standard input.
     #[arg(long, value_name = "FILE",
@@ -172,7 +173,8 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
     /// What must hold, such as 'p99<2ms', errors=0, 'errors<0.1%', 'rps>100000'; of: rps, errors, answers,
-    /// min, mean, p50, p90, p99, p99.9, p99.99, max, busy (the generator's core). May be given again.
+    /// min, mean, p50, p90, p99, p99.9, p99.99, max, busy (the generator's core). In a percentile and the
+    /// maximum, requests that failed are slower than any answer. May be given again.
     #[arg(long, value_name = "CONDITION")]
     pub(crate) expect: Vec<Expectation>,
     /// Name of the run in reports [default: the target].
@@ -316,6 +318,22 @@ fn buffer(text: &str) -> Result<u64, String> {
 
 fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| format!("{error}; write 10s or 250ms"))
+}
+
+/// A length of time that is not nothing.
+fn some_time(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("nothing happens in no time; write 10s or 250ms".into()),
+        time => Ok(time),
+    }
+}
+
+/// Names are not looked up: what is measured is one address.
+fn target(text: &str) -> Result<SocketAddr, String> {
+    match text.parse::<SocketAddr>() {
+        Ok(target) if target.port() > 0 => Ok(target),
+        _ => Err("write an IP address and a port, such as 10.77.1.1:80 or [fd77:1::1]:80".into()),
+    }
 }
 
 /// Requests per second.
@@ -474,6 +492,9 @@ mod tests {
             "bench run --target 10.0.0.1:80",
             "bench run --client interface=a;address=10.0.0.2/24",
             "bench run --target nowhere --client interface=a;address=10.0.0.2/24",
+            "bench run --target 10.0.0.1:0 --client interface=a;address=10.0.0.2/24",
+            "bench run --backend listen=80 --duration 0s",
+            "bench run --backend listen=80 --arrivals poisson",
             "bench run --backend listen=80 --rate 0",
             "bench run --backend listen=80 --sweep 10..5",
             "bench run --backend listen=80 --sweep 5..10/1",
@@ -506,7 +527,9 @@ mod tests {
         assert_eq!(run("").rate, None);
         assert_eq!(run("--rate 10_000").rate, Some((10_000.0, 10_000.0)));
         assert_eq!(run("--rate 10..500").rate, Some((10.0, 500.0)));
-        assert_eq!(run("--sweep 10..500").sweep, Some((10.0, 500.0, 10)));
+        let sweep = run("--sweep 10..500 --arrivals poisson");
+        assert_eq!(sweep.sweep, Some((10.0, 500.0, 10)));
+        assert_eq!(sweep.arrivals, Arrivals::Poisson);
         assert_eq!(run("--sweep 10..500/3").sweep, Some((10.0, 500.0, 3)));
     }
 }

@@ -8,7 +8,31 @@ use super::args::RunArgs;
 use super::run::{RunError, system};
 use super::say;
 use super::summary::{self, Done};
+use crate::load::server::Served;
+use crate::report::command::try_out;
 use crate::report::{RunReport, hlog, html};
+
+/// Looks before anything starts whether there will be a place for the reports.
+pub(super) fn try_out_files(args: &RunArgs) -> Result<(), RunError> {
+    let files = [
+        ("json", &args.json),
+        ("hlog", &args.hlog),
+        ("html", &args.html),
+    ];
+    let mut stdout = None;
+    for (option, path) in files {
+        match path.as_deref() {
+            None => {}
+            Some(path) if path != Path::new("-") => try_out(path)?,
+            Some(_) => {
+                if let Some(before) = stdout.replace(option) {
+                    return Err(RunError::TwoToStdout(before, option));
+                }
+            }
+        }
+    }
+    Ok(())
+}
 
 /// Prints, writes, judges.
 pub(super) fn deliver(args: &RunArgs, report: &RunReport, done: &[Done]) -> Result<bool, RunError> {
@@ -16,18 +40,10 @@ pub(super) fn deliver(args: &RunArgs, report: &RunReport, done: &[Done]) -> Resu
     if args.backend.is_some()
         && let Some(served) = done.last().map(|done| done.outcome.served)
     {
-        table.push_str(&format!(
-            "backend     {} requests on {} connections, {} malformed, {} wrong bodies\n",
-            served.requests, served.connections, served.malformed, served.wrong_bodies
-        ));
-        if served.early > 0 {
-            table.push_str(&format!(
-                "            {} came before the one in front of them was answered\n",
-                served.early
-            ));
-        }
+        table.push_str(&backend_line(served));
     }
-    let to_stdout = args.json.as_deref() == Some(Path::new("-"));
+    let mut files = [&args.json, &args.hlog, &args.html].into_iter().flatten();
+    let to_stdout = files.any(|path| path == Path::new("-"));
     let printed = if to_stdout {
         stderr().write_all(table.as_bytes())
     } else {
@@ -50,20 +66,44 @@ pub(super) fn deliver(args: &RunArgs, report: &RunReport, done: &[Done]) -> Resu
     if !holds {
         say("error: no request was answered; the errors above say why");
     }
-    let damaged = done.iter().map(|done| done.outcome.served);
-    if damaged
-        .into_iter()
-        .any(|s| s.malformed + s.wrong_bodies > 0)
-    {
-        say("error: requests reached the backend damaged");
-        holds = false;
-    }
+    // It counts from the start.
+    holds &= done.last().is_none_or(|done| is_whole(done.outcome.served));
     for expectation in &args.expect {
         let verdict = expectation.judge(report);
         say(&verdict);
         holds &= verdict.holds;
     }
     Ok(holds)
+}
+
+/// What a backend that served alone has seen; false where it came damaged.
+pub(super) fn backend(served: Served) -> Result<bool, RunError> {
+    let printed = stdout().write_all(backend_line(served).as_bytes());
+    printed.map_err(system("the figures cannot be printed"))?;
+    Ok(is_whole(served))
+}
+
+fn backend_line(served: Served) -> String {
+    let mut text = format!(
+        "backend     {} requests on {} connections, {} malformed, {} wrong bodies\n",
+        served.requests, served.connections, served.malformed, served.wrong_bodies
+    );
+    if served.early > 0 {
+        text.push_str(&format!(
+            "            {} came before the one in front of them was answered\n",
+            served.early
+        ));
+    }
+    text
+}
+
+/// Whether nothing reached the backend damaged, and says so otherwise.
+fn is_whole(served: Served) -> bool {
+    let whole = served.malformed + served.wrong_bodies == 0;
+    if !whole {
+        say("error: requests reached the backend damaged");
+    }
+    whole
 }
 
 /// Writes a file, or standard output for "-".

@@ -136,6 +136,19 @@ impl Figure {
         }
     }
 
+    /// The share of requests that is not slower than this latency, where it is such a figure.
+    fn quantile(self) -> Option<f64> {
+        match self {
+            Figure::P50 => Some(0.5),
+            Figure::P90 => Some(0.9),
+            Figure::P99 => Some(0.99),
+            Figure::P999 => Some(0.999),
+            Figure::P9999 => Some(0.9999),
+            Figure::Max => Some(1.0),
+            _ => None,
+        }
+    }
+
     fn is_latency(self) -> bool {
         !matches!(
             self,
@@ -157,12 +170,20 @@ pub(crate) struct Verdict {
 }
 
 impl Expectation {
-    /// Looks at the report. A latency of no answer at all never holds.
+    /// Looks at the report. A latency of no answer at all never holds, and a percentile only where it is
+    /// one of answers: a request that failed was slower than any.
     pub(crate) fn judge(&self, report: &RunReport) -> Verdict {
         let mut value = self.figure.of(report);
+        let (answers, errors) = (report.totals.answers, report.totals.all_errors());
+        // Those that were due and not sent are not among `requests`.
+        let due = answers + errors;
         if self.share && self.figure == Figure::Errors {
-            value /= report.totals.requests.max(1) as f64;
+            value /= due.max(1) as f64;
         }
+        let failed = self
+            .figure
+            .quantile()
+            .is_some_and(|quantile| answers < (quantile * due as f64).ceil() as u64);
         let holds = match self.order {
             Order::Less => value < self.bound,
             Order::AtMost => value <= self.bound,
@@ -170,16 +191,17 @@ impl Expectation {
             Order::AtLeast => value >= self.bound,
             Order::Equal => value == self.bound,
         };
-        let nothing = self.figure.is_latency() && report.totals.answers == 0;
+        let nothing = self.figure.is_latency() && answers == 0;
         let value = match self.figure {
             _ if nothing => "no answer".to_owned(),
+            _ if failed => format!("an error: {errors} of {due} requests failed"),
             figure if figure.is_latency() => format!("{value:.1}us"),
             _ if self.share => format!("{:.3}%", value * 100.0),
             Figure::Errors | Figure::Answers => format!("{value:.0}"),
             _ => format!("{value:.1}"),
         };
         Verdict {
-            holds: holds && !nothing,
+            holds: holds && !nothing && !failed,
             text: self.text.clone(),
             value,
         }
@@ -241,6 +263,7 @@ mod tests {
             ("errors<=2", true),
             ("errors<2", false),
             ("errors<0.3%", true),
+            ("errors>0.1%", true),
             ("errors<0.1%", false),
             ("rps>999", true),
             ("rps>1_000", false),
@@ -250,11 +273,36 @@ mod tests {
             ("busy<20%", false),
             ("p50<1ms", true),
             ("p50<400us", false),
-            ("p99.99<=2ms", true),
+            ("p99<=1ms", true),
             ("max<500us", false),
         ] {
             assert_eq!(holds(text, &report), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn a_request_that_failed_is_slower_than_any_answer() {
+        let report = report(980, 20); // two of a hundred
+        assert!(holds("p90<2ms", &report));
+        for text in ["p99<2ms", "p99.9<=1h", "max<1h", "p99>1us"] {
+            assert!(!holds(text, &report), "{text}");
+        }
+        let verdict = "p99<2ms".parse::<Expectation>().unwrap().judge(&report);
+        assert_eq!(
+            verdict.to_string(),
+            "expected p99<2ms: does NOT hold, it was an error: 20 of 1000 requests failed"
+        );
+        let exactly = self::report(990, 10);
+        assert!(holds("p99<2ms", &exactly) && !holds("p99.9<2ms", &exactly));
+    }
+
+    #[test]
+    fn a_share_of_errors_is_of_all_that_were_due() {
+        let mut report = report(100, 0);
+        report.totals.errors = BTreeMap::from([(ErrorKind::NotSent, 300)]);
+        assert!(holds("errors<76%", &report) && holds("errors>74%", &report));
+        let verdict = "errors<1%".parse::<Expectation>().unwrap().judge(&report);
+        assert!(verdict.to_string().ends_with("it was 75.000%"), "{verdict}");
     }
 
     #[test]

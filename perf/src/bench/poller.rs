@@ -40,6 +40,8 @@ pub(super) enum Event {
     Progress(Progress),
     /// A step is over.
     StepEnded(Box<Outcome>),
+    /// The thread ends, and this is what the backend has seen.
+    Served(Served),
     /// The thread could not begin.
     Failed(PollerError),
 }
@@ -127,6 +129,9 @@ fn run(setup: Setup) -> Result<(), PollerError> {
     poller.generator.hang_up(now);
     let end = now + LAST_WORDS;
     while poller.turn() < end {}
+    // Who measured has had it with the steps, and may have gone.
+    let served = Event::Served(poller.generator.served());
+    let _ = poller.events.try_send(served);
     Ok(())
 }
 

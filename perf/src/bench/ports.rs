@@ -66,6 +66,7 @@ pub(super) fn open_ports(
         let config = port_config(spec.device.clone(), spec.mtu, args.memory, (specs.len(), 1));
         let opened = open(eal, &config).map_err(|error| RunError::Port {
             which,
+            device: spec.device.clone(),
             error: Box::new(error),
         })?;
         if args.verbose {

@@ -14,12 +14,13 @@ use std::time::{Duration, Instant, SystemTime};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use sluice_policy::rules::Size;
 use sluice_port::{
-    CoreError, Cores, DeviceError, DpdkIo, Eal, EalError, OpenError, cores, eal_config, secrets,
+    CoreError, Cores, Device, DeviceError, DpdkIo, Eal, EalError, OpenError, cores, eal_config,
+    secrets,
 };
 use sluice_stack::{Buffers, Limits, Stack, StackStats};
 
 use super::args::{RunArgs, Speaks};
-use super::deliver::deliver;
+use super::deliver::{self, deliver, try_out_files};
 use super::poller::{self, Event, PollerError};
 use super::port_spec::{BackendSpec, PortSpec};
 use super::ports::{LINK_WITHIN, Opened, kernel_has, open_ports, wait_for_links};
@@ -31,7 +32,7 @@ use crate::load::plan::{Common, PlanError, RequestFile, RequestSpec};
 use crate::load::server::ServerSetup;
 use crate::load::{ClientSetup, Generator, Pace, Plan, Protocol, Reuse};
 use crate::report::Settings;
-use crate::report::command::{ReportError, try_out};
+use crate::report::command::ReportError;
 use crate::report::fingerprint::Fingerprint;
 use crate::report::latency::NoHistogram;
 use crate::report::noise::Watch;
@@ -64,15 +65,20 @@ pub(super) enum RunError {
         target: SocketAddr,
         reach: Vec<String>,
     },
+    #[error("--target {0}: that is the client's own address; give the gateway's")]
+    Itself(SocketAddr),
+    #[error("--{0} and --{1} both go to standard output; give one of them a file")]
+    TwoToStdout(&'static str, &'static str),
     #[error("--core: {0}")]
     Core(#[from] CoreError),
     #[error(transparent)]
     Pci(#[from] DeviceError),
     #[error(transparent)]
     Eal(#[from] EalError),
-    #[error("--{which}: {error}")]
+    #[error("--{which}: {error}{}", first(device))]
     Port {
         which: &'static str,
+        device: Device,
         error: Box<OpenError>,
     },
     #[error(
@@ -92,6 +98,19 @@ pub(super) enum RunError {
         "the generator's thread ended unasked, which is a defect of sluice: please report what is above"
     )]
     Gone,
+}
+
+/// What to try where a device does not open: these look for their other end when they start.
+fn first(device: &Device) -> &'static str {
+    match device {
+        Device::Vdev(text) if text.starts_with("net_memif") && text.contains("role=client") => {
+            "\nIf nobody listens on the socket: start the other end first, with the same socket and role=server"
+        }
+        Device::Vdev(text) if text.starts_with("net_virtio_user") => {
+            "\nIf nobody listens on the socket: start the other end first, a net_vhost with the same path"
+        }
+        _ => "",
+    }
 }
 
 pub(super) fn command(args: &RunArgs) -> ExitCode {
@@ -119,14 +138,7 @@ fn run(args: &RunArgs) -> Result<bool, RunError> {
     let specs = specs(args)?;
     find_way(args)?;
     warn_of_kernel(&specs);
-    let files = [&args.json, &args.hlog, &args.html];
-    for path in files
-        .into_iter()
-        .flatten()
-        .filter(|path| *path != Path::new("-"))
-    {
-        try_out(path)?;
-    }
+    try_out_files(args)?;
     let cores = cores::choose(cores::Ask::of(args.core.as_ref()), cores::End::First)?;
     cores::bind(&cores.control).map_err(system("this thread cannot be bound to its cores"))?;
     let stop = stop_flag()?;
@@ -181,14 +193,21 @@ fn run(args: &RunArgs) -> Result<bool, RunError> {
                 settings,
             };
             let report = summary::report(&done, about).ok_or(RunError::Gone)?;
-            deliver(args, &report, &done)?
+            let holds = deliver(args, &report, &done)?;
+            drop(poller);
+            holds
         }
         None => {
             serve(args, &events, &stop)?;
-            true
+            // Its last word is what it has served.
+            drop(poller);
+            let served = events.try_iter().find_map(|event| match event {
+                Event::Served(served) => Some(served),
+                _ => None,
+            });
+            deliver::backend(served.ok_or(RunError::Gone)?)?
         }
     };
-    drop(poller);
     // What DPDK keeps is the kernel's to take back.
     let _ = eal.stop();
     Ok(holds)
@@ -289,6 +308,10 @@ fn find_way(args: &RunArgs) -> Result<(), RunError> {
     let (Some(target), Some(client)) = (args.target, &args.client) else {
         return Ok(());
     };
+    let mut own = client.addresses.iter().map(|cidr| cidr.address());
+    if own.any(|address| address == target.ip()) {
+        return Err(RunError::Itself(target));
+    }
     let networks = || {
         let routes = client.routes.iter().map(|(network, _)| network);
         client.addresses.iter().chain(routes)
@@ -465,6 +488,7 @@ fn measure(
         sender.send(step).map_err(|_| RunError::Gone)?;
         let outcome = loop {
             match events.recv().map_err(|_| RunError::Gone)? {
+                Event::Served(_) => return Err(RunError::Gone),
                 Event::Measuring => {
                     started.get_or_insert_with(|| {
                         (SystemTime::now(), Watch::start(&[cores.first() as u32]))

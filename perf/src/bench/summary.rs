@@ -256,7 +256,10 @@ fn write_table(out: &mut String, report: &RunReport) -> std::fmt::Result {
         .collect();
     let values: String = columns
         .iter()
-        .map(|(_, value)| format!("{:>10}", time(*value)))
+        .map(|(_, value)| match totals.answers {
+            0 => format!("{:>10}", "-"),
+            _ => format!("{:>10}", time(*value)),
+        })
         .collect();
     writeln!(out, "latency   {names}")?;
     writeln!(out, "          {values}")?;
@@ -284,6 +287,12 @@ fn write_table(out: &mut String, report: &RunReport) -> std::fmt::Result {
     }
     if !report.steps.is_empty() && !report.steps.iter().any(|step| step.knee) {
         writeln!(out, "no step kept up: begin the sweep at a lower rate")?;
+    }
+    if report.steps.last().is_some_and(|step| step.knee) {
+        writeln!(
+            out,
+            "the last step kept up: the knee may be higher, end the sweep at a higher rate"
+        )?;
     }
     writeln!(
         out,
@@ -396,6 +405,44 @@ mod tests {
             said.contains("lost its core for 25.0% of the time"),
             "{said}"
         );
+    }
+
+    fn about(pace: Pace) -> About {
+        About {
+            name: "a".into(),
+            started: String::new(),
+            fingerprint: Fingerprint::default(),
+            settings: Settings {
+                pace,
+                ..Settings::default()
+            },
+        }
+    }
+
+    #[test]
+    fn a_run_without_answers_has_no_latencies() {
+        let said = table(&report(&[done(None, 0, 5, 0.5)], about(Pace::Closed)).unwrap());
+        assert!(!said.contains("0.0us"), "{said}");
+        let said = table(&report(&[done(None, 1, 5, 0.5)], about(Pace::Closed)).unwrap());
+        assert!(said.contains("1.0us"), "{said}");
+    }
+
+    #[test]
+    fn a_sweep_that_ends_before_the_knee_says_so() {
+        let sweep = |last: u64| {
+            let steps = [
+                done(Some(1_000.0), 1_000, 0, 0.5),
+                done(Some(2_000.0), last, 0, 0.5),
+            ];
+            let pace = Pace::Sweep {
+                from: 1_000.0,
+                to: 2_000.0,
+            };
+            table(&report(&steps, about(pace)).unwrap())
+        };
+        let words = "the last step kept up";
+        assert!(sweep(2_000).contains(words), "{}", sweep(2_000));
+        assert!(!sweep(1_000).contains(words), "{}", sweep(1_000));
     }
 
     #[test]

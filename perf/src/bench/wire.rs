@@ -47,6 +47,7 @@ fn run(args: &WireArgs) -> Result<(), RunError> {
         );
         let port = open(eal.handle(), &config).map_err(|error| RunError::Port {
             which: "wire",
+            device: device.device.clone(),
             error: Box::new(error),
         })?;
         if let Some(notice) = &port.notice {

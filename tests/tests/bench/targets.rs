@@ -175,13 +175,57 @@ fn what_cannot_work_is_refused_at_once_with_the_reason() {
         "the client's port has no way there, only to 10.77.2.0/24; give it an address of the target's network, \
          or route=0.0.0.0/0 via ROUTER",
     );
+    let itself = ["--target", "10.77.2.1:80", "--client", CLIENT];
+    refused(&itself, 1, "that is the client's own address");
+    let by_name = ["--target", "gateway:80", "--client", CLIENT];
+    refused(&by_name, 2, "write an IP address and a port, such as");
+    let alone = "device=net_memif0,role=client,id=0,socket-abstract=no,socket=/nowhere/front.sock;address=10.0.0.2/24";
+    let nobody = [
+        "--target",
+        "10.0.0.1:80",
+        "--memory",
+        "64MiB",
+        "--client",
+        alone,
+    ];
+    refused(&nobody, 1, "start the other end first");
     let there = ["--target", "10.77.2.2:8080", "--client", CLIENT];
     let with = |more: [&'static str; 2]| [&there[..], &more].concat();
+    let both = [&there[..], &["--json", "-", "--html", "-"]].concat();
+    refused(&both, 1, "--json and --html both go to standard output");
     refused(&with(["--memory", "1"]), 2, "write 64MiB to 64GiB");
     refused(&with(["--body", "999999GiB"]), 2, "write 0B to 1024GiB");
     refused(
         &with(["--json", "/nowhere/run.json"]),
         1,
         "cannot write /nowhere/run.json",
+    );
+}
+
+#[test]
+fn a_backend_alone_tells_what_curl_asked_and_what_was_malformed() {
+    let lab = Lab::up();
+    let output = thread::scope(|scope| {
+        let lab = &lab;
+        let backend = scope.spawn(move || {
+            let serve = "bench run --memory 64MiB -d 6s --backend";
+            let port = "interface=sluice-back;address=10.77.2.1/24;listen=8080;body=3";
+            let arguments: Vec<&str> = serve.split(' ').chain([port]).collect();
+            sluice_at_gateway(lab, &["timeout", "--foreground", "120"], &arguments)
+        });
+        let curl = ["curl", "-sS", "-m", "1", "http://10.77.2.1:8080/"];
+        while !lab.backend(&curl).status.success() && !backend.is_finished() {}
+        let garbage =
+            r"exec 3<>/dev/tcp/10.77.2.1/8080; printf 'what is this\r\n\r\n' >&3; cat <&3";
+        lab.backend(&["timeout", "5", "bash", "-c", garbage]);
+        backend.join().expect("it does not panic")
+    });
+    let said = printed(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let served = "1 requests on 2 connections, 1 malformed, 0 wrong bodies";
+    assert!(said.contains(served), "{said}");
+    assert!(
+        said.contains("requests reached the backend damaged"),
+        "{said}"
     );
 }
