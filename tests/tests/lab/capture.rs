@@ -268,7 +268,7 @@ fn a_slow_download_of_curl_shows_in_the_flows() {
         let table = gateway.sluice(&[], &["flows"]);
         assert!(table.status.success(), "{}", printed(&table));
         let table = String::from_utf8_lossy(&table.stdout).into_owned();
-        assert!(table.starts_with("PORT"), "{table}");
+        assert!(table.starts_with("WORKER  PORT"), "{table}");
         assert!(table.contains("ESTABLISHED  http"), "{table}");
         assert!(
             table.contains("2 of 2 flows; 0 half open, 0 in TIME-WAIT"),
