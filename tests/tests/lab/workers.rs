@@ -210,7 +210,8 @@ fn over_a_wire_of_two_queues(first: &str, second: &str) {
 listeners:
   web: {{ address: 10.77.1.1:80 }}
 services:
-  second: {{ endpoints: [10.77.3.2:80] }}
+  # A connection for each request: which worker one belongs to is chance.
+  second: {{ endpoints: [10.77.3.2:80], max_idle: 0 }}
 routes:
   - {{ service: second }}
 "

@@ -63,14 +63,20 @@ fn thriftpy_calls_volo_which_speaks_ttheader() {
             assert_eq!(said, well, "{framing} {encoding}");
         }
     }
-    // It has no such method, and says so. (To compact calls it says so in binary.)
+    // It has no such method, and says so, to compact calls in binary; or it closes the connection first: its
+    // task that sends picks by chance between the exception and the end of the one that reads.
     let words = ["call", "10.77.1.1", "8888", "framed", "binary"];
-    let output = lab.client(&peer(&python, &script, &words));
-    let said = String::from_utf8_lossy(&output.stdout);
-    let denied = said.lines().find_map(|line| line.strip_prefix("deny "));
-    assert!(
-        denied.is_some_and(|line| line.starts_with("1 ")),
-        "{}",
-        printed(&output)
-    );
+    let mut told = false;
+    for _ in 0..20 {
+        let output = lab.client(&peer(&python, &script, &words));
+        let said = String::from_utf8_lossy(&output.stdout);
+        let denied = said.lines().find_map(|line| line.strip_prefix("deny "));
+        told = denied.is_some_and(|line| line.starts_with("1 "));
+        let closed = "6 the service closed the connection before it answered";
+        assert!(told || denied == Some(closed), "{}", printed(&output));
+        if told {
+            break;
+        }
+    }
+    assert!(told, "the exception never came");
 }
