@@ -57,7 +57,7 @@ services:
 ",
     );
     for n in 0..services {
-        let (high, low) = (n / 250, n % 250 + 1);
+        let (high, low) = (n / 250, n % 250 + 4);
         let _ = writeln!(
             text,
             "  s{n:05}: {{ endpoints: [10.77.2.{low}:{}] }}",
@@ -157,16 +157,9 @@ fn main() {
         failed: 0,
     };
     let mut polls: Vec<Duration> = Vec::new();
-    let mut turn = |memory: &mut Memory, work: &mut Same| {
-        let (handoff, stats) = (memory.handoff.clone(), memory.stats.clone());
+    let turn = |memory: &mut Memory, work: &mut Same| {
         memory.turn(work, |worker, now| {
-            if handoff.generation() == stats.generation.get() {
-                worker.poll_once(now);
-                return;
-            }
-            let began = Clock::now();
-            adopting_poll(worker, now);
-            polls.push(began.elapsed());
+            worker.poll_once(now);
         });
     };
     let now = memory.net.now();
@@ -190,13 +183,20 @@ fn main() {
             (rules, 0)
         };
         control.take(rules, swap as u64 + 1, began, kind);
-        let began = Clock::now();
-        memory.handoff.offer(control.snapshot.clone());
-        control.offer += began.elapsed();
-        // 10 ms: 100 snapshots in a second. The first requests are under way when the snapshot comes.
+        // Requests are under way to their endpoints when the snapshot comes.
         work.left += REQUESTS;
         let now = memory.net.now();
         memory.client.kick(&mut work, now);
+        memory.client.poll_once(&mut work, now);
+        memory.worker.poll_once(now);
+        let began = Clock::now();
+        memory.handoff.offer(control.snapshot.clone());
+        control.offer += began.elapsed();
+        let began = Clock::now();
+        adopting_poll(&mut memory.worker, now);
+        polls.push(began.elapsed());
+        assert_eq!(memory.stats.generation.get(), control.snapshot.generation);
+        // 10 ms: 100 snapshots in a second.
         let end = memory.net.now() + Duration::from_millis(10);
         while memory.net.now() < end {
             turn(&mut memory, &mut work);

@@ -36,18 +36,23 @@ impl Balancer {
     /// Goes over from one snapshot to another: a service of the same name goes on where it was, lane by
     /// lane.
     pub fn adopt(&mut self, old: &Snapshot, new: &Snapshot) {
-        let mut before = std::mem::take(&mut self.next);
-        let next = new.services.iter().enumerate().map(|(at, service)| {
-            // Most services are the same, and in the same place.
-            let same = old.services.get(at).filter(|own| Arc::ptr_eq(own, service));
-            if let Some(turns) = same.and_then(|_| before.get_mut(at)) {
-                return std::mem::take(turns);
-            }
+        let same = |(old, new): (&Arc<Service>, &Arc<Service>)| {
+            Arc::ptr_eq(old, new) || (old.name == new.name && old.groups == new.groups)
+        };
+        // Mostly the services are what they were, each in its place.
+        if old.lanes.as_ref().map(|lanes| &lanes.names)
+            == new.lanes.as_ref().map(|lanes| &lanes.names)
+            && old.services.len() == new.services.len()
+            && old.services.iter().zip(&new.services).all(same)
+        {
+            return;
+        }
+        let next = new.services.iter().map(|service| {
             let was = old
                 .services
                 .binary_search_by(|old| old.name.cmp(&service.name))
                 .ok();
-            let turns = was.and_then(|was| Some((old.services.get(was)?, before.get(was)?)));
+            let turns = was.and_then(|was| Some((old.services.get(was)?, self.next.get(was)?)));
             let turn = |lane| {
                 let (before, turns) = turns?;
                 let groups = before.groups.iter();
