@@ -10,16 +10,22 @@
 #![forbid(unsafe_code)]
 
 pub mod backend;
+#[cfg(feature = "lab")]
 pub mod bench;
 pub mod bytes;
 pub mod calls;
 pub mod client;
+#[cfg(feature = "lab")]
 pub mod compare;
+#[cfg(feature = "lab")]
 pub mod load;
 pub mod memory;
 pub mod raw;
+#[cfg(feature = "lab")]
 pub mod report;
+#[cfg(feature = "lab")]
 pub mod rig;
 pub mod scripted;
 pub mod two_hop;
+#[cfg(feature = "lab")]
 pub mod wire;
