@@ -1,10 +1,7 @@
 //! From a port's configuration to its queues.
 
 use std::fmt::Write;
-use std::fs;
-use std::io::ErrorKind;
 use std::iter;
-use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
@@ -153,7 +150,6 @@ pub fn open(eal: &EalHandle, config: &PortConfig) -> Result<OpenedPort, OpenErro
     let (opened, pools, notice) = match &config.device {
         Device::Pci(device) | Device::Vdev(device) => {
             let spec: DeviceSpec = device.parse().map_err(PortError::from)?;
-            remove_stale_socket(&spec);
             interface = spec.kernel_interface().map(Interface::hold).transpose()?;
             let pools = make_pools(eal, config)?;
             (
@@ -189,28 +185,6 @@ pub fn open(eal: &EalHandle, config: &PortConfig) -> Result<OpenedPort, OpenErro
         notice,
         interface,
     })
-}
-
-/// A memif server that was killed leaves its socket's file behind, which DPDK takes for a socket in use.
-/// Nobody is behind a file that refuses a connection.
-fn remove_stale_socket(spec: &DeviceSpec) {
-    let DeviceSpec::Vdev { name, args } = spec else {
-        return;
-    };
-    let value = |key: &str| args.split(',').find_map(|arg| arg.strip_prefix(key));
-    if !name.starts_with("net_memif")
-        || value("role=") != Some("server")
-        || value("socket-abstract=") != Some("no")
-    {
-        return;
-    }
-    if let Some(path) = value("socket=")
-        && let Err(error) = UnixStream::connect(path)
-        && error.kind() == ErrorKind::ConnectionRefused
-    {
-        // Where it can't be removed, opening the port says why.
-        let _ = fs::remove_file(path);
-    }
 }
 
 /// A frame of the MTU with its Ethernet header, VLAN tag and check sequence; at least 2048, below which
@@ -363,29 +337,4 @@ fn describe(info: &PortInfo, queues: u16) -> String {
         line.push_str(", promiscuous");
     }
     line
-}
-
-#[cfg(test)]
-mod tests {
-    use std::os::unix::net::UnixListener;
-
-    use super::*;
-
-    #[test]
-    fn only_a_stale_socket_of_a_memif_server_is_removed() {
-        let path = std::env::temp_dir().join(format!("sluice-stale-{}.sock", std::process::id()));
-        let listener = UnixListener::bind(&path).unwrap();
-        let spec = |role: &str| -> DeviceSpec {
-            let path = path.display();
-            let device = format!("net_memif0,role={role},id=0,socket-abstract=no,socket={path}");
-            device.parse().unwrap()
-        };
-        remove_stale_socket(&spec("server"));
-        assert!(path.exists(), "somebody listens");
-        drop(listener);
-        remove_stale_socket(&spec("client"));
-        assert!(path.exists(), "not ours");
-        remove_stale_socket(&spec("server"));
-        assert!(!path.exists());
-    }
 }

@@ -186,6 +186,16 @@ pub enum PortError {
         /// Receive and transmit descriptors of a queue pair.
         descriptors: u32,
     },
+    /// The socket of a memif device.
+    #[error("`{device}`: {step} failed: {reason}")]
+    Memif {
+        /// The device.
+        device: String,
+        /// What was being done.
+        step: String,
+        /// The kernel's answer.
+        reason: String,
+    },
     /// DPDK or the driver failed.
     #[error("`{device}`: {step} failed: {reason}{log}")]
     Failed {

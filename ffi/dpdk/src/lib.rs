@@ -17,8 +17,10 @@
 mod device;
 mod eal;
 mod error;
+mod gate;
 mod log;
 mod mbuf;
+mod memif;
 mod pool;
 mod port;
 mod preconditions;

@@ -7,6 +7,8 @@ use dpdk_sys as ffi;
 use crate::device::DeviceSpec;
 use crate::eal::EalHandle;
 use crate::error::PortError;
+use crate::gate::Door;
+use crate::memif::Relay;
 use crate::pool::Pool;
 use crate::queue::{RxQueue, TxQueue};
 use crate::rss;
@@ -147,6 +149,8 @@ pub(crate) struct OpenDevice {
     id: u16,
     device: *mut ffi::rte_device,
     eal: EalHandle,
+    /// Between a memif device and its other side.
+    relay: Option<Relay>,
 }
 
 // SAFETY: ports belong to no thread; what changes them is serialised by `EalHandle::ports`.
@@ -172,21 +176,27 @@ impl Port {
         };
         let eal = first.eal();
         let setup = Setup::new(spec)?;
+        let relay = Relay::prepare(spec).map_err(|error| setup.relay(error))?;
         let mut ports = eal.ports();
-        let (id, mut info) = setup.probe(spec)?;
+        let (id, mut info) = setup.probe(relay.as_ref().map_or(spec, Relay::spec))?;
         if ports.contains(&id) {
             return Err(PortError::AlreadyOpen(spec.to_string()));
         }
         ports.push(id);
-        let device = OpenDevice {
+        let mut device = OpenDevice {
             id,
             device: info.device,
             eal: eal.clone(),
+            relay,
         };
         let started = setup
             .configure(id, &mut info, config, pools)
             .and_then(|(port, queues)| {
                 let multicast = setup.start(id)?;
+                if let Some(relay) = &mut device.relay {
+                    let started = relay.start(eal, id);
+                    started.map_err(|error| setup.relay(error))?;
+                }
                 let rss_by = if port.rss { rss::read(id) } else { None };
                 let port = PortInfo {
                     multicast,
@@ -249,10 +259,19 @@ impl OpenDevice {
     pub(crate) fn id(&self) -> u16 {
         self.id
     }
+
+    /// What a queue passes before a burst.
+    pub(crate) fn door(&self) -> Option<Door> {
+        self.relay.as_ref().map(Relay::door)
+    }
 }
 
 impl Drop for OpenDevice {
     fn drop(&mut self) {
+        // Before the ports are locked: its thread may wait for the lock.
+        if let Some(relay) = &mut self.relay {
+            relay.halt();
+        }
         let mut ports = self.eal.ports();
         // SAFETY: the port was probed by `open`, and no queue of it exists any more (each holds a
         // reference). A port that was not started may be stopped. The `rte_device` stays valid until

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use dpdk_sys as ffi;
 
+use crate::gate::Door;
 use crate::mbuf::Mbuf;
 use crate::port::OpenDevice;
 
@@ -13,6 +14,8 @@ use crate::port::OpenDevice;
 pub struct RxQueue {
     device: Arc<OpenDevice>,
     queue: u16,
+    /// Where the driver may take the queue's memory away.
+    door: Option<Door>,
 }
 
 /// A transmit queue, for one thread at a time. Keeps its port open.
@@ -20,6 +23,8 @@ pub struct RxQueue {
 pub struct TxQueue {
     device: Arc<OpenDevice>,
     queue: u16,
+    /// Where the driver may take the queue's memory away.
+    door: Option<Door>,
 }
 
 impl RxQueue {
@@ -27,16 +32,28 @@ impl RxQueue {
     ///
     /// The device is started, `queue` is one of its receive queues, and no other `RxQueue` has it.
     pub(crate) unsafe fn new(device: Arc<OpenDevice>, queue: u16) -> Self {
-        Self { device, queue }
+        let door = device.door();
+        Self {
+            device,
+            queue,
+            door,
+        }
     }
 
     /// Appends received frames to `into`, at most `limit` and at most as many as it has room for;
     /// returns how many.
     #[inline]
     pub fn receive<const N: usize>(&mut self, into: &mut ArrayVec<Mbuf, N>, limit: usize) -> usize {
+        let _pass = match &mut self.door {
+            None => None,
+            Some(door) => match door.pass() {
+                None => return 0,
+                pass => pass,
+            },
+        };
         let old = into.len();
         let room = u16::try_from(limit.min(N - old)).unwrap_or(u16::MAX);
-        // SAFETY: the queue is ours alone and its port started. Behind the elements there is room for
+        // SAFETY: the queue is ours alone, its port started, and its memory there. Behind the elements there is room for
         // `room` pointers, and an `Mbuf` is one. The driver writes `count` of them, valid and ours alone.
         unsafe {
             let free = into.as_mut_ptr().add(old).cast();
@@ -52,16 +69,28 @@ impl TxQueue {
     ///
     /// The device is started, `queue` is one of its transmit queues, and no other `TxQueue` has it.
     pub(crate) unsafe fn new(device: Arc<OpenDevice>, queue: u16) -> Self {
-        Self { device, queue }
+        let door = device.door();
+        Self {
+            device,
+            queue,
+            door,
+        }
     }
 
     /// Hands frames to the device, oldest first, as many as it takes; the others remain, in order.
     /// Returns how many it took.
     #[inline]
     pub fn send<const N: usize>(&mut self, frames: &mut ArrayVec<Mbuf, N>) -> usize {
+        let _pass = match &mut self.door {
+            None => None,
+            Some(door) => match door.pass() {
+                None => return 0,
+                pass => pass,
+            },
+        };
         let len = frames.len();
         let count = u16::try_from(len).unwrap_or(u16::MAX);
-        // SAFETY: the queue is ours alone and its port started. The array holds `count` valid mbuf
+        // SAFETY: the queue is ours alone, its port started, and its memory there. The array holds `count` valid mbuf
         // pointers. The driver owns the first `taken` from then on, so they are removed without a drop,
         // the others move to the front.
         unsafe {

@@ -6,6 +6,7 @@ use dpdk_sys as ffi;
 
 use crate::device::DeviceSpec;
 use crate::error::{PortError, strerror};
+use crate::memif::RelayError;
 use crate::pool::Pool;
 use crate::port::{Multicast, Offloads, PortConfig, PortInfo, RSS_KEY_MAX};
 use crate::{log, preconditions};
@@ -234,6 +235,15 @@ impl Setup {
             Ok(())
         } else {
             Err(self.failed(step, result))
+        }
+    }
+
+    /// What kept a memif device from having a relay, or its relay from working.
+    pub(crate) fn relay(&self, error: RelayError) -> PortError {
+        PortError::Memif {
+            device: self.device.clone(),
+            step: error.step,
+            reason: error.reason.to_string(),
         }
     }
 

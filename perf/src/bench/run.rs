@@ -103,9 +103,6 @@ pub(super) enum RunError {
 /// What to try where a device does not open: these look for their other end when they start.
 fn first(device: &Device) -> &'static str {
     match device {
-        Device::Vdev(text) if text.starts_with("net_memif") && text.contains("role=client") => {
-            "\nIf nobody listens on the socket: start the other end first, with the same socket and role=server"
-        }
         Device::Vdev(text) if text.starts_with("net_virtio_user") => {
             "\nIf nobody listens on the socket: start the other end first, a net_vhost with the same path"
         }

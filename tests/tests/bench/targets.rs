@@ -188,7 +188,7 @@ fn what_cannot_work_is_refused_at_once_with_the_reason() {
         "--client",
         alone,
     ];
-    refused(&nobody, 1, "start the other end first");
+    refused(&nobody, 1, "finding the directory /nowhere failed");
     let there = ["--target", "10.77.2.2:8080", "--client", CLIENT];
     let with = |more: [&'static str; 2]| [&there[..], &more].concat();
     let both = [&there[..], &["--json", "-", "--html", "-"]].concat();
