@@ -72,6 +72,8 @@ pub struct Backend<P: PacketIo> {
     scratch: Vec<u8>,
     /// What it has seen.
     pub seen: Seen,
+    /// The numbers of the requests that it is to remember, each with the address that it came to.
+    pub log: Option<Vec<(u64, SocketAddr)>>,
 }
 
 impl<P: PacketIo> Backend<P> {
@@ -88,7 +90,13 @@ impl<P: PacketIo> Backend<P> {
             index: HeadIndex::new(),
             scratch: Vec::new(),
             seen: Seen::default(),
+            log: None,
         }
+    }
+
+    /// Listens on one more address of the stack's first port.
+    pub fn listen(&mut self, address: SocketAddr, buffers: Buffers) {
+        self.stack.listen(0, address, 0, buffers);
     }
 
     /// One turn.
@@ -194,6 +202,7 @@ impl<P: PacketIo> Backend<P> {
             return false;
         };
         let view = self.stack.view(connection.flow);
+        let local = self.stack.key(connection.flow).map(|key| key.local());
         let buffer = self
             .stack
             .front(connection.flow, self.limits.head, &mut self.scratch);
@@ -219,6 +228,9 @@ impl<P: PacketIo> Backend<P> {
                 self.seen.answers += 1;
             }
             Some(ask) => {
+                if let (Some(log), Some(local)) = (&mut self.log, local) {
+                    log.push((ask.id, local));
+                }
                 connection.state = State::Body {
                     ask,
                     head_only: request.method_kind() == MethodKind::Head,

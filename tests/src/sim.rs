@@ -357,7 +357,7 @@ pub fn run(seed: u64) -> Report {
 }
 
 /// One turn, and what must hold after every one.
-fn turn(memory: &mut Memory, play: &mut Play, report: &mut Report) {
+pub(crate) fn turn(memory: &mut Memory, play: &mut impl Workload, report: &mut Report) {
     memory.turn(play, |worker, now| {
         worker.poll_once(now);
     });
@@ -419,7 +419,12 @@ fn settled(memory: &Memory, play: &Play, generation: u64, report: &mut Report) {
 }
 
 /// What must hold of each worker when everything is over.
-fn worker_settled(stats: &WorkerStats, memory: &Memory, generation: u64, report: &mut Report) {
+pub(crate) fn worker_settled(
+    stats: &WorkerStats,
+    memory: &Memory,
+    generation: u64,
+    report: &mut Report,
+) {
     let mut must = |holds: bool, what: &str| {
         if !holds {
             report

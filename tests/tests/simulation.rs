@@ -7,7 +7,7 @@ use sluice_perf::memory::{Memory, Setup};
 use sluice_perf::two_hop::TwoHop;
 use sluice_stack::sim::Faults;
 use sluice_stack::time::Instant;
-use sluice_tests::{calls, sim};
+use sluice_tests::{calls, changing, sim};
 use sluice_wire::http1::RequestKind;
 
 fn play(seeds: impl IntoIterator<Item = u64>) {
@@ -51,6 +51,27 @@ fn simulated_calls_get_one_outcome_each_and_the_right_one() {
             "scripts/sim --seed {seed}\n{violations}"
         );
     }
+}
+
+fn change_rules(seeds: impl IntoIterator<Item = u64>) {
+    for seed in seeds {
+        let violations = changing::run(seed).violations.join("\n");
+        assert!(
+            violations.is_empty(),
+            "scripts/sim --seed {seed}\n{violations}"
+        );
+    }
+}
+
+#[test]
+fn rules_that_change_under_load_lose_no_request_and_give_each_what_they_allow() {
+    change_rules(1..=12);
+}
+
+#[test]
+fn a_request_that_was_held_reaches_its_service_although_newer_rules_do_not_have_it() {
+    // The turn among its endpoints was looked for in the newest rules alone.
+    change_rules([21]);
 }
 
 #[test]

@@ -13,6 +13,7 @@ use sluice_wire::http1::{
 use crate::body::{BodyPump, PumpError, Pumped};
 use crate::downstream::Step;
 use crate::exchange::Exchange;
+use crate::explained::{Answerers, By};
 use crate::forwarding::{allows, computed};
 use crate::reply::LocalReply;
 use crate::stats::RequestFate;
@@ -93,6 +94,13 @@ impl<P: PacketIo> Worker<P> {
             }
             if !interim {
                 exchange.notes.first_byte = now;
+                if exchange.notes.explain.is_some() {
+                    let answerers = Answerers {
+                        generations: &self.generations,
+                        pools: &self.pools,
+                    };
+                    answerers.tell(&exchange.notes, By::Service, &mut self.spare.out);
+                }
             }
             exchange.notes.bytes_out += self.spare.out.len() as u64;
             exchange.notes.upstream_bytes_in += head_len as u64;
@@ -139,6 +147,9 @@ impl<P: PacketIo> Worker<P> {
         let route = generation.and_then(|rules| rules.snapshot.routes.get(exchange.route.0));
         let edits = response_rules(route);
         let pump = &mut response.body;
+        if let Some(pace) = &mut pump.pace {
+            pace.fill(now);
+        }
         match pump.pump(&mut self.stack, from, to, edits, &mut self.spare) {
             Ok(Pumped::Done) => self.answered(number, now),
             Ok(Pumped::Moved) => {
@@ -159,6 +170,7 @@ impl<P: PacketIo> Worker<P> {
             return Step::Over;
         };
         exchange.note_bodies();
+        self.drop_copy(&mut exchange);
         let status = exchange.status();
         self.request_ended(exchange.notes, RequestFate::Answered, status, now);
         let belongs = self
@@ -255,7 +267,8 @@ impl HeadWriter<'_> {
         } else if !interim {
             let sent = write_response_head(out, response, client, &edits);
             exchange.response = Some(Response {
-                body: BodyPump::new(response.framing, sent.framing, exchange.trailers),
+                body: BodyPump::new(response.framing, sent.framing, exchange.trailers)
+                    .paced(exchange.paced.map(|paced| paced.of_body(exchange.progress))),
                 status: response.status,
                 ends_by_close: sent.framing == BodyFraming::UntilClose,
                 client_keep_alive: sent.keep_alive,

@@ -1,11 +1,15 @@
 //! Moving a body from one flow to another, as far as both allow.
 
 use sluice_stack::io::PacketIo;
+use sluice_stack::time::Instant;
 use sluice_stack::{FlowId, Phase, Stack};
 use sluice_wire::http1::{
     BodyDecoder, BodyError, BodyEvent, BodyFraming, HeaderEdit, MAX_CHUNK_LINE, MAX_TRAILERS,
     write_chunk_header, write_last_chunk, write_trailers,
 };
+
+use crate::mirror::Copying;
+use crate::pace::Pace;
 
 /// Room kept for a chunk's size line, or the end of a chunk or of the body.
 pub(crate) const FRAMING_ROOM: usize = 24;
@@ -25,6 +29,10 @@ pub(crate) struct BodyPump {
     allowed: u64,
     /// Trailers go on where chunks are sent.
     trailers: bool,
+    /// It goes on slowly.
+    pub(crate) pace: Option<Box<Pace>>,
+    /// It is copied, as it is sent.
+    pub(crate) copy: Option<Box<Copying>>,
     /// Bytes taken from the source so far, framing included.
     pub(crate) taken: u64,
     /// Bytes given to the sink so far, framing included.
@@ -69,6 +77,8 @@ impl BodyPump {
             chunked_out: sent == BodyFraming::Chunked,
             allowed: u64::MAX,
             trailers,
+            pace: None,
+            copy: None,
             taken: 0,
             given: 0,
         }
@@ -78,6 +88,19 @@ impl BodyPump {
     pub(crate) fn limited(mut self, bytes: u64) -> Self {
         self.allowed = bytes;
         self
+    }
+
+    /// Has it go on slowly.
+    pub(crate) fn paced(mut self, pace: Option<Box<Pace>>) -> Self {
+        self.pace = pace;
+        self
+    }
+
+    /// When it goes on, if it rests.
+    #[inline]
+    pub(crate) fn resumes(&self) -> Option<Instant> {
+        let pace = self.pace.as_ref().filter(|_| !self.finished)?;
+        pace.resumes()
     }
 
     /// Whether all of it has been passed on.
@@ -188,11 +211,14 @@ impl BodyPump {
         spare: &mut Spare,
     ) -> bool {
         let wrap = self.chunked_out && !self.chunked_in;
-        let len = len.min(if wrap {
+        let mut len = len.min(if wrap {
             room.saturating_sub(FRAMING_ROOM)
         } else {
             room
         });
+        if let Some(pace) = &self.pace {
+            len = len.min(pace.allows());
+        }
         if len == 0 {
             return false;
         }
@@ -201,7 +227,16 @@ impl BodyPump {
             write_chunk_header(&mut spare.out, len as u64);
             self.give(stack, to, &spare.out);
         }
+        if let Some(copy) = &mut self.copy {
+            copy.add(stack.peek(from).get(..len).unwrap_or_default());
+        }
         let moved = stack.splice(from, to, len);
+        if let Some(copy) = self.copy.as_mut().filter(|_| moved < len) {
+            copy.give_up();
+        }
+        if let Some(pace) = &mut self.pace {
+            pace.take(moved);
+        }
         self.decoder.take_data(moved);
         self.taken += moved as u64;
         self.given += moved as u64;
@@ -220,6 +255,9 @@ impl BodyPump {
     }
 
     fn give<P: PacketIo>(&mut self, stack: &mut Stack<P>, to: FlowId, bytes: &[u8]) {
+        if let Some(copy) = &mut self.copy {
+            copy.add(bytes);
+        }
         self.given += stack.write(to, bytes) as u64;
     }
 

@@ -36,6 +36,17 @@ pub(crate) struct Passage<'a, 'r, R> {
     pub(crate) most: u64,
     /// How long it is held before whatever becomes of it.
     pub(crate) hold: Option<Duration>,
+    /// How slowly its bodies go on.
+    pub(crate) slow: Option<Slow>,
+}
+
+/// How slowly bodies go on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Slow {
+    /// Bytes per second.
+    pub(crate) rate: u64,
+    /// For how long.
+    pub(crate) lasts: Duration,
 }
 
 /// An HTTP request on its way.
@@ -114,6 +125,7 @@ fn order<'a>(passage: &mut HttpPassage<'a, '_>) -> ControlFlow<Verdict<'a>> {
     passage.through(body::filter)?;
     passage.through(destination::filter)?;
     passage.through(fault::delay)?;
+    passage.through(fault::bandwidth)?;
     passage.through(fault::abort)
 }
 
@@ -137,6 +149,7 @@ impl<'a, 'r> CallPassage<'a, 'r> {
             service: None,
             most: 0,
             hold: None,
+            slow: None,
         }
     }
 }
@@ -163,6 +176,7 @@ impl<'a, 'r> HttpPassage<'a, 'r> {
             service: None,
             most: 0,
             hold: None,
+            slow: None,
         }
     }
 }

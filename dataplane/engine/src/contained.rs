@@ -97,9 +97,10 @@ impl<P: PacketIo> Worker<P> {
         };
         let flow = down.flow;
         if let Some(exchange) = down.exchange.take()
-            && let Some(exchange) = self.exchanges.try_remove(exchange as usize)
+            && let Some(mut exchange) = self.exchanges.try_remove(exchange as usize)
         {
             self.stats.requests.count(RequestFate::Panicked);
+            self.drop_copy(&mut exchange);
             self.generations.end(exchange.generation, &self.handoff);
         }
         self.stack.abort(flow, now);

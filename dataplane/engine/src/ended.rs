@@ -43,6 +43,8 @@ pub(crate) struct Notes {
     pub(crate) upstream_bytes_out: u64,
     /// Bytes of heads and body from endpoints.
     pub(crate) upstream_bytes_in: u64,
+    /// What its client is told about it, if it may ask and did.
+    pub(crate) explain: Option<Box<Vec<String>>>,
     /// Its line of the access log, if it is to have one.
     pub(crate) record: Option<Box<Record>>,
 }
@@ -68,6 +70,7 @@ impl Notes {
             bytes_out: 0,
             upstream_bytes_out: 0,
             upstream_bytes_in: 0,
+            explain: None,
             record: None,
         }
     }

@@ -11,12 +11,13 @@ use sluice_wire::http1::{BodyFraming, MethodKind, Request, RequestKind, Version}
 
 use crate::answer::Response;
 use crate::body::{BodyPump, FRAMING_ROOM, PumpError, Pumped};
-use crate::chain::Verdict;
+use crate::chain::{Slow, Verdict};
 use crate::downstream::Step;
 use crate::ended::Notes;
 use crate::forwarding::{Provenance, protocol};
 use crate::generations::Generations;
 use crate::heads::no_body;
+use crate::pace::Paced;
 use crate::reply::{LocalReply, ReplyForm};
 use crate::stats::{EngineEvent, RequestFate};
 use crate::tunnel::Tunnel;
@@ -53,6 +54,8 @@ pub(crate) struct Exchange {
     pub(crate) connects: u32,
     pub(crate) retried: bool,
     pub(crate) request: BodyPump,
+    /// Its bodies go on slowly.
+    pub(crate) paced: Option<Paced>,
     pub(crate) response: Option<Response>,
     /// Interim answers (1xx) that have come.
     pub(crate) interim: u32,
@@ -145,6 +148,7 @@ impl Exchange {
             connects: 0,
             retried: false,
             request: BodyPump::new(request.framing, request.framing, true),
+            paced: None,
             response: None,
             interim: 0,
             provenance: None,
@@ -186,6 +190,14 @@ impl Exchange {
             until: now + time,
             then,
         });
+    }
+
+    /// Has its bodies go on slowly.
+    #[cold]
+    pub(crate) fn slow_down(&mut self, slow: Slow, now: Instant) {
+        let paced = Paced::new(slow, now);
+        self.paced = Some(paced);
+        self.request.pace = Some(paced.of_body(now));
     }
 
     /// Whether it is sent to a service, now or later.
@@ -377,6 +389,9 @@ impl<P: PacketIo> Worker<P> {
         let rules = generation.and_then(|rules| rules.snapshot.routes.get(exchange.route.0));
         let edits = rules.map_or(&[][..], |route| &route.request_headers.fixed);
         let pump = &mut exchange.request;
+        if let Some(pace) = &mut pump.pace {
+            pace.fill(now);
+        }
         match pump.pump(&mut self.stack, from, to, edits, &mut self.spare) {
             Ok(pumped) => {
                 if pumped != Pumped::Stuck {
@@ -386,11 +401,15 @@ impl<P: PacketIo> Worker<P> {
                     exchange.notes.sent = now;
                 }
                 let own = generation.and_then(|rules| rules.listener_rules(down.listener));
-                let blocked = self.stack.view(to).writable < FRAMING_ROOM;
+                let rests = exchange.request.resumes().is_some();
+                let blocked = rests || self.stack.view(to).writable < FRAMING_ROOM;
                 let least = own.map_or(1, |listener| listener.body_least);
                 exchange
                     .upload
                     .note(exchange.request.taken, least, blocked, now);
+                if pumped == Pumped::Done && exchange.request.copy.is_some() {
+                    self.copy_whole(number, now);
+                }
                 None
             }
             Err(PumpError::TooLarge) => {
@@ -410,6 +429,7 @@ impl<P: PacketIo> Worker<P> {
             return Step::Over;
         };
         exchange.note_bodies();
+        self.drop_copy(&mut exchange);
         if let Some(up) = exchange.up {
             self.close_upstream(up, true, now);
         }
@@ -512,6 +532,7 @@ impl<P: PacketIo> Worker<P> {
             return;
         };
         exchange.note_bodies();
+        self.drop_copy(&mut exchange);
         let status = exchange.status();
         self.request_ended(exchange.notes, fate, status, now);
         self.generations.end(exchange.generation, &self.handoff);

@@ -6,6 +6,7 @@ use sluice_stack::{Buffers, Limits};
 
 use crate::downstream::Downstream;
 use crate::exchange::Exchange;
+use crate::mirror::MAX_COPIED_BYTES;
 use crate::pool::Upstream;
 use crate::rpc;
 
@@ -13,8 +14,8 @@ use crate::rpc;
 /// not fit, in a buffer that grew.
 const BACKLOG: u64 = 128 << 10;
 /// What one worker has of its own and shares among all connections: scratch buffers, counters, log
-/// records, copies for a capture.
-const SHARED: u64 = 48 << 20;
+/// records, copies for a capture and for mirrors.
+const SHARED: u64 = (48 << 20) + MAX_COPIED_BYTES as u64;
 
 /// The largest that a worker can become, in bytes. Rules, whose size is that of their text, and packet
 /// buffers, which are reserved at the start, come on top.

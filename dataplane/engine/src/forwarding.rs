@@ -181,11 +181,13 @@ fn unbelieved(trusted: bool, mode: ForwardedMode) -> KindSet {
     ]);
     // Protocol and host are as the first proxy saw them: nothing here knows better.
     const ADDRESSES: KindSet = KindSet::of(&[HeaderKind::XForwardedFor, HeaderKind::Forwarded]);
-    match mode {
+    let unbelieved = match mode {
         _ if !trusted => ALL,
         ForwardedMode::Replace => ADDRESSES,
         ForwardedMode::Append | ForwardedMode::Off => KindSet::EMPTY,
-    }
+    };
+    // What a client asks of this gateway no other one behind it is to answer.
+    unbelieved.union(KindSet::of(&[HeaderKind::XSluiceExplain]))
 }
 
 /// Writes the head to be forwarded behind what stands in `out`; `made` is scratch space.

@@ -1,11 +1,11 @@
 //! A client's next request: its head is read where it lies, judged, and either begun or answered.
 
+use sluice_policy::Listener;
 use sluice_policy::rules::ProxyProtocol;
-use sluice_policy::{Listener, ServiceId};
 use sluice_stack::io::PacketIo;
 use sluice_stack::time::Instant;
 use sluice_wire::http1::{
-    BodyFraming, HeadIndex, Request, RequestError, needs_parse, parse_request,
+    BodyFraming, HeadIndex, HeaderKind, Request, RequestError, needs_parse, parse_request,
 };
 use sluice_wire::proxy_protocol;
 
@@ -13,6 +13,7 @@ use crate::chain::{self, HttpPassage, Verdict};
 use crate::downstream::{Downstream, Opening, Step};
 use crate::ended::Notes;
 use crate::exchange::{Begun, Exchange};
+use crate::explained::explained;
 use crate::forwarding::{Provenance, Sender, encode};
 use crate::reply::{LocalReply, ReplyForm};
 use crate::rule_reply::Asked;
@@ -85,6 +86,10 @@ impl<P: PacketIo> Worker<P> {
         let mut passage = HttpPassage::of(&rules.snapshot, whose, &request, &provenance, path);
         passage.wall = self.date.seconds();
         let verdict = chain::on_request(&mut passage);
+        if request.has(HeaderKind::XSluiceExplain) && own.explains_to(provenance.client) {
+            notes.explain = Some(explained(&passage, &verdict));
+            self.stats.events.count(EngineEvent::Explained);
+        }
         let whose = (Some(id), peer, own.request_id.then_some(&provenance));
         let taken = (passage.route, passage.service);
         notes.record = self
@@ -151,11 +156,16 @@ impl<P: PacketIo> Worker<P> {
                 exchange.hold(verdict, hold, now);
                 let draw = provenance.draw();
                 exchange.promise(&request, service, passage.most, spent, provenance);
+                if let Some(slow) = passage.slow.filter(|_| exchange.goes_on()) {
+                    exchange.slow_down(slow, now);
+                    self.stats.events.count(EngineEvent::Slowed);
+                }
                 if let Some(mirror) = route.mirror
                     && exchange.goes_on()
                     && mirror.takes(draw)
                 {
-                    self.mirror(&exchange, mirror.service, now);
+                    let framing = request.framing;
+                    self.mirror(&mut exchange, mirror, framing, now);
                 }
                 self.start(exchange, now)
             }
@@ -274,20 +284,6 @@ impl<P: PacketIo> Worker<P> {
             proxy_protocol::write(&mut self.spare.out, version, down.peer, down.local);
         }
         encode(&mut self.spare.out, &mut self.spare.made, &request, &sender).is_ok()
-    }
-
-    /// Sends a copy of the request whose head stands in the scratch buffer.
-    #[cold]
-    fn mirror(&mut self, exchange: &Exchange, service: ServiceId, now: Instant) {
-        if !exchange.bodiless || exchange.upgrade {
-            self.stats.events.count(EngineEvent::MirrorSkipped);
-            return;
-        }
-        let rules = self.generations.current().snapshot.clone();
-        let down = self.downs.get(exchange.down as usize);
-        let limits = down.map(|down| down.limits).unwrap_or_default();
-        let to = (service, exchange.lane);
-        self.copy_request(&rules, to, exchange.kind, limits, now);
     }
 }
 

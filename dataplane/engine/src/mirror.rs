@@ -1,25 +1,37 @@
 //! Copies of requests for another service. A copy has a connection of its own; its answer is read and
 //! thrown away, and nothing that becomes of it touches the request it was made of.
 
-use sluice_policy::{LaneId, ServiceId, Snapshot};
+use std::time::Duration;
+
+use sluice_policy::action::Mirror;
+use sluice_policy::{LaneId, ServiceId};
 use sluice_stack::io::PacketIo;
 use sluice_stack::time::Instant;
 use sluice_stack::{Buffers, Phase};
-use sluice_wire::http1::{BodyDecoder, BodyEvent, Limits, RequestKind, parse_response};
+use sluice_wire::http1::{
+    BodyDecoder, BodyEvent, BodyFraming, Limits, RequestKind, parse_response,
+};
 
+use crate::exchange::Exchange;
 use crate::pool::Upstream;
 use crate::stats::EngineEvent;
 use crate::worker::{Role, Worker};
 
 /// Copies under way at a time, per worker.
 const MAX_COPIES: u32 = 1024;
-/// Bytes of a copy's connection in each direction: its request has to fit.
+/// Bytes of bodies kept for copies at a time, per worker.
+pub(crate) const MAX_COPIED_BYTES: usize = 16 << 20;
+/// Bytes of a copy's connection in each direction.
 const BUFFER: usize = 64 << 10;
 
 /// The copy of a request on its connection.
 pub(crate) struct Copied {
-    /// The whole request, until it is sent.
-    head: Vec<u8>,
+    /// The whole request.
+    message: Vec<u8>,
+    /// Bytes of it that are sent.
+    sent: usize,
+    /// Bytes that count as kept for it.
+    pub(crate) reserved: usize,
     kind: RequestKind,
     limits: Limits,
     /// Its answer's body, once that has begun, and whether the connection can be used again.
@@ -33,53 +45,186 @@ impl Copied {
     pub(crate) fn is_answered(&self) -> bool {
         self.answered
     }
+
+    fn is_sent(&self) -> bool {
+        self.sent >= self.message.len()
+    }
+}
+
+/// The copy that is made of a request with a body while that goes on.
+#[derive(Debug)]
+pub(crate) struct Copying {
+    /// Head and body as far as they have gone on.
+    message: Vec<u8>,
+    /// Most bytes of both.
+    most: usize,
+    reserved: usize,
+    /// It has grown too large.
+    given_up: bool,
+    service: ServiceId,
+}
+
+impl Copying {
+    /// Adds what goes on of the body.
+    pub(crate) fn add(&mut self, bytes: &[u8]) {
+        if self.message.len() + bytes.len() > self.most {
+            self.give_up();
+        }
+        if !self.given_up {
+            self.message.extend_from_slice(bytes);
+        }
+    }
+
+    /// No copy is made.
+    pub(crate) fn give_up(&mut self) {
+        self.given_up = true;
+        self.message = Vec::new();
+    }
+}
+
+/// What a copy is to be sent as.
+struct Original {
+    message: Vec<u8>,
+    reserved: usize,
+    kind: RequestKind,
+    limits: Limits,
 }
 
 impl<P: PacketIo> Worker<P> {
-    /// Sends a copy of the request whose head is ready to be sent to this service; it has no body.
+    /// Sends a copy of the request whose head stands in the scratch buffer, or has it made while the
+    /// request's body goes on.
     #[cold]
-    pub(crate) fn copy_request(
+    pub(crate) fn mirror(
         &mut self,
-        rules: &Snapshot,
-        (id, lane): (ServiceId, Option<LaneId>),
-        kind: RequestKind,
-        limits: Limits,
+        exchange: &mut Exchange,
+        mirror: Mirror,
+        framing: BodyFraming,
         now: Instant,
     ) {
-        let event = match self.begin_copy(rules, (id, lane), kind, limits, now) {
-            Some(number) => {
-                self.drive_copy(number, now);
-                EngineEvent::Mirrored
-            }
-            None => EngineEvent::MirrorSkipped,
+        let message = self.spare.out.clone();
+        if exchange.bodiless && !exchange.upgrade {
+            let original = Original {
+                message,
+                reserved: 0,
+                kind: exchange.kind,
+                limits: self.limits_of(exchange.down),
+            };
+            self.send_copy(None, (mirror.service, exchange.lane), original, now);
+            return;
+        }
+        let reserved = match framing {
+            BodyFraming::Length(length) => usize::try_from(length).unwrap_or(usize::MAX),
+            BodyFraming::None | BodyFraming::Chunked | BodyFraming::UntilClose => mirror.body,
         };
-        self.stats.events.count(event);
+        let fits = reserved <= mirror.body && reserved <= MAX_COPIED_BYTES - self.copied_bytes;
+        if exchange.upgrade || mirror.body == 0 || !fits {
+            self.stats.events.count(EngineEvent::MirrorSkipped);
+            return;
+        }
+        self.copied_bytes += reserved;
+        exchange.request.copy = Some(Box::new(Copying {
+            most: message.len() + mirror.body,
+            message,
+            reserved,
+            given_up: false,
+            service: mirror.service,
+        }));
+    }
+
+    /// Sends the copy of a request whose body has gone on as a whole.
+    #[cold]
+    pub(crate) fn copy_whole(&mut self, number: u32, now: Instant) {
+        let Some(exchange) = self.exchanges.get_mut(number as usize) else {
+            return;
+        };
+        if exchange
+            .request
+            .copy
+            .as_ref()
+            .is_some_and(|copy| copy.given_up)
+        {
+            return;
+        }
+        let Some(copy) = exchange.request.copy.take() else {
+            return;
+        };
+        let (generation, down) = (exchange.generation, exchange.down);
+        let (kind, to) = (exchange.kind, (copy.service, exchange.lane));
+        let original = Original {
+            message: copy.message,
+            reserved: copy.reserved,
+            kind,
+            limits: self.limits_of(down),
+        };
+        self.send_copy(Some(generation), to, original, now);
+    }
+
+    /// An exchange is over; a copy that was still to be made is not.
+    #[inline]
+    pub(crate) fn drop_copy(&mut self, exchange: &mut Exchange) {
+        if let Some(copy) = exchange.request.copy.take() {
+            self.copied_bytes = self.copied_bytes.saturating_sub(copy.reserved);
+            self.stats.events.count(EngineEvent::MirrorSkipped);
+        }
+    }
+
+    fn limits_of(&self, down: u32) -> Limits {
+        let down = self.downs.get(down as usize);
+        down.map(|down| down.limits).unwrap_or_default()
+    }
+
+    /// Sends a copy to a service of these rules, the newest without a number.
+    fn send_copy(
+        &mut self,
+        generation: Option<usize>,
+        to: (ServiceId, Option<LaneId>),
+        original: Original,
+        now: Instant,
+    ) {
+        let reserved = original.reserved;
+        match self.begin_copy(generation, to, original, now) {
+            Some(number) => {
+                self.stats.events.count(EngineEvent::Mirrored);
+                self.drive_copy(number, now);
+            }
+            None => {
+                self.copied_bytes = self.copied_bytes.saturating_sub(reserved);
+                self.stats.events.count(EngineEvent::MirrorSkipped);
+            }
+        }
     }
 
     fn begin_copy(
         &mut self,
-        rules: &Snapshot,
+        generation: Option<usize>,
         (id, lane): (ServiceId, Option<LaneId>),
-        kind: RequestKind,
-        limits: Limits,
+        original: Original,
         now: Instant,
     ) -> Option<u32> {
-        let service = rules.service(id)?;
         if self.copies >= MAX_COPIES {
             return None;
         }
+        let generation = match generation {
+            Some(number) => self.generations.get(number)?,
+            None => self.generations.current(),
+        };
+        let service = generation.snapshot.service(id)?;
         let endpoint = self.balancer.pick(id, service, service.group(lane)?)?;
-        let pool = self.generations.current().pool(id, endpoint)?;
+        let pool = generation.pool(id, endpoint)?;
+        let patience: Duration = service.connect_timeout + service.response_timeout;
+        let max_connections = service.max_connections;
         let copy = Box::new(Copied {
-            head: self.spare.out.clone(),
-            kind,
-            limits,
+            message: original.message,
+            sent: 0,
+            reserved: original.reserved,
+            kind: original.kind,
+            limits: original.limits,
             body: None,
             answered: false,
-            deadline: now + service.connect_timeout + service.response_timeout,
+            deadline: now + patience,
         });
         let deadline = copy.deadline;
-        let max_connections = self.share(service.max_connections);
+        let max_connections = self.share(max_connections);
         let number = match self.take_waiting(pool, now) {
             Some(number) => {
                 self.ups.get_mut(number as usize)?.copy = Some(copy);
@@ -133,10 +278,10 @@ impl<P: PacketIo> Worker<P> {
             Phase::Open => {}
             Phase::Closed => return self.close_upstream(number, true, now),
         }
-        if !copy.head.is_empty() {
-            let sent = self.stack.write(flow, &copy.head);
-            copy.head.drain(..sent);
-            if copy.head.is_empty()
+        if !copy.is_sent() {
+            let rest = copy.message.get(copy.sent..).unwrap_or_default();
+            copy.sent += self.stack.write(flow, rest);
+            if copy.is_sent()
                 && let Some(pool) = self.pools.get_mut(pool)
             {
                 pool.clear();
@@ -209,7 +354,8 @@ impl<P: PacketIo> Worker<P> {
             if decoder.is_done() {
                 copy.answered = true;
                 self.stats.events.count(EngineEvent::MirrorAnswered);
-                return Some(*keep && copy.head.is_empty() && !view.finished);
+                let keep = *keep && !view.finished;
+                return Some(keep && copy.is_sent());
             }
             if consumed == 0 {
                 return Some(false);

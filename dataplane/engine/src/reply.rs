@@ -6,6 +6,7 @@ use sluice_wire::http1::{MethodKind, Request, Version, write_local_reply};
 
 use crate::downstream::Step;
 use crate::ended::Notes;
+use crate::explained::By;
 use crate::heads::no_body;
 use crate::stats::RequestFate;
 use crate::worker::Worker;
@@ -205,6 +206,9 @@ impl<P: PacketIo> Worker<P> {
             version,
             self.date.value(),
         );
+        if notes.explain.is_some() {
+            self.tell(&notes, By::Here(reply.status, reply.fate));
+        }
         notes.bytes_out += self.spare.out.len() as u64;
         self.request_ended(notes, reply.fate, reply.status, now);
         self.send_to_client(number);

@@ -10,6 +10,7 @@ use crate::body::Made;
 use crate::chain::HttpPassage;
 use crate::downstream::Step;
 use crate::ended::Notes;
+use crate::explained::By;
 use crate::forwarding::{Provenance, computed};
 use crate::reply::{LocalReply, ReplyForm};
 use crate::stats::RequestFate;
@@ -117,6 +118,9 @@ impl<P: PacketIo> Worker<P> {
         mut notes: Notes,
         now: Instant,
     ) -> Step {
+        if notes.explain.is_some() {
+            self.tell(&notes, By::Here(status, fate));
+        }
         notes.bytes_out += self.spare.out.len() as u64;
         self.request_ended(notes, fate, status, now);
         self.send_to_client(number);

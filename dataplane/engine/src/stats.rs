@@ -130,18 +130,22 @@ sluice_stack::counters! {
         Fallback => "fallback_taken",
         /// A request was held for a drill.
         Delayed => "fault_delayed",
+        /// A request had its bodies slowed down for a drill.
+        Slowed => "fault_slowed",
         /// A copy of a request was begun.
         Mirrored => "mirror_begun",
         /// A copy was answered, whatever the answer.
         MirrorAnswered => "mirror_answered",
         /// A copy was not answered in time, or not well.
         MirrorFailed => "mirror_failed",
-        /// No copy was made: the request has a body or changes protocols, there was no connection to be
-        /// had, or too many copies are under way.
+        /// No copy was made: the request's body is too large or did not come to its end, it changes
+        /// protocols, there was no connection to be had, or too many copies are under way.
         MirrorSkipped => "mirror_skipped",
         /// A defect of the gateway that a connection ran into and that ended it; the message is on the
         /// standard error output.
         Panicked => "panicked",
+        /// A client was told what the rules made of its request.
+        Explained => "explained",
         /// New rules were adopted.
         RulesAdopted => "rules_adopted",
         /// New rules have to wait: too many older generations still serve requests.

@@ -312,8 +312,9 @@ impl<P: PacketIo> Worker<P> {
                 pool.publish_idle();
                 self.upstream_idle += 1;
                 upstream.exchange = None;
-                if upstream.copy.take().is_some() {
+                if let Some(copy) = upstream.copy.take() {
                     self.copies = self.copies.saturating_sub(1);
+                    self.copied_bytes = self.copied_bytes.saturating_sub(copy.reserved);
                 }
                 upstream.reused = true;
                 upstream.idle_since = now;
@@ -335,6 +336,7 @@ impl<P: PacketIo> Worker<P> {
         }
         if let Some(copy) = &upstream.copy {
             self.copies = self.copies.saturating_sub(1);
+            self.copied_bytes = self.copied_bytes.saturating_sub(copy.reserved);
             if !copy.is_answered() {
                 self.stats.events.count(EngineEvent::MirrorFailed);
             }

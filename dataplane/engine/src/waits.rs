@@ -23,8 +23,19 @@ pub(crate) struct Upload {
 }
 
 impl<P: PacketIo> Worker<P> {
-    /// When an exchange has waited long enough for what it waits for.
+    /// When an exchange has to be looked at again: it has waited long enough for what it waits for, or a
+    /// body of it goes on.
     pub(crate) fn exchange_deadline(&self, number: u32, now: Instant) -> Instant {
+        let patience = self.exchange_patience(number, now);
+        let exchange = self.exchanges.get(number as usize);
+        match exchange.and_then(Exchange::resumes) {
+            Some(resumes) => resumes.min(patience),
+            None => patience,
+        }
+    }
+
+    /// When an exchange has waited long enough for what it waits for.
+    fn exchange_patience(&self, number: u32, now: Instant) -> Instant {
         let Some(exchange) = self.exchanges.get(number as usize) else {
             return now;
         };
@@ -62,11 +73,15 @@ impl<P: PacketIo> Worker<P> {
         step.min(end)
     }
 
-    /// An exchange has waited too long.
+    /// The deadline of an exchange is there: what it does next is to be looked at, or it has waited too
+    /// long.
     pub(crate) fn exchange_timeout(&mut self, number: u32, now: Instant) {
         let Some(exchange) = self.exchanges.get(number as usize) else {
             return;
         };
+        if exchange.resumes().is_some() && now < self.exchange_patience(number, now) {
+            return;
+        }
         if exchange.tunnel.is_some() {
             self.end_tunnel(number, RequestFate::TunnelIdle, now);
             return;
@@ -105,6 +120,18 @@ impl<P: PacketIo> Worker<P> {
 }
 
 impl Exchange {
+    /// When a body that rests for a drill goes on.
+    #[inline]
+    fn resumes(&self) -> Option<Instant> {
+        self.paced?;
+        let response = self.response.as_ref();
+        let response = response.and_then(|response| response.body.resumes());
+        match (self.request.resumes(), response) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
+    }
+
     /// Whether more of the request's body is to come from the client, and the service would take it.
     fn awaits_client(&self) -> bool {
         !self.request.is_done() && !self.upload.blocked

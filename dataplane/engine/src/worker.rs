@@ -87,6 +87,8 @@ pub struct Worker<P: PacketIo> {
     pub(crate) upstream_idle: u64,
     /// Copies of requests under way.
     pub(crate) copies: u32,
+    /// Bytes kept for bodies of copies, under way or to be made.
+    pub(crate) copied_bytes: usize,
     pub(crate) index: HeadIndex,
     pub(crate) spare: Spare,
     /// For the names of requests.
@@ -165,6 +167,7 @@ impl<P: PacketIo> Worker<P> {
             clients: Clients::new(hasher),
             upstream_idle: 0,
             copies: 0,
+            copied_bytes: 0,
             index: HeadIndex::new(),
             spare: Spare::default(),
             rng: Rng::new(setup.secrets.tables.0 ^ setup.secrets.ports.rotate_left(32)),

@@ -88,18 +88,17 @@ fn as_text(said: &Explanation) -> String {
     let mut line = |title: &str, what: &str| {
         let _ = writeln!(text, "{title:10}{what}");
     };
-    let with_reasons = |own: &Because| format!("{}: {}", own.name, own.because.join(", "));
     line(
         "listener",
         &format!("{}, client {}", said.listener, said.client),
     );
     if let Some(lane) = &said.lane {
-        line("lane", &with_reasons(lane));
+        line("lane", &lane.to_string());
     }
     let none = || "none".to_owned();
     line(
         "route",
-        &said.route.as_ref().map_or_else(none, with_reasons),
+        &said.route.as_ref().map_or_else(none, Because::to_string),
     );
     for (place, becomes) in said.becomes.iter().enumerate() {
         line(if place == 0 { "then" } else { "" }, becomes);
@@ -109,7 +108,7 @@ fn as_text(said: &Explanation) -> String {
     }
     for (place, miss) in said.near_misses.iter().enumerate() {
         let title = if place == 0 { "not" } else { "" };
-        line(title, &with_reasons(miss));
+        line(title, &miss.to_string());
     }
     if said.more_near_misses > 0 {
         line("", &format!("and {} more", said.more_near_misses));

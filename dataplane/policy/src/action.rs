@@ -309,6 +309,8 @@ pub struct Mirror {
     pub service: ServiceId,
     /// How many, in parts per million.
     pub share: u32,
+    /// Bytes of the largest body that is copied: 0 to 1 MiB.
+    pub body: usize,
 }
 
 impl Mirror {
@@ -323,6 +325,8 @@ impl Mirror {
 pub struct Fault {
     /// How long how many are held, in parts per million.
     pub delay: Option<(Duration, u32)>,
+    /// How many bytes per second each body of how many may have, in parts per million.
+    pub bandwidth: Option<(u64, u32)>,
     /// How many are not sent on.
     pub abort: Option<Abort>,
     /// When the drill is over, in seconds after 1970-01-01 UTC.
@@ -345,6 +349,12 @@ impl Fault {
     pub fn delay(&self, draw: u64) -> Option<Duration> {
         let (time, share) = self.delay?;
         falls_into(mix(draw ^ 0xde1a), share).then_some(time)
+    }
+
+    /// Bytes per second that each body of a request that drew this number may have.
+    pub fn bandwidth(&self, draw: u64) -> Option<u64> {
+        let (rate, share) = self.bandwidth?;
+        falls_into(mix(draw ^ 0xba4d), share).then_some(rate)
     }
 
     /// How a request that drew this number is answered in place of being sent on, if it is.

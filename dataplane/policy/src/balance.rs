@@ -9,6 +9,8 @@ use crate::snapshot::{Service, ServiceId, Snapshot};
 pub struct Balancer {
     /// By service and group: index in the group of the endpoint whose turn it is, modulo their number.
     next: Vec<Box<[usize]>>,
+    /// The turn of requests that go by older rules, whose service or lane the newest don't have.
+    older: usize,
 }
 
 impl Balancer {
@@ -19,14 +21,18 @@ impl Balancer {
             next: services
                 .map(|service| vec![0; service.groups.len()].into())
                 .collect(),
+            older: 0,
         }
     }
 
-    /// The index of the endpoint whose turn it is among those of a group; `None` if there is none or
-    /// the service is not of the snapshot that this balancer was made for. Does not allocate.
+    /// The index of the endpoint whose turn it is among those of a group; `None` if there is none. The
+    /// service may be of older rules than those that this balancer was made for: a request that was held
+    /// or is tried again goes by the rules it began with. Does not allocate.
     #[inline]
     pub fn pick(&mut self, id: ServiceId, service: &Service, group: usize) -> Option<usize> {
-        let next = self.next.get_mut(id.0)?.get_mut(group)?;
+        let own = self.next.get_mut(id.0);
+        let own = own.and_then(|own| own.get_mut(group));
+        let next = own.unwrap_or(&mut self.older);
         let endpoints = &service.groups.get(group)?.endpoints;
         let index = next.checked_rem(endpoints.len())?;
         *next = index + 1;

@@ -1,15 +1,18 @@
 //! What the rules make of one request, and why: for people.
 
 mod http;
+mod live;
 mod rpc;
 mod way;
 
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use serde::Serialize;
 use thiserror::Error;
 
 use crate::snapshot::{Listener, ListenerId, Snapshot};
+pub use live::{Underway, explain_underway};
 
 /// A request that somebody wants explained.
 #[derive(Debug, Clone, Default)]
@@ -72,6 +75,24 @@ pub struct Explanation {
     pub later: Vec<String>,
 }
 
+impl Explanation {
+    /// Of a request to this listener, of which nothing else is known yet.
+    fn of(listener: &Listener, client: IpAddr) -> Explanation {
+        Explanation {
+            listener: listener.name.to_string(),
+            client,
+            lane: None,
+            route: None,
+            becomes: Vec::new(),
+            service: None,
+            endpoints: Vec::new(),
+            near_misses: Vec::new(),
+            more_near_misses: 0,
+            later: Vec::new(),
+        }
+    }
+}
+
 /// Something by its name, and reasons.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Because {
@@ -79,6 +100,12 @@ pub struct Because {
     pub name: String,
     /// Why.
     pub because: Vec<String>,
+}
+
+impl fmt::Display for Because {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.name, self.because.join(", "))
+    }
 }
 
 /// What the rules of a snapshot make of a request.

@@ -31,7 +31,9 @@ pub use balance::Balancer;
 pub use compatible::compatible;
 pub use compile::{compile, compile_resolved, recompile};
 pub use diff::diff;
-pub use explain::{Because, ExplainError, Explanation, Question, explain};
+pub use explain::{
+    Because, ExplainError, Explanation, Question, Underway, explain, explain_underway,
+};
 pub use lanes::{Lanes, Tag, TagFrom};
 pub use matching::RpcKey;
 pub use names::{Lookup, Resolved, Wanted};

@@ -9,12 +9,13 @@
 
 mod rpc;
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 
 use rustc_hash::FxBuildHasher;
 
 use crate::matching::PathMatch;
-use crate::request::{HttpView, Message, RequestView};
+use crate::request::{HttpView, Message, RequestView, RpcView};
 use crate::snapshot::{HostMatch, Protocols, Route, RouteId};
 use rpc::RpcTable;
 
@@ -99,14 +100,61 @@ impl Router {
     /// The first route that takes the request.
     pub(crate) fn find(&self, routes: &[Route], request: &RequestView<'_>) -> Option<RouteId> {
         let best = match &request.message {
-            Message::Http(http) => self.first_http(routes, http, request)?,
+            Message::Http(http) => {
+                let fits = |route: &Route| route.matches.fits_http(http, request);
+                self.first_http(routes, http, &fits)?
+            }
             Message::Rpc(rpc) => {
-                let mut best = NONE;
-                self.rpc.improve(&mut best, routes, rpc, request);
-                best
+                let fits = |route: &Route| route.matches.fits_rpc(rpc, request);
+                self.first_rpc(routes, rpc, &fits)
             }
         };
         (best != NONE).then_some(RouteId(best as usize))
+    }
+
+    /// The routes that are tried for a request before the one that takes it, and do not take it, in their
+    /// order: at most `most` of them. What they are found by fits, so they are near misses. Costs what
+    /// finding the route costs.
+    pub(crate) fn tried(
+        &self,
+        routes: &[Route],
+        request: &RequestView<'_>,
+        most: usize,
+    ) -> Vec<RouteId> {
+        let tried = RefCell::new(Vec::new());
+        let noted = |route: &Route, fits: bool| {
+            if !fits {
+                tried.borrow_mut().push(route.id);
+            }
+            fits
+        };
+        let best = match &request.message {
+            Message::Http(http) => {
+                let fits = |route: &Route| noted(route, route.matches.fits_http(http, request));
+                self.first_http(routes, http, &fits).unwrap_or(NONE)
+            }
+            Message::Rpc(rpc) => {
+                let fits = |route: &Route| noted(route, route.matches.fits_rpc(rpc, request));
+                self.first_rpc(routes, rpc, &fits)
+            }
+        };
+        let mut tried = tried.into_inner();
+        tried.retain(|id| id.0 < best as usize);
+        tried.sort_unstable();
+        tried.truncate(most);
+        tried
+    }
+
+    /// The place of the first route that takes a call.
+    fn first_rpc(
+        &self,
+        routes: &[Route],
+        rpc: &RpcView<'_>,
+        fits: &impl Fn(&Route) -> bool,
+    ) -> u32 {
+        let mut best = NONE;
+        self.rpc.improve(&mut best, routes, rpc, fits);
+        best
     }
 
     /// The place of the first route that takes an HTTP request; `None` for a host that is too long.
@@ -114,7 +162,7 @@ impl Router {
         &self,
         routes: &[Route],
         http: &HttpView<'_>,
-        request: &RequestView<'_>,
+        fits: &impl Fn(&Route) -> bool,
     ) -> Option<u32> {
         let host = http.host.strip_suffix(b".").unwrap_or(http.host);
         let mut lower = [0; MAX_HOST];
@@ -122,16 +170,15 @@ impl Router {
         lower.copy_from_slice(host);
         lower.make_ascii_lowercase();
 
-        let fits = |route: &Route| route.matches.fits_http(http, request);
         let mut best = NONE;
         if let Some(table) = self.exact.get(&*lower) {
-            table.improve(&mut best, routes, http.path, &fits);
+            table.improve(&mut best, routes, http.path, fits);
         }
         if self.below_first < best {
-            self.improve_below(&mut best, lower, routes, http.path, &fits);
+            self.improve_below(&mut best, lower, routes, http.path, fits);
         }
         if self.any.first < best {
-            self.any.improve(&mut best, routes, http.path, &fits);
+            self.any.improve(&mut best, routes, http.path, fits);
         }
         Some(best)
     }

@@ -204,6 +204,8 @@ pub struct Listener {
     pub hosts: Vec<HostMatch>,
     /// Proxies whose word about the client is taken.
     pub trust: Vec<Cidr>,
+    /// Clients that may ask what the rules make of their requests.
+    pub explain: Vec<Cidr>,
     /// Every connection begins with a PROXY header.
     pub proxy_protocol: bool,
     /// How services are told about the client.
@@ -225,6 +227,11 @@ impl Listener {
     /// Whether a peer of this address is a trusted proxy.
     pub fn trusts(&self, address: IpAddr) -> bool {
         self.trust.iter().any(|network| network.contains(address))
+    }
+
+    /// Whether a client of this address may ask what the rules make of its requests.
+    pub fn explains_to(&self, client: IpAddr) -> bool {
+        self.explain.iter().any(|network| network.contains(client))
     }
 }
 

@@ -61,7 +61,7 @@ pub use response::{RequestKind, Response, parse_response};
 pub use target::Authority;
 pub use trailers::write_trailers;
 pub use write::{
-    ClientSide, SentHead, write_chunk_header, write_last_chunk, write_request_head,
+    ClientSide, SentHead, add_fields, write_chunk_header, write_last_chunk, write_request_head,
     write_response_head, write_switching_head,
 };
 

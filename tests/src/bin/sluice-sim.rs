@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use sluice_tests::{calls, sim};
+use sluice_tests::{calls, changing, sim};
 
 const USAGE: &str = "usage: scripts/sim [--seeds N | --minutes M | --seed S]
   --seeds N    play seeds 1 to N, at least 1 (default 100)
@@ -51,10 +51,11 @@ fn main() -> ExitCode {
             seeds + 1
         };
         let mut report = sim::run(seed);
-        let of_calls = calls::run(seed);
-        report.requests += of_calls.requests;
-        report.faults += of_calls.faults;
-        report.violations.extend(of_calls.violations);
+        for other in [calls::run(seed), changing::run(seed)] {
+            report.requests += other.requests;
+            report.faults += other.faults;
+            report.violations.extend(other.violations);
+        }
         seeds += 1;
         requests += report.requests;
         faults += report.faults;

@@ -44,10 +44,10 @@ fn mirror() {
         assert!(w.got(client).ends_with("ok"));
     }
     w.seconds(8);
-    // A request with a body is not copied.
+    // A request with a body is not copied where only those without are.
     w.send(
         client,
-        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi",
+        "POST /heads HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi",
     );
     let shop = of(w, 2);
     assert!(w.asked(shop).ends_with("hi"));
@@ -55,6 +55,84 @@ fn mirror() {
     w.counts(
         "downstream_opened, upstream_opened 4, upstream_reused 5, upstream_closed 3, mirror_begun 4, \
          mirror_answered, mirror_failed 3, mirror_skipped, answered 5, 200 5",
+    );
+    example.world.over();
+}
+
+/// The connections of the shop and of the next one, which are the last with those addresses.
+fn shops(w: &crate::world::World) -> (Option<usize>, Option<usize>) {
+    let of = |last: &str| {
+        let mut connections = 0..w.backend.connections();
+        connections.rfind(|n| {
+            let local = w.backend.local(*n);
+            local.is_some_and(|local| local.ip().to_string() == format!("10.77.2.{last}"))
+        })
+    };
+    (of("2"), of("3"))
+}
+
+#[test]
+fn mirrored_bodies() {
+    let mut example = Example::new("mirror");
+    let w = &mut example.world;
+    let client = w.open();
+    // What has a length and what comes in chunks, with trailers, is copied byte for byte once all of it
+    // has gone on.
+    let chunks = "3\r\nabc\r\n1\r\nd\r\n";
+    for (framing, body, end) in [
+        ("Content-Length: 1024", "x".repeat(1000), "y".repeat(24)),
+        (
+            "Transfer-Encoding: chunked",
+            chunks.to_owned(),
+            "0\r\nX-Sum: 7\r\n\r\n".to_owned(),
+        ),
+    ] {
+        let head = format!("PUT /upload HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n");
+        w.send(client, head + &body);
+        let (shop, next) = shops(w);
+        let mut first = w.asked(shop.unwrap());
+        assert!(first.ends_with(&body), "{first}");
+        assert!(next.is_none_or(|next| w.asked(next).is_empty()), "too soon");
+        w.send(client, &end);
+        let (shop, next) = shops(w);
+        first += &w.asked(shop.unwrap());
+        assert!(first.ends_with(&end), "{first}");
+        assert_eq!(first, w.asked(next.unwrap()));
+        w.answer(next.unwrap(), OK);
+        w.answer(shop.unwrap(), OK);
+        assert!(w.got(client).ends_with("ok"));
+    }
+    // One byte more, in chunks as with a length: no copy.
+    let large = "z".repeat(1025);
+    for request in [
+        format!("PUT /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 1025\r\n\r\n{large}"),
+        format!(
+            "PUT /upload HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n401\r\n{large}\r\n0\r\n\r\n"
+        ),
+    ] {
+        w.send(client, request);
+        let (shop, next) = shops(w);
+        assert!(w.asked(shop.unwrap()).contains(&large));
+        assert_eq!(w.asked(next.unwrap()), "");
+        w.answer(shop.unwrap(), OK);
+        assert!(w.got(client).ends_with("ok"));
+    }
+    // A client that leaves in the middle, and an answer before the end: no copy, and nothing is left.
+    let half = "PUT /upload HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhalf";
+    w.send(client, half);
+    w.reset(client);
+    let early = w.open();
+    w.send(early, half);
+    let (shop, _) = shops(w);
+    assert!(w.asked(shop.unwrap()).ends_with("half"));
+    w.answer(
+        shop.unwrap(),
+        "HTTP/1.1 413 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+    );
+    assert!(w.got(early).starts_with("HTTP/1.1 413 "));
+    w.counts(
+        "downstream_opened 2, downstream_closed 2, upstream_opened 3, upstream_reused 5, upstream_closed 2, \
+         mirror_begun 2, mirror_answered 2, mirror_skipped 4, answered 5, client_gone, 200 4, 413, 0",
     );
     example.world.over();
 }
@@ -92,4 +170,99 @@ fn fault() {
     );
     // Where the time is not known, no drill is under way.
     example.world.over();
+}
+
+/// Bytes of a body that a client of the example's gateway got within so many milliseconds.
+fn bytes_within(example: &mut Example, client: usize, millis: u64) -> usize {
+    let mut bytes = 0;
+    for _ in 0..millis / 10 {
+        example.world.pass(std::time::Duration::from_millis(10));
+        bytes += example.world.got(client).len();
+    }
+    bytes
+}
+
+#[test]
+fn slow_bodies() {
+    let mut example = Example::new("fault");
+    let client = example.world.open();
+    let body = "x".repeat(4096);
+    example
+        .world
+        .send(client, "GET /thin HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(example.world.asked(0).starts_with("GET /thin "));
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 4096\r\n\r\n";
+    example.world.answer(0, format!("{head}{body}"));
+    let first = example.world.got(client).len();
+    assert!(first < head.len() + 300, "{first}");
+    // Others are not held up by it.
+    let other = example.world.open();
+    example.world.send(other, get("/"));
+    assert!(example.world.asked(1).starts_with("GET / "));
+    example.world.answer(1, OK);
+    assert!(example.world.got(other).ends_with("ok"));
+    let slow = bytes_within(&mut example, client, 2_000);
+    assert!(
+        (1_900..2_200).contains(&slow),
+        "{slow} bytes in two seconds"
+    );
+    let rest = bytes_within(&mut example, client, 2_200);
+    assert!(
+        first + slow + rest >= head.len() + 4096,
+        "{first} {slow} {rest}"
+    );
+
+    // The same of a request, whose client is not taken for one that sends too slowly.
+    let upload = format!(
+        "PUT /thin HTTP/1.1\r\nHost: a\r\nContent-Length: 40960\r\n\r\n{}",
+        body.repeat(10)
+    );
+    example.world.send(client, upload);
+    let mut came = 0;
+    for _ in 0..45 {
+        example.world.seconds(1);
+        came += example.world.asked(0).len();
+    }
+    assert!(came > 40960, "{came}");
+    example.world.answer(0, OK);
+    example.world.seconds(1);
+    assert!(example.world.got(client).ends_with("ok"));
+    example.world.counts(
+        "downstream_opened 2, upstream_opened 2, upstream_reused, upstream_idle_timeout, upstream_closed, \
+         fault_slowed 2, answered 3, 200 3",
+    );
+    example.world.over();
+}
+
+#[test]
+fn a_drill_that_is_over_lets_go_of_a_body_under_way() {
+    let mut example = Example::new("fault");
+    let client = example.world.open();
+    example
+        .world
+        .send(client, "GET /thin-for-a-second HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(example.world.asked(0).starts_with("GET /thin"));
+    let body = "x".repeat(8192);
+    example.world.answer(
+        0,
+        format!("HTTP/1.1 200 OK\r\nContent-Length: 8192\r\n\r\n{body}"),
+    );
+    let before = bytes_within(&mut example, client, 900);
+    assert!((700..1_100).contains(&before), "{before}");
+    let after = bytes_within(&mut example, client, 300);
+    assert!(after > 7_000, "{after}");
+    // Who comes later does not meet it at all.
+    example.world.worker.set_wall_clock(1_800_000_001);
+    example
+        .world
+        .send(client, "GET /thin-for-a-second HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(example.world.asked(0).starts_with("GET /thin"));
+    example.world.answer(
+        0,
+        format!("HTTP/1.1 200 OK\r\nContent-Length: 8192\r\n\r\n{body}"),
+    );
+    assert!(example.world.got(client).len() > 8192);
+    example.world.counts(
+        "downstream_opened, upstream_opened, upstream_reused, fault_slowed, answered 2, 200 2",
+    );
 }

@@ -9,6 +9,7 @@ mod answers;
 mod beside;
 mod changes;
 mod choices;
+mod explain;
 mod gateway;
 mod lanes;
 mod matches;
@@ -18,8 +19,9 @@ use std::collections::BTreeSet;
 use std::fs;
 
 /// Examples that a test plays, by the name of the file.
-const PLAYED: [&str; 16] = [
+const PLAYED: [&str; 17] = [
     "conditions",
+    "explain",
     "fallback",
     "fault",
     "headers",
@@ -51,6 +53,7 @@ fn every_example_is_played() {
         include_str!("beside.rs"),
         include_str!("changes.rs"),
         include_str!("choices.rs"),
+        include_str!("explain.rs"),
         include_str!("lanes.rs"),
         include_str!("matches.rs"),
         include_str!("rpc.rs"),

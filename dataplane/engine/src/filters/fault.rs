@@ -1,8 +1,10 @@
 //! Faults for a drill, until it is over. Where the time is not known there is no drill.
 
+use std::time::Duration;
+
 use sluice_policy::action::Fault;
 
-use crate::chain::{Answer, CallPassage, HttpPassage, Passage};
+use crate::chain::{Answer, CallPassage, HttpPassage, Passage, Slow};
 use crate::reply::LocalReply;
 use crate::stats::RequestFate;
 
@@ -11,6 +13,21 @@ use crate::stats::RequestFate;
 pub(crate) fn delay<R>(passage: &mut Passage<'_, '_, R>) -> Answer {
     let delay = under_way(passage).and_then(|fault| fault.delay(passage.view.draw));
     delay.map_or(Answer::Continue, Answer::Wait)
+}
+
+/// Has the bodies of some go on slowly.
+#[inline]
+pub(crate) fn bandwidth(passage: &mut HttpPassage<'_, '_>) -> Answer {
+    if let Some(fault) = under_way(passage)
+        && let Some(rate) = fault.bandwidth(passage.view.draw)
+    {
+        let left = fault.until.saturating_sub(passage.wall.unwrap_or(0));
+        passage.slow = Some(Slow {
+            rate,
+            lasts: Duration::from_secs(left),
+        });
+    }
+    Answer::Continue
 }
 
 /// Does not send some on.

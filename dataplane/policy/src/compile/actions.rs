@@ -26,6 +26,11 @@ const MAX_SERVICES: usize = 256;
 /// Longest path in place of a request's own, in bytes.
 const MAX_PATH: usize = 1024;
 
+/// Bytes of the largest body that is copied.
+const MIRROR_BODY: std::ops::RangeInclusive<u64> = 0..=1 << 20;
+/// Bytes per second of a body that is slowed down.
+const BANDWIDTH: std::ops::RangeInclusive<u64> = 64..=1 << 30;
+
 /// A route that is compiled.
 pub(super) struct Part<'a> {
     pub(super) path: &'a Path,
@@ -266,6 +271,7 @@ impl Part<'_> {
         Some(Mirror {
             service: ServiceId(service),
             share: own.share.per_million(),
+            body: report.size(&self.path.key("mirror").key("body"), own.body, MIRROR_BODY) as usize,
         })
     }
 
@@ -273,9 +279,13 @@ impl Part<'_> {
     pub(super) fn fault(&self, report: &mut Report<'_>) -> Option<Fault> {
         let own = self.route.fault.as_ref()?;
         let at = self.path.key("fault");
-        if own.delay.is_none() && own.abort.is_none() {
-            report.mend(&at, "does nothing", "add delay or abort");
+        if own.delay.is_none() && own.bandwidth.is_none() && own.abort.is_none() {
+            report.mend(&at, "does nothing", "add delay, bandwidth or abort");
         }
+        let bandwidth = own.bandwidth.as_ref().map(|own| {
+            let rate = report.size(&at.key("bandwidth").key("rate"), own.rate, BANDWIDTH);
+            (rate, own.share.per_million())
+        });
         let delay = own.delay.as_ref().map(|delay| {
             let time = report.period(&at.key("delay").key("time"), delay.time);
             (time, delay.share.per_million())
@@ -306,6 +316,7 @@ impl Part<'_> {
         }
         Some(Fault {
             delay,
+            bandwidth,
             abort,
             until: until?.as_secs(),
         })

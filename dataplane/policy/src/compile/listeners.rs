@@ -88,6 +88,7 @@ pub(super) fn compile(
                 .map(|own| report.number(&limits_path.key("client_rate"), own, CONNECTIONS)),
             hosts: hosts(&path.key("hosts"), &listener.hosts, report),
             trust: listener.trust.clone(),
+            explain: listener.explain.clone(),
             proxy_protocol: listener.proxy_protocol,
             forwarded: listener.forwarded,
             request_id: listener.request_id,

@@ -62,6 +62,13 @@ pub(super) fn of_route(at: &Path, route: &rules::Route, report: &mut Report<'_>)
         let message = format!("has no effect: the route takes {name} only");
         report.mend(&at.key(key), message, "take it out");
     }
+    let slowed = route.fault.as_ref().and_then(|own| own.bandwidth.as_ref());
+    if slowed.is_some() && protocols == Protocols::Rpc {
+        let mend = "write delay or abort, or give HTTP a route of its own";
+        let message = "is of HTTP, and the route takes RPC only: replies on shared connections \
+                       can't be slowed down one by one";
+        report.mend(&at.key("fault").key("bandwidth"), message, mend);
+    }
     protocols
 }
 

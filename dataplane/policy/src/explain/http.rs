@@ -83,6 +83,7 @@ fn of_request(
         listener,
         trusted,
         authority: request.host(),
+        live: false,
     };
     way.of(view, refused)
 }

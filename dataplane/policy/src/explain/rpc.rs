@@ -51,6 +51,7 @@ pub(super) fn explain(
         listener,
         trusted: listener.trusts(client),
         authority: b"",
+        live: false,
     };
     let view = RequestView::of_rpc(rpc, (id, listener.port), client, 0);
     Ok(way.of(view, None))

@@ -1,10 +1,13 @@
 //! Follows a request through the rules, and says why it takes each turn.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use super::{Because, Explanation};
-use crate::action::{Action, Destination, Respond, RpcAnswer, captures};
+use crate::action::{Action, Destination, Fault, Respond, RpcAnswer, captures};
 use crate::lanes::{Lanes, TagFrom};
 use crate::matching::{Condition, NameMatch};
 use crate::request::{Message, RequestView};
+use crate::rules::Size;
 use crate::snapshot::{LaneId, Listener, Protocols, Route, Service, ServiceId, Snapshot};
 use crate::template::Values;
 
@@ -19,25 +22,14 @@ pub(super) struct Way<'a> {
     pub(super) trusted: bool,
     /// Its host with the port.
     pub(super) authority: &'a [u8],
+    /// It is under way, and what is left to chance is decided.
+    pub(super) live: bool,
 }
 
 impl Way<'_> {
     /// That of a request, which may be refused before any route is asked.
     pub(super) fn of(&self, mut view: RequestView<'_>, refused: Option<&str>) -> Explanation {
-        let lanes = self.snapshot.lanes.as_ref();
-        let lane = lanes.and_then(|lanes| self.lane(lanes, &mut view, self.trusted));
-        let mut said = Explanation {
-            listener: self.listener.name.to_string(),
-            client: view.source,
-            lane,
-            route: None,
-            becomes: Vec::new(),
-            service: None,
-            endpoints: Vec::new(),
-            near_misses: Vec::new(),
-            more_near_misses: 0,
-            later: Vec::new(),
-        };
+        let mut said = self.begin(&mut view);
         if let Some(refused) = refused {
             said.becomes.push(refused.to_owned());
             return said;
@@ -60,24 +52,50 @@ impl Way<'_> {
         }
         match taken {
             None => said.becomes.push(self.missing(&view, "no route takes it")),
-            Some(route) => {
-                let conditions = route.matches.conditions.iter();
-                let conditions = conditions.map(|condition| self.describe(condition));
-                let first = match &view.message {
-                    Message::Http(_) => format!("path {} fits", route.matches.path),
-                    Message::Rpc(_) => format!(
-                        "service {} and method {} fit",
-                        route.matches.service, route.matches.method
-                    ),
-                };
-                said.route = Some(because(
-                    &route.name,
-                    std::iter::once(first).chain(conditions).collect(),
-                ));
-                self.action(route, &view, &mut said);
-            }
+            Some(route) => self.taken(route, &view, &mut said),
         }
         said
+    }
+
+    /// That of a request under way, which was or was not taken by this route.
+    pub(super) fn of_live(&self, mut view: RequestView<'_>, taken: Option<&Route>) -> Explanation {
+        let mut said = self.begin(&mut view);
+        let routes = &self.snapshot.routes;
+        for id in self.snapshot.router.tried(routes, &view, MAX_MISSES) {
+            if let Some(route) = routes.get(id.0) {
+                let misses = self.misses(route, &view);
+                said.near_misses.push(because(&route.name, misses));
+            }
+        }
+        if let Some(route) = taken {
+            self.taken(route, &view, &mut said);
+        }
+        said
+    }
+
+    fn begin(&self, view: &mut RequestView<'_>) -> Explanation {
+        let lanes = self.snapshot.lanes.as_ref();
+        Explanation {
+            lane: lanes.and_then(|lanes| self.lane(lanes, view, self.trusted)),
+            ..Explanation::of(self.listener, view.source)
+        }
+    }
+
+    fn taken(&self, route: &Route, view: &RequestView<'_>, said: &mut Explanation) {
+        let conditions = route.matches.conditions.iter();
+        let conditions = conditions.map(|condition| self.describe(condition));
+        let first = match &view.message {
+            Message::Http(_) => format!("path {} fits", route.matches.path),
+            Message::Rpc(_) => format!(
+                "service {} and method {} fit",
+                route.matches.service, route.matches.method
+            ),
+        };
+        said.route = Some(because(
+            &route.name,
+            std::iter::once(first).chain(conditions).collect(),
+        ));
+        self.action(route, view, said);
     }
 
     /// The answer to a request that leads nowhere.
@@ -122,10 +140,10 @@ impl Way<'_> {
         None
     }
 
-    /// Chance takes no part: who is left to it is told of as a near miss.
+    /// Unless it is decided already, chance takes no part: who is left to it is told of as a near miss.
     fn holds(&self, condition: &Condition, view: &RequestView<'_>) -> bool {
         match condition {
-            Condition::Sample { by, share, .. } => {
+            Condition::Sample { by, share, .. } if !self.live => {
                 let known = by.as_ref().and_then(|key| key.hash(view)).is_some();
                 *share == 1_000_000 || (known && condition.holds(view))
             }
@@ -174,10 +192,7 @@ impl Way<'_> {
                 .map_or("", |service| &service.name)
         };
         if let Some(fault) = &route.fault {
-            said.becomes.push(format!(
-                "a drill is set: delay {:?}, abort {:?}, until {} s after 1970",
-                fault.delay, fault.abort, fault.until
-            ));
+            said.becomes.push(drill(fault));
         }
         let destination = match &route.action {
             Action::Respond(own) => {
@@ -209,7 +224,9 @@ impl Way<'_> {
                 let parts = parts.collect::<Vec<_>>().join(", ");
                 said.becomes
                     .push(format!("chance decides by weight: {parts}"));
-                return;
+                if !self.live {
+                    return;
+                }
             }
             Destination::Split {
                 sticky: Some(key), ..
@@ -283,8 +300,8 @@ impl Way<'_> {
         if let (Some(mirror), Message::Http(_)) = (&route.mirror, &view.message) {
             let to = self.snapshot.service(mirror.service);
             said.becomes.push(format!(
-                "{} in a million are copied to service {}",
-                mirror.share,
+                "{} % are copied to service {}",
+                f64::from(mirror.share) / 10_000.0,
                 to.map_or("", |to| &to.name)
             ));
         }
@@ -361,6 +378,32 @@ impl Way<'_> {
             }
         }
     }
+}
+
+/// What a drill does, in words.
+fn drill(fault: &Fault) -> String {
+    let percent = |share: u32| f64::from(share) / 10_000.0;
+    let mut parts = Vec::new();
+    if let Some((time, share)) = fault.delay {
+        parts.push(format!("{} % are held for {time:?}", percent(share)));
+    }
+    if let Some((rate, share)) = fault.bandwidth {
+        let (rate, share) = (Size(rate), percent(share));
+        parts.push(format!("{share} % have bodies of {rate} a second"));
+    }
+    if let Some(abort) = &fault.abort {
+        let how = match (abort.status, &abort.rpc) {
+            (Some(status), _) => format!("answered with {status}"),
+            (None, Some(_)) => "answered by an exception or a biz-status".to_owned(),
+            (None, None) => "ended by closing the connection".to_owned(),
+        };
+        parts.push(format!("{} % are {how}", percent(abort.share)));
+    }
+    let until = UNIX_EPOCH.checked_add(Duration::from_secs(fault.until));
+    let until = until.map_or_else(String::new, |until| {
+        humantime::format_rfc3339_seconds(until).to_string()
+    });
+    format!("a drill until {until}: {}", parts.join(", "))
 }
 
 /// What a route answers by itself.

@@ -2,7 +2,7 @@
 
 use super::{Entry, Map, NONE, choose};
 use crate::matching::NameMatch;
-use crate::request::{RequestView, RpcView};
+use crate::request::RpcView;
 use crate::snapshot::Route;
 
 /// Routes by service and method. What a call costs is at most four look-ups and the alternatives that
@@ -70,17 +70,16 @@ impl RpcTable {
         best: &mut u32,
         routes: &[Route],
         rpc: &RpcView<'_>,
-        request: &RequestView<'_>,
+        fits: &impl Fn(&Route) -> bool,
     ) {
-        let fits = |route: &Route| route.matches.fits_rpc(rpc, request);
         let short = |name: &&[u8]| name.len() <= self.longest;
         let method = Some(rpc.method).filter(short);
         let service = rpc.to_service().filter(short);
         if let Some(table) = service.and_then(|service| self.services.get(service)) {
-            table.improve(best, routes, method, &fits);
+            table.improve(best, routes, method, fits);
         }
         if self.any.first < *best {
-            self.any.improve(best, routes, method, &fits);
+            self.any.improve(best, routes, method, fits);
         }
     }
 }

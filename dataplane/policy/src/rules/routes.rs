@@ -219,6 +219,10 @@ pub struct Mirror {
     /// How many of the requests.
     #[serde(default = "all")]
     pub share: Percent,
+    /// Largest body that is copied with its request, chunk sizes and trailers included: 0B to 1MiB.
+    /// Requests with larger ones are not copied.
+    #[serde(default = "mirror_body")]
+    pub body: Size,
 }
 
 /// Faults for a drill: of requests that the route takes, these shares suffer.
@@ -228,6 +232,9 @@ pub struct Fault {
     /// Requests are held before they go on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay: Option<Delay>,
+    /// Bodies go on slowly, those of requests and those of responses. HTTP only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bandwidth: Option<Bandwidth>,
     /// Requests are not sent on, behind their delay if they have one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub abort: Option<Abort>,
@@ -242,6 +249,17 @@ pub struct Delay {
     /// How long.
     pub time: Period,
     /// How many.
+    #[serde(default = "all")]
+    pub share: Percent,
+}
+
+/// Bodies go on slowly.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Bandwidth {
+    /// Most bytes per second of one body: 64B to 1GiB.
+    pub rate: Size,
+    /// How many requests.
     #[serde(default = "all")]
     pub share: Percent,
 }
@@ -289,6 +307,10 @@ fn any_path() -> PathMatch {
 
 fn all() -> Percent {
     Percent::ALL
+}
+
+fn mirror_body() -> Size {
+    Size(64 << 10)
 }
 
 fn plain_text() -> String {

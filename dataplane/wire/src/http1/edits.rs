@@ -27,6 +27,8 @@ impl FieldName<'static> {
     pub const X_REQUEST_ID: Self = Self(b"X-Request-Id");
     /// `traceparent`
     pub const TRACEPARENT: Self = Self(b"traceparent");
+    /// `X-Sluice-Explain`
+    pub const X_SLUICE_EXPLAIN: Self = Self(b"X-Sluice-Explain");
     /// `Max-Forwards`
     pub const MAX_FORWARDS: Self = Self(b"Max-Forwards");
 }

@@ -26,6 +26,7 @@ pub enum HeaderKind {
     Traceparent,
     Tracestate,
     MaxForwards,
+    XSluiceExplain,
     Date,
     Server,
     /// One of the above, but with underscores for dashes. Programs that get their headers as
@@ -108,7 +109,7 @@ impl Known {
 }
 
 /// The names that have a kind.
-const KNOWN: [Known; 21] = [
+const KNOWN: [Known; 22] = [
     Known::new(b"te", HeaderKind::Te),
     Known::new(b"via", HeaderKind::Via),
     Known::new(b"host", HeaderKind::Host),
@@ -128,6 +129,7 @@ const KNOWN: [Known; 21] = [
     Known::new(b"x-forwarded-for", HeaderKind::XForwardedFor),
     Known::new(b"x-forwarded-host", HeaderKind::XForwardedHost),
     Known::new(b"proxy-connection", HeaderKind::ProxyConnection),
+    Known::new(b"x-sluice-explain", HeaderKind::XSluiceExplain),
     Known::new(b"transfer-encoding", HeaderKind::TransferEncoding),
     Known::new(b"x-forwarded-proto", HeaderKind::XForwardedProto),
 ];

@@ -128,6 +128,24 @@ pub fn write_switching_head(
     out.extend_from_slice(b"\r\n");
 }
 
+/// Adds fields to the head that `message` begins with, behind all others. A message whose head has no end
+/// stays as it is.
+pub fn add_fields<'a>(
+    message: &mut Vec<u8>,
+    FieldName(name): FieldName<'_>,
+    values: impl Iterator<Item = FieldValue<'a>>,
+) {
+    let Some(end) = memchr::memmem::find(message, b"\r\n\r\n") else {
+        return;
+    };
+    let behind_fields = end + 2;
+    let mut fields = Vec::new();
+    for FieldValue(value) in values {
+        write_field(&mut fields, name, value);
+    }
+    message.splice(behind_fields..behind_fields, fields);
+}
+
 /// In a response, Host means nothing and is passed on like any other field.
 const RESERVED_IN_RESPONSES: KindSet =
     KindSet::HOP_BY_HOP.union(KindSet::of(&[HeaderKind::ContentLength]));
