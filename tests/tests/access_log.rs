@@ -480,3 +480,34 @@ fn endpoints_are_counted_with_what_went_wrong() {
     world.0.settle();
     assert_eq!(seen().1[0], ("connect_failed", 1));
 }
+
+/// A Thrift message in a frame, with so long a body.
+fn message(kind: u8, body: usize) -> Vec<u8> {
+    let head = [
+        0x80, 1, 0, kind, 0, 0, 0, 4, b'e', b'c', b'h', b'o', 0, 0, 0, 1,
+    ];
+    let len = (head.len() + body) as u32;
+    [&len.to_be_bytes()[..], &head, &vec![0; body]].concat()
+}
+
+#[test]
+fn the_bytes_of_a_large_reply_are_noted_whole() {
+    let log = "access_log: { file: a.json }";
+    let mut world = World::new(log, "", "  - { rpc: {}, service: hello }");
+    let client = world.open();
+    let (call, reply) = (message(1, 10), message(2, 600_000));
+    let now = world.0.now();
+    world.0.client.send(client, &call, now);
+    world.0.settle();
+    let asked = world.0.backend.take(0);
+    let now = world.0.now();
+    world.0.backend.send(0, &reply, now);
+    world.pass(1_000_000);
+    assert!(world.0.client.take(client) == reply);
+    let record = world.record();
+    assert_eq!(record.fate.name(), "answered");
+    assert_eq!(record.bytes_in, call.len() as u64);
+    assert_eq!(record.bytes_out, reply.len() as u64);
+    assert_eq!(record.upstream_bytes_in, reply.len() as u64);
+    assert_eq!(record.upstream_bytes_out, asked.len() as u64);
+}

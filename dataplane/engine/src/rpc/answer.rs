@@ -179,6 +179,11 @@ impl LocalReply {
         RequestFate::BadResponse,
         "the service sent something that is no reply",
     );
+    pub(super) const HALF_REPLY: Self = Self::new(
+        502,
+        RequestFate::BadResponse,
+        "the service stopped in the middle of a reply",
+    );
     pub(super) const LARGE_REPLY: Self = Self::new(
         502,
         RequestFate::BadResponse,

@@ -65,7 +65,7 @@ pub(crate) struct Caller {
 
 impl Caller {
     /// A connection that was found to speak RPC.
-    pub(super) fn new(down: &Downstream, dialect: Dialect) -> Self {
+    pub(super) fn new(down: &Downstream, dialect: Dialect, whole: usize) -> Self {
         Caller {
             flow: down.flow,
             listener: down.listener,
@@ -75,7 +75,7 @@ impl Caller {
             first: NONE,
             last: NONE,
             calls: 0,
-            whole: 0,
+            whole,
             max_frame: 0,
             requests: 0,
             need: 0,

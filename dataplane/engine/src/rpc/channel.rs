@@ -16,7 +16,7 @@ use super::front::{Bounds, Skipping};
 use super::{Dialect, SHARED_FRAME};
 use crate::downstream::Step;
 use crate::reply::LocalReply;
-use crate::stats::EngineEvent;
+use crate::stats::{EngineEvent, RpcEvent};
 use crate::worker::{Role, Worker};
 
 /// Calls under way on one shared channel.
@@ -25,6 +25,8 @@ const CALLS: u32 = 1024;
 pub(super) const BUSY: usize = 32;
 /// How long the reply to a call that is over is waited for, where its channel can't be used before.
 const OWED: Duration = Duration::from_secs(10);
+/// How long a reply that has begun may rest before its channel is given up: behind it nobody gets theirs.
+const STALLED: Duration = Duration::from_secs(10);
 /// Largest frame of a reply, whatever the listener of its call allows.
 const MOST: usize = 64 << 20;
 /// Replies of one channel taken in a row before others get their turn.
@@ -57,6 +59,10 @@ pub(crate) struct Channel {
     pub(super) skipping: Option<Box<Skipping>>,
     /// A reply that is too large to come together, on its way.
     pub(super) incoming: Option<Incoming>,
+    /// Bytes that have come of a reply that is to come together.
+    pub(super) came: usize,
+    /// When more last came of a reply that has begun, unless it waits for its caller.
+    pub(super) partial: Option<Instant>,
     /// The caller whose large request is on its way on it.
     pub(super) upload: Option<u32>,
     /// Since when it has had nothing to do, or a reply is owed on it.
@@ -71,6 +77,13 @@ pub(super) struct Incoming {
     pub(super) way: Way,
     /// Bytes of the frame that are still to come.
     pub(super) left: usize,
+}
+
+impl Incoming {
+    /// Whether it is the caller that says how fast it comes.
+    pub(super) fn waits_for_caller(&self) -> bool {
+        matches!(self.way, Way::Through(_))
+    }
 }
 
 /// Where a large reply goes.
@@ -175,6 +188,8 @@ impl<P: PacketIo> Worker<P> {
             need: 0,
             skipping: None,
             incoming: None,
+            came: 0,
+            partial: None,
             upload: None,
             idle_since: now,
             connect_timeout: terms.connect_timeout,
@@ -302,12 +317,25 @@ impl<P: PacketIo> Worker<P> {
         view.readable == 0 && !view.finished && view.phase == Phase::Open
     }
 
+    /// More of a reply has come, and not all of it.
+    #[cold]
+    pub(super) fn reply_goes_on(&mut self, number: u32, came: usize, now: Instant) {
+        if let Some(channel) = self.rpc.channels.get_mut(number as usize) {
+            channel.came = came;
+            channel.partial = Some(now);
+            let due = Due::Channel(number).key();
+            self.rpc.timers.set(due, now + STALLED);
+        }
+    }
+
     /// A reply was taken from a channel, to its last byte.
     pub(super) fn reply_taken(&mut self, number: u32, now: Instant) -> Step {
         let Some(channel) = self.rpc.channels.get_mut(number as usize) else {
             return Step::Over;
         };
         channel.idle_since = now;
+        channel.came = 0;
+        channel.partial = None;
         if !channel.shared {
             let rest = self.stack.view(channel.flow).readable;
             if rest > 0 && channel.table.in_use() == 0 {
@@ -405,6 +433,9 @@ impl<P: PacketIo> Worker<P> {
         if !channel.opened {
             return channel.idle_since + channel.connect_timeout;
         }
+        if let Some(moved) = channel.partial {
+            return moved + STALLED;
+        }
         match channel.table.in_use() {
             0 => channel.idle_since + idle,
             // Of a call that is over, or its own deadline counts and this is asked again.
@@ -424,6 +455,9 @@ impl<P: PacketIo> Worker<P> {
         }
         if !channel.opened {
             self.open_failed(number, LocalReply::CONNECT_TIMEOUT, now);
+        } else if channel.partial.is_some() {
+            self.stats.rpc.count(RpcEvent::BadReply);
+            self.channel_lost(number, LocalReply::HALF_REPLY, now);
         } else if channel.table.in_use() > 0 {
             self.close_channel(number, true, now);
         } else {

@@ -9,11 +9,11 @@ use sluice_wire::Parsed;
 use sluice_wire::thrift::{AnswerTo, NoAnswer};
 use sluice_wire::ttheader::{Answer, Flags, Head, KeptAnswer, Payload, integer};
 
+use super::Dialect;
 use super::call::{Call, NONE};
 use super::front::{Bounds, Frame, FrameError, look};
 use super::judge::{Origin, Then};
 use super::send::Source;
-use super::{Dialect, SHARED_FRAME};
 use crate::downstream::Step;
 use crate::ended::Notes;
 use crate::reply::LocalReply;
@@ -43,7 +43,6 @@ impl<P: PacketIo> Worker<P> {
         let rules = self.generations.current();
         if let Some(own) = rules.listener_rules(caller.listener) {
             caller.max_frame = own.max_frame;
-            caller.whole = SHARED_FRAME.min(own.buffer);
         }
         let bounds = Bounds {
             whole: caller.whole,

@@ -4,7 +4,7 @@ use sluice_stack::FlowId;
 use sluice_stack::Stack;
 use sluice_stack::io::PacketIo;
 use sluice_wire::Parsed;
-use sluice_wire::thrift::{self, MessageError, MessageHead, SkipError, Skipper};
+use sluice_wire::thrift::{self, MessageError, MessageHead, MessageKind, SkipError, Skipper};
 use sluice_wire::ttheader::{self, Head, HeadError, Payload, PayloadError, Sequences};
 
 use super::Dialect;
@@ -168,6 +168,13 @@ impl<'a> Frame<'a> {
             Ok(Parsed::Incomplete { .. }) => Err((PayloadError::Truncated.into(), Some(head))),
             Err(error) => Err((error.into(), Some(head))),
         }
+    }
+
+    /// Whether its message is a call.
+    pub(super) fn is_request(&self) -> bool {
+        let message = self.payload.message();
+        message
+            .is_some_and(|message| matches!(message.kind, MessageKind::Call | MessageKind::Oneway))
     }
 
     /// Its sequences; without a TTHeader that of the message is both.

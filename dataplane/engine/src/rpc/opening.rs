@@ -5,8 +5,8 @@ use sluice_stack::io::PacketIo;
 use sluice_stack::time::Instant;
 use sluice_wire::detect::{DECIDES, Protocol, detect};
 
-use super::Dialect;
 use super::caller::Caller;
+use super::{Dialect, SHARED_FRAME};
 use crate::downstream::{Opening, Step};
 use crate::stats::{ConnectionProtocol, RequestFate};
 use crate::worker::{Role, Worker};
@@ -67,7 +67,8 @@ impl<P: PacketIo> Worker<P> {
             Dialect::Thrift => ConnectionProtocol::Thrift,
         });
         let flow = down.flow;
-        let caller = Caller::new(&down, dialect);
+        let whole = SHARED_FRAME.min(self.stack.receive_limit(flow));
+        let caller = Caller::new(&down, dialect, whole);
         let caller = self.rpc.callers.insert(caller) as u32;
         self.stack.adopt(flow, Role::Caller(caller).number());
         self.drive_caller(caller, now);

@@ -43,6 +43,9 @@ impl<P: PacketIo> Worker<P> {
                 self.channel_lost(number, LocalReply::CLOSED_EARLY, now);
                 return Step::Over;
             }
+            if view.readable > channel.came {
+                self.reply_goes_on(number, view.readable, now);
+            }
             return Step::Wait;
         }
         if channel.incoming.is_some() {
@@ -80,13 +83,15 @@ impl<P: PacketIo> Worker<P> {
                     self.channel_lost(number, LocalReply::CLOSED_EARLY, now);
                     return Step::Over;
                 }
+                self.reply_goes_on(number, view.readable, now);
                 return Step::Wait;
             }
             Err(_) => return self.bad_reply(number, RpcEvent::BadReply, now),
         };
         channel.need = 0;
-        let Ok(frame) = Frame::parse(channel.dialect, front, &REPLIES) else {
-            return self.bad_reply(number, RpcEvent::BadReply, now);
+        let frame = match Frame::parse(channel.dialect, front, &REPLIES) {
+            Ok(frame) if !frame.is_request() => frame,
+            _ => return self.bad_reply(number, RpcEvent::BadReply, now),
         };
         if frame.head.as_ref().is_some_and(Head::closes) && !channel.leaving {
             channel.leaving = true;
@@ -103,8 +108,15 @@ impl<P: PacketIo> Worker<P> {
             }
             Match::Stranger => return self.bad_reply(number, RpcEvent::Stranger, now),
         }
-        let on_its_way = self.rpc.channels.get(number as usize);
-        if on_its_way.is_some_and(|channel| channel.incoming.is_some()) {
+        let on_its_way = self.rpc.channels.get_mut(number as usize);
+        if let Some(channel) = on_its_way.filter(|channel| channel.incoming.is_some()) {
+            channel.partial = None;
+            if channel
+                .incoming
+                .is_some_and(|incoming| !incoming.waits_for_caller())
+            {
+                self.reply_goes_on(number, 0, now);
+            }
             self.stack.wake(flow);
             return Step::Again;
         }
@@ -269,7 +281,7 @@ fn by_rules<'e>(
     )
 }
 
-fn call_bytes_out<P: PacketIo>(worker: &mut Worker<P>, call: u32, bytes: usize) {
+pub(super) fn call_bytes_out<P: PacketIo>(worker: &mut Worker<P>, call: u32, bytes: usize) {
     if let Some(call) = worker.rpc.calls.get_mut(call as usize) {
         call.notes.bytes_out += bytes as u64;
     }

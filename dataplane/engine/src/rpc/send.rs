@@ -184,7 +184,7 @@ impl<P: PacketIo> Worker<P> {
     }
 
     /// Sets the time that a reply may take.
-    fn await_reply(&mut self, number: u32, now: Instant) {
+    pub(super) fn await_reply(&mut self, number: u32, now: Instant) {
         let Some(call) = self.rpc.calls.get_mut(number as usize) else {
             return;
         };

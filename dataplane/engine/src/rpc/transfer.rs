@@ -6,6 +6,7 @@ use sluice_stack::time::Instant;
 use sluice_wire::ttheader::Ended;
 
 use super::channel::{Incoming, Way};
+use super::replies::call_bytes_out;
 use crate::downstream::Step;
 use crate::reply::LocalReply;
 use crate::stats::RequestFate;
@@ -84,9 +85,16 @@ impl<P: PacketIo> Worker<P> {
             upload.progress = now;
         }
         let upload = *upload;
-        if let Some(call) = upload.call.and_then(|c| self.rpc.calls.get_mut(c as usize)) {
+        if let Some(number) = upload.call
+            && moved > 0
+            && let Some(call) = self.rpc.calls.get_mut(number as usize)
+        {
             call.notes.bytes_in += moved as u64;
             call.notes.upstream_bytes_out += moved as u64;
+            if call.notes.first_byte == Instant::NEVER {
+                // The service has time to reply from the end of the request on.
+                self.await_reply(number, now);
+            }
         }
         if upload.left == 0 {
             return self.uploaded(number, upload, now);
@@ -175,6 +183,9 @@ impl<P: PacketIo> Worker<P> {
         if incoming.left > 0 {
             // What straddles the end of the ring comes in two pieces.
             let more = moved > 0 && moved < here;
+            if moved > 0 && !incoming.waits_for_caller() {
+                self.reply_goes_on(number, 0, now);
+            }
             return if more { Step::Again } else { Step::Wait };
         }
         let way = incoming.way;
@@ -203,6 +214,11 @@ impl<P: PacketIo> Worker<P> {
     /// Begins to take a reply that is too large to come together, whose beginning stands in the
     /// scratch buffer as its caller gets it; `left` bytes are still in the channel's ring or to come.
     pub(super) fn begin_large(&mut self, number: u32, call: u32, left: usize, now: Instant) {
+        if let Some(call) = self.rpc.calls.get_mut(call as usize) {
+            // It has begun to reply in time. From here on the reply has to go on coming, and its caller to
+            // go on taking it.
+            call.deadline = call.end;
+        }
         let way = match self.rpc.calls.get(call as usize) {
             None => Way::Nowhere,
             Some(state) => {
@@ -237,6 +253,7 @@ impl<P: PacketIo> Worker<P> {
             Way::Through(call) => {
                 let caller = self.rpc.calls.get(call as usize).map(|call| call.caller);
                 if let Some(caller) = caller {
+                    call_bytes_out(self, call, self.spare.out.len());
                     self.output(caller, now);
                     if let Some(caller) = self.rpc.callers.get_mut(caller as usize) {
                         caller.download = Some(call);

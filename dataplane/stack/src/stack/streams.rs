@@ -100,6 +100,12 @@ impl<P: PacketIo> Stack<P> {
         }
     }
 
+    /// How many received bytes of a flow can come together, which is what it was given as a buffer.
+    #[must_use]
+    pub fn receive_limit(&self, id: FlowId) -> usize {
+        flow_ref(&self.slots, id).map_or(0, |flow| flow.tcp.receive.limit())
+    }
+
     /// The unread bytes up to the end of the receive ring: all of them, unless they straddle it.
     #[inline]
     pub fn peek(&mut self, id: FlowId) -> &[u8] {

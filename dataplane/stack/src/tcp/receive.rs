@@ -72,6 +72,11 @@ impl Receiver {
         }
     }
 
+    /// Bytes that may wait to be read.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit as usize
+    }
+
     /// The peer's SYN has come: `next` is the first sequence number that will carry data.
     pub(crate) fn start(&mut self, next: u32, scaled: bool) {
         *self = Receiver::new(next, self.limit, scaled);

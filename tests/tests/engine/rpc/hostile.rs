@@ -160,6 +160,67 @@ fn a_service_that_sends_nonsense_ends_its_connection_and_its_calls() {
 }
 
 #[test]
+fn a_call_is_no_reply() {
+    for kind in [MessageKind::Call, MessageKind::Oneway] {
+        let mut w = world(BY_MESSAGE);
+        let c = w.open();
+        w.send(c, Sent::call(1).with("hi"));
+        let asked = w.request(0);
+        let call = Sent {
+            kind,
+            ..Sent::call(asked.message)
+        };
+        w.answer(0, call.with("ho"));
+        let (_, text) = w.reply(c).exception();
+        assert_eq!(text, "the service sent something that is no reply");
+        w.counts("downstream_opened, upstream_opened, upstream_closed, upstream_bad_response");
+        w.rpc_counts("bad_reply, waited");
+        w.rpc_over();
+    }
+}
+
+/// Calls behind half a reply can't be answered: their connection is given up, whether the reply was to come
+/// together or is a large one, and others go on with the next.
+#[test]
+fn a_shared_connection_that_stops_within_a_reply_is_given_up() {
+    let large = "x".repeat(600_000);
+    for (reply, sent) in [("ho", 20), (&large[..], 500_000)] {
+        let mut w = world(
+            "protocol: ttheader, multiplex: message, shared_connections: 1, response_timeout: 30s",
+        );
+        let a = w.open();
+        w.send(a, Sent::call(1).with("from a"));
+        let asked = w.request(0);
+        let answer = asked.answer(reply);
+        w.answer(0, &answer[..sent]);
+        w.seconds(8);
+        // It went on.
+        w.answer(0, &answer[sent..=sent]);
+        w.seconds(8);
+        let b = w.open();
+        w.send(b, Sent::call(1).with("from b"));
+        w.request(0);
+        assert_eq!(w.replies(a), []);
+        w.seconds(3);
+        for caller in [a, b] {
+            let (kind, text) = w.reply(caller).exception();
+            assert_eq!(kind, 6);
+            assert_eq!(text, "the service stopped in the middle of a reply");
+        }
+        assert_eq!(w.backend.end(0), Some(End::Reset));
+        w.send(b, Sent::call(2).with("from b"));
+        let asked = w.request(1);
+        w.answer(1, asked.answer("to b"));
+        assert_eq!(w.reply(b).body, text("to b"));
+        w.counts(
+            "downstream_opened 2, upstream_opened 2, upstream_closed, upstream_bad_response 2, answered",
+        );
+        w.rpc_counts("bad_reply, waited 2");
+        w.rpc_over();
+    }
+}
+
+#[test]
 fn a_service_that_stops_within_a_reply_ends_its_call_in_time() {
     let mut w = world("protocol: ttheader, response_timeout: 2s");
     let c = w.open();

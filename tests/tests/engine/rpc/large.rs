@@ -60,6 +60,59 @@ fn a_large_reply_comes_whole_from_shared_connections_and_others() {
     }
 }
 
+/// `response_timeout` is the time between the end of a request and the beginning of its reply.
+#[test]
+fn large_requests_and_replies_may_take_longer_than_a_reply_may_take_to_begin() {
+    for service in [ONE, BY_MESSAGE] {
+        let mut w = world(&format!("{service}, response_timeout: 2s"));
+        let c = w.open();
+        let request = Sent::call(1).with(&large());
+        for piece in request.chunks(200_000) {
+            w.send(c, piece);
+            w.seconds(1);
+        }
+        let asked = w.request(0);
+        assert!(asked.bytes == request);
+        for piece in asked.answer(&large()).chunks(200_000) {
+            w.answer(0, piece);
+            w.seconds(1);
+        }
+        assert!(w.reply(c).body == text(&large()));
+        w.send(c, Sent::call(2).with(&large()));
+        w.seconds(1);
+        w.request(0);
+        w.seconds(1);
+        let (_, text) = w.reply(c).exception();
+        assert_eq!(text, "the service did not answer in time");
+        w.counts("downstream_opened, upstream_opened, answered, response_timeout");
+        w.rpc_over();
+    }
+}
+
+/// What can come together was settled when the connection was opened.
+#[test]
+fn a_larger_buffer_is_for_connections_opened_later() {
+    let mut w = world(BY_MESSAGE);
+    let old = w.open();
+    w.send(old, Sent::call(1).with("hi"));
+    let asked = w.request(0);
+    w.answer(0, asked.answer("ho"));
+    assert_eq!(w.reply(old).frame, 1);
+    let larger = rules("", BY_MESSAGE).text().replace("16384B", "128KiB");
+    w.reload(&larger).expect("right rules");
+    w.seconds(1);
+    let new = w.open();
+    let body = "x".repeat(60_000);
+    for (caller, connection) in [(old, 1), (new, 0)] {
+        w.send(caller, Sent::call(2).with(&body));
+        w.seconds(1);
+        let asked = w.request(connection);
+        w.answer(connection, asked.answer("ho"));
+        assert_eq!(w.reply(caller).frame, 2);
+    }
+    w.rpc_over();
+}
+
 /// The caller does not read its large reply, but others of the same connection get theirs.
 #[test]
 fn a_large_reply_to_a_slow_caller_holds_up_nobody() {
