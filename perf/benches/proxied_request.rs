@@ -4,13 +4,14 @@
 //! `cargo bench -p sluice-perf --bench proxied_request` prints nanoseconds; `perf/icount` runs it
 //! under callgrind and prints instructions. With `--access-log` every request is logged; with `--policies`
 //! ten policies look at it, and change it; with `--workers N`, `--queues N` and `--at-random` the gateway has
-//! several workers, whose time is added up.
+//! several workers, whose time is added up; with `--two-hop` the request passes two gateways, one behind the other.
 
 use std::time::{Duration, Instant as Clock};
 
 use sluice_engine::Worker;
 use sluice_perf::client::{End, Outcome, Request, Workload};
 use sluice_perf::memory::{Memory, Setup, Workers, rules};
+use sluice_perf::two_hop::TwoHop;
 use sluice_stack::fate::StackEvent;
 use sluice_stack::sim::SimPort;
 use sluice_stack::time::Instant;
@@ -85,8 +86,8 @@ struct Measured {
     gateway: Duration,
 }
 
-fn run(memory: &mut Memory, requests: u64) -> Measured {
-    let mut work = Same {
+fn work(requests: u64) -> Same {
+    Same {
         request: Request {
             id: 0,
             bytes: b"GET / HTTP/1.1\r\nHost: sluice.test\r\nUser-Agent: bench/1.0\r\nAccept: */*\r\n\r\n"
@@ -98,7 +99,34 @@ fn run(memory: &mut Memory, requests: u64) -> Measured {
         left: requests,
         answered: 0,
         wrong: 0,
-    };
+    }
+}
+
+/// The same through two gateways.
+fn run_two_hop(world: &mut TwoHop, requests: u64) -> Measured {
+    let mut work = work(requests);
+    let mut gateway = Duration::ZERO;
+    world.client.kick(&mut work, world.net.now());
+    for _ in 0..requests + 10_000 {
+        world.turn(&mut work, |worker, now| {
+            let began = Clock::now();
+            gateway_poll(worker, now);
+            gateway += began.elapsed();
+        });
+        if work.left == 0 && world.client.under_way() == 0 {
+            break;
+        }
+        world.advance(Duration::from_micros(200));
+    }
+    assert_eq!((work.answered, work.wrong), (requests, 0));
+    Measured {
+        answered: work.answered,
+        gateway,
+    }
+}
+
+fn run(memory: &mut Memory, requests: u64) -> Measured {
+    let mut work = work(requests);
     let mut gateway = Duration::ZERO;
     let others = memory.others.iter().map(|other| other.handoff.clone());
     let logs: Vec<_> = others.chain([memory.handoff.clone()]).collect();
@@ -156,6 +184,14 @@ fn main() {
             },
             ..Setup::default()
         };
+        if flag("--two-hop") {
+            let world = TwoHop::new(&setup);
+            let mut world = world.unwrap_or_else(|problems| panic!("{problems}"));
+            run_two_hop(&mut world, connections as u64 * 4);
+            let rounds = (0..rounds).map(|_| run_two_hop(&mut world, requests));
+            report("two_hop", connections, per_request(rounds));
+            continue;
+        }
         let mut text = rules(&setup);
         if flag("--policies") {
             text = with_policies(&text);
@@ -171,12 +207,7 @@ fn main() {
             memory.worker.set_wall_clock(1_800_000_000);
         }
         run(&mut memory, connections as u64 * 4);
-        let mut per_request: Vec<f64> = (0..rounds)
-            .map(|_| {
-                let measured = run(&mut memory, requests);
-                measured.gateway.as_nanos() as f64 / measured.answered as f64
-            })
-            .collect();
+        let times = per_request((0..rounds).map(|_| run(&mut memory, requests)));
         if !memory.others.is_empty() {
             let per = |event| {
                 let all = memory
@@ -190,13 +221,23 @@ fn main() {
                 per(StackEvent::FrameRelayed)
             );
         }
-        per_request.sort_by(f64::total_cmp);
-        println!(
-            "proxied_request flows={connections} requests={requests} rounds={rounds} \
-             ns_min={:.0} ns_median={:.0} ns_max={:.0}",
-            per_request[0],
-            per_request[per_request.len() / 2],
-            per_request[per_request.len() - 1],
-        );
+        report("proxied_request", connections, times);
     }
+}
+
+/// Nanoseconds of each round.
+fn per_request(rounds: impl Iterator<Item = Measured>) -> Vec<f64> {
+    let nanos = |measured: Measured| measured.gateway.as_nanos() as f64 / measured.answered as f64;
+    rounds.map(nanos).collect()
+}
+
+fn report(name: &str, connections: usize, mut times: Vec<f64>) {
+    times.sort_by(f64::total_cmp);
+    println!(
+        "{name} flows={connections} rounds={} ns_min={:.0} ns_median={:.0} ns_max={:.0}",
+        times.len(),
+        times[0],
+        times[times.len() / 2],
+        times[times.len() - 1],
+    );
 }

@@ -81,6 +81,8 @@ pub struct Colleague {
     pub stats: Arc<WorkerStats>,
     /// How rules reach it.
     pub handoff: Arc<Handoff>,
+    /// Where it is asked about its traffic.
+    pub inspection: Arc<Inspection>,
 }
 
 /// Client, gateway and backend with their links and clock.
@@ -95,6 +97,8 @@ pub struct Memory {
     pub stats: Arc<WorkerStats>,
     /// How rules reach the gateway.
     pub handoff: Arc<Handoff>,
+    /// Where the gateway is asked about its traffic.
+    pub inspection: Arc<Inspection>,
     /// The gateway's workers but the first.
     pub others: Vec<Colleague>,
     /// The backend.
@@ -283,14 +287,15 @@ impl Gateway {
         let mut workers = places.map(|(number, ((front, back), seat))| {
             colleague(setup, number as u64, snapshot, [front, back], seat)
         });
-        let Some((first, inspection)) = workers.next() else {
+        let Some(first) = workers.next() else {
             return Err("a gateway needs a worker".into());
         };
-        let others = workers.map(|(worker, _)| worker).collect();
+        let others = workers.collect();
         let Colleague {
             worker,
             stats,
             handoff,
+            inspection,
         } = first;
         Ok(Gateway {
             net,
@@ -313,7 +318,7 @@ pub(crate) fn colleague(
     snapshot: &Arc<Snapshot>,
     [front, back]: [SimPort; 2],
     seat: Option<Seat<SimPort>>,
-) -> (Colleague, Arc<Inspection>) {
+) -> Colleague {
     let handoff = Arc::new(Handoff::new(snapshot.clone()));
     let stats = Arc::new(WorkerStats::new(2));
     let inspection = Arc::new(Inspection::default());
@@ -329,12 +334,12 @@ pub(crate) fn colleague(
         inspection: inspection.clone(),
         seat,
     };
-    let colleague = Colleague {
+    Colleague {
         worker: Worker::new(setup, handoff.clone(), stats.clone()),
         stats,
         handoff,
-    };
-    (colleague, inspection)
+        inspection,
+    }
 }
 
 /// Which worker owns a flow, by a key that follows from the seed.
@@ -436,6 +441,7 @@ impl Memory {
             worker: parts.worker,
             stats: parts.stats,
             handoff: parts.handoff,
+            inspection: parts.inspection,
             others: parts.others,
             backend: Backend::new(parts.backend, &endpoints, buffers),
         })
@@ -471,6 +477,11 @@ impl Memory {
     /// What each of the gateway's workers counts.
     pub fn all_stats(&self) -> impl Iterator<Item = &Arc<WorkerStats>> {
         std::iter::once(&self.stats).chain(self.others.iter().map(|other| &other.stats))
+    }
+
+    /// Where each of the gateway's workers is asked about its traffic.
+    pub fn inspections(&self) -> impl Iterator<Item = &Arc<Inspection>> {
+        std::iter::once(&self.inspection).chain(self.others.iter().map(|other| &other.inspection))
     }
 
     /// Offers rules to every worker.

@@ -68,8 +68,8 @@ impl TwoHop {
         };
         let target = near.listeners[0].addresses[0];
         let [client, backend] = hosts(&setup, [client, backend]);
-        let (near, _) = colleague(&setup, 0, &near, [near_front, near_back], None);
-        let (far, _) = colleague(&setup, 1, &far, [far_front, far_back], None);
+        let near = colleague(&setup, 0, &near, [near_front, near_back], None);
+        let far = colleague(&setup, 1, &far, [far_front, far_back], None);
         Ok(TwoHop {
             net,
             client: Client::new(client, target, setup.connections, buffers),

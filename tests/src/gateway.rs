@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io;
-use std::path::PathBuf;
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -19,8 +19,9 @@ const ADMIN: &str = "127.0.0.1:9901";
 /// Longest from start to ready: EAL reserves and clears hugepages first.
 const START_WITHIN: Duration = Duration::from_secs(20);
 
-/// Longest from SIGTERM to the end, for a gateway whose drain timeout is a few seconds.
-const STOP_WITHIN: Duration = Duration::from_secs(15);
+/// Longest from SIGTERM to the end, for a gateway whose drain timeout is a few seconds, and from when a
+/// worker hangs.
+const STOP_WITHIN: Duration = Duration::from_secs(25);
 
 /// A running gateway. Dropping it kills it; in a test that failed, its output is shown.
 #[derive(Debug)]
@@ -134,6 +135,31 @@ impl<'lab> Gateway<'lab> {
         kib.expect("the kernel says VmRSS in kB") * 1024
     }
 
+    /// Keeps one of its threads from running until the hold is dropped, as a hang would.
+    pub fn hold(&self, thread: &str) -> Hold {
+        let tasks = format!("/proc/{}/task", self.process.id());
+        let tasks = fs::read_dir(tasks).expect("the gateway has ended");
+        let is_named = |task: &Path| {
+            let name = fs::read_to_string(task.join("comm"));
+            name.is_ok_and(|name| name.trim() == thread)
+        };
+        let mut tasks = tasks.flatten().map(|task| task.path());
+        let task = tasks.find(|task| is_named(task));
+        let task = task.expect("there is no such thread");
+        let mut process = Command::new("python3")
+            .args(["-c", HOLD])
+            .arg(task.file_name().expect("a task has a number"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("python3 did not start; run scripts/setup");
+        let mut said = String::new();
+        let held = process.stdout.take().map(BufReader::new);
+        let held = held.map(|mut held| held.read_line(&mut said));
+        assert!(held.is_some() && said == "held\n", "cannot hold {thread}");
+        Hold(process)
+    }
+
     /// Sends SIGTERM and returns at once.
     pub fn terminate(&self) {
         kill_process(Pid::from_child(&self.process), Signal::TERM).expect("the gateway has ended");
@@ -178,6 +204,29 @@ impl<'lab> Gateway<'lab> {
     /// What the gateway has printed so far.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+/// Stops a thread (ptrace(2)) as long as somebody is at the other end of its input.
+const HOLD: &str = "
+import ctypes, sys
+SEIZE, INTERRUPT = 0x4206, 0x4207
+ptrace = ctypes.CDLL(None).ptrace
+ptrace.argtypes = [ctypes.c_long] * 4
+task = int(sys.argv[1])
+assert ptrace(SEIZE, task, 0, 0) == 0 and ptrace(INTERRUPT, task, 0, 0) == 0
+print('held', flush=True)
+sys.stdin.read()
+";
+
+/// A thread that does not run; it goes on when this is dropped.
+#[derive(Debug)]
+pub struct Hold(Child);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
     }
 }
 

@@ -2,6 +2,8 @@
 //! in one thread and virtual time, all following from a seed. [`run`] plays one seed and says what
 //! was not as it has to be.
 
+mod steering;
+
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::time::Duration;
@@ -18,6 +20,8 @@ use sluice_stack::rng::Rng;
 use sluice_stack::sim::Faults;
 use sluice_stack::time::Instant;
 use sluice_wire::http1::RequestKind;
+
+use steering::SteeringChanges;
 
 /// Virtual time in which every request must have ended.
 const PATIENCE: Duration = Duration::from_secs(7_200);
@@ -48,6 +52,8 @@ struct Scene {
     restarts: bool,
     reloads: bool,
     misbehaving: bool,
+    /// How flows are steered to workers changes, and with it what devices do.
+    steering_changes: bool,
 }
 
 impl Scene {
@@ -87,6 +93,7 @@ impl Scene {
             restarts,
             reloads: rng.chance(0.3),
             misbehaving: rng.chance(0.5),
+            steering_changes: Rng::new(seed ^ 0x7365_6174).chance(0.5),
         }
     }
 }
@@ -314,6 +321,7 @@ pub fn run(seed: u64) -> Report {
     };
     let mut events = Rng::new(seed ^ 0xe7e2);
     let mut generation = 1;
+    let mut steering = SteeringChanges::new(seed, &scene.setup.workers);
     let now = memory.net.now();
     memory.client.kick(&mut play, now);
     while memory.client.under_way() > 0 || play.left > 0 {
@@ -328,6 +336,9 @@ pub fn run(seed: u64) -> Report {
                 Ok(snapshot) => memory.offer(&snapshot),
                 Err(problems) => report.violations.push(problems),
             }
+        }
+        if scene.steering_changes {
+            steering.step(&mut memory);
         }
         memory.client.give_up(CLIENT_PATIENCE, &mut play, now);
         memory.client.kick(&mut play, now);

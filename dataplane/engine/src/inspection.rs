@@ -1,10 +1,12 @@
-//! What control threads may ask a worker about its traffic: copies of frames, and its flows. The
-//! worker looks for a question once per poll, and one costs it no more than a few connections do.
+//! What control threads may ask a worker about its traffic: copies of frames, its flows, and to find them
+//! by another steering. The worker looks for a question once per poll, and one costs it no more than a few
+//! connections do.
 
 use std::sync::Arc;
 
 use crossbeam::queue::ArrayQueue;
 use sluice_stack::io::PacketIo;
+use sluice_stack::steering::Order;
 use sluice_stack::tap::{TapFilter, TapQueue};
 use sluice_stack::time::Instant;
 use sluice_stack::{FlowInfo, Owner};
@@ -16,6 +18,9 @@ const QUESTIONS: usize = 8;
 
 /// Places of the flow table that one poll looks at: some 20 us.
 const PAGE: usize = 256;
+
+/// The same where each is only counted or not.
+const STRAYS_PAGE: usize = 1_024;
 
 /// Where questions for one worker wait.
 #[derive(Debug)]
@@ -47,6 +52,14 @@ enum Question {
         from: u32,
         page: FlowPage,
         reply: Arc<ArrayQueue<FlowPage>>,
+    },
+    Steer {
+        port: u8,
+        order: Order,
+    },
+    Strays {
+        from: u32,
+        reply: Arc<ArrayQueue<Strays>>,
     },
 }
 
@@ -81,6 +94,22 @@ impl Inspection {
         Ok(FlowReply(reply))
     }
 
+    /// Changes how the worker finds flows of a port; `steering_orders` of its stack counts those carried out.
+    pub fn steer(&self, port: u8, order: Order) -> Result<(), Busy> {
+        self.ask(Question::Steer { port, order })
+    }
+
+    /// Asks for the number of flows that are found by an older steering than their port's newest, from a
+    /// place of the flow table on, 0 at first.
+    pub fn strays(&self, from: u32) -> Result<StraysReply, Busy> {
+        let reply = Arc::new(ArrayQueue::new(1));
+        self.ask(Question::Strays {
+            from,
+            reply: reply.clone(),
+        })?;
+        Ok(StraysReply(reply))
+    }
+
     fn ask(&self, question: Question) -> Result<(), Busy> {
         self.questions.push(question).map_err(|_| Busy)
     }
@@ -95,6 +124,26 @@ impl FlowReply {
     pub fn take(&self) -> Option<FlowPage> {
         self.0.pop()
     }
+}
+
+/// Where the answer to [`Inspection::strays`] will be.
+#[derive(Debug)]
+pub struct StraysReply(Arc<ArrayQueue<Strays>>);
+
+impl StraysReply {
+    /// The answer, once the worker has given it: after a poll.
+    pub fn take(&self) -> Option<Strays> {
+        self.0.pop()
+    }
+}
+
+/// Of some places of a worker's flow table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Strays {
+    /// Flows found by an older steering.
+    pub flows: u32,
+    /// Where to go on; `None` after the last place.
+    pub next: Option<u32>,
 }
 
 /// Some of a worker's flows.
@@ -158,6 +207,13 @@ impl<P: PacketIo> Worker<P> {
                 page.next = (next < self.stack.flow_slots()).then_some(next);
                 // There is room for the one answer; nobody may be waiting for it any more.
                 let _ = reply.push(page);
+            }
+            Some(Question::Steer { port, order }) => self.stack.steer(port, order),
+            Some(Question::Strays { from, reply }) => {
+                let flows = self.stack.strays(from, STRAYS_PAGE);
+                let next = from.saturating_add(STRAYS_PAGE as u32);
+                let next = (next < self.stack.flow_slots()).then_some(next);
+                let _ = reply.push(Strays { flows, next });
             }
             None => {}
         }

@@ -40,7 +40,9 @@ mod worker;
 
 pub use footprint::Footprint;
 pub use handoff::Handoff;
-pub use inspection::{Busy, FlowPage, FlowReply, FlowReport, FlowUser, Inspection};
+pub use inspection::{
+    Busy, FlowPage, FlowReply, FlowReport, FlowUser, Inspection, Strays, StraysReply,
+};
 /// The stack below, for those who set a worker up, hand it the time and read what it counts.
 pub use sluice_stack as stack;
 /// The version a client speaks, as an access log's record has it.

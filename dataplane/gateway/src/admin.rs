@@ -36,6 +36,7 @@ use crate::log;
 use crate::rates::Rates;
 use crate::shared::Shared;
 use crate::status::Status;
+use crate::steering::SteeringTotals;
 use crate::wall::Wall;
 
 const PATHS: &str = "\
@@ -92,6 +93,8 @@ pub(crate) struct PortView {
     pub(crate) pools: Vec<Pool>,
     /// Its link.
     pub(crate) link: Link,
+    /// How its flows are steered, where there are several workers.
+    pub(crate) steering: Option<Arc<SteeringTotals>>,
     /// The kernel's interface behind it, if there is one: held until the device is closed, so it is last.
     pub(crate) interface: Option<Arc<Interface>>,
 }

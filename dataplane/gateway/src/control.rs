@@ -19,6 +19,8 @@ use crate::notify::Notify;
 use crate::rates::Rates;
 use crate::run::RunError;
 use crate::status::Status;
+use crate::steering::Steerings;
+use crate::watchdog::Watchdog;
 use crate::worker::WorkerError;
 
 /// How often the rules' file is looked at and old snapshots are freed.
@@ -26,6 +28,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// How long after the drain deadline the worker must have ended.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// How long workers have to end because another one hangs.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What the control thread waits for.
 #[derive(Debug)]
@@ -74,6 +79,10 @@ pub(crate) struct Control {
     pub(crate) awaited: Awaited,
     /// Looked at on the way.
     pub(crate) links: Links,
+    /// Looks whether they poll.
+    pub(crate) watchdog: Watchdog,
+    /// Judged on the way.
+    pub(crate) steerings: Steerings,
     /// Sampled on the way.
     pub(crate) rates: Arc<Rates>,
     /// What it tells the other threads.
@@ -122,11 +131,29 @@ impl Control {
                 Err(RecvTimeoutError::Timeout) => {
                     look_at = Instant::now() + LOOK_EVERY;
                     self.look();
+                    if let Some(worker) = self.watchdog.look() {
+                        self.status.stop_at_once();
+                        self.see_others_end();
+                        return Err(WorkerError::Silent(worker).into());
+                    }
                 }
                 Err(RecvTimeoutError::Disconnected) => return Err(WorkerError::Panicked.into()),
             }
             if give_up_at.is_some_and(|at| Instant::now() >= at) {
                 return Err(RunError::Stuck);
+            }
+        }
+    }
+
+    /// Waits for all workers but one that hangs, so that they cut off what they have under way.
+    fn see_others_end(&mut self) {
+        let give_up_at = Instant::now() + LAST_WORDS;
+        while self.awaited.ended > 1 {
+            let left = give_up_at.saturating_duration_since(Instant::now());
+            match self.events.recv_timeout(left) {
+                Ok(Event::WorkerEnded(_)) => self.awaited.ended -= 1,
+                Ok(_) => {}
+                Err(_) => return,
             }
         }
     }
@@ -148,6 +175,12 @@ impl Control {
             .iter()
             .for_each(|handoff| handoff.free_retired());
         self.links.look();
+        let rules = self.handoffs.first().map(|handoff| handoff.current());
+        let serves = |port| {
+            let mut listeners = rules.iter().flat_map(|rules| &rules.listeners);
+            listeners.any(|listener| listener.port == port)
+        };
+        self.steerings.look(Instant::now(), serves);
         self.rates.sample(Instant::now());
         if !self.status.is_draining()
             && let Some(update) = self.source.poll()
@@ -240,6 +273,8 @@ mod tests {
             ],
             awaited: Awaited::of(2),
             links: Links::default(),
+            watchdog: Watchdog::default(),
+            steerings: Steerings::default(),
             rates: Arc::new(Rates::new(Vec::new())),
             status: Arc::new(Status::default()),
             notify: Notify::default(),
@@ -263,6 +298,25 @@ mod tests {
         events.send(Event::WorkerEnded(Ok(()))).unwrap();
         assert!(runs.join().unwrap().is_ok());
         assert!(!status.is_at_once());
+    }
+
+    #[test]
+    fn a_worker_that_hangs_ends_the_gateway_after_the_others_have_ended() {
+        let (mut control, events) = control();
+        let status = control.status.clone();
+        let other = std::thread::spawn(move || {
+            while !status.is_at_once() {
+                std::thread::yield_now();
+            }
+            events.send(Event::WorkerEnded(Ok(()))).unwrap();
+            events // so that the control thread cannot take it for the end of all
+        });
+        control.status.stop_at_once();
+        let begun = Instant::now();
+        control.see_others_end();
+        assert_eq!(control.awaited.ended, 1);
+        assert!(begun.elapsed() < LAST_WORDS, "there was nobody to wait for");
+        drop(other.join());
     }
 
     #[test]

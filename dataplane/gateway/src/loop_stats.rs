@@ -83,6 +83,11 @@ impl LoopStats {
         }
     }
 
+    /// Something else after each publication; 0 before the first.
+    pub(crate) fn sign_of_life(&self) -> u64 {
+        self.published.get()
+    }
+
     /// How long ago the last publication was, when the counter stands at `now` and counts `hz` per
     /// second; `None` before the first.
     pub(crate) fn age(&self, now: u64, hz: u64) -> Option<Duration> {

@@ -26,6 +26,7 @@ mod signals;
 mod status;
 mod steering;
 mod wall;
+mod watchdog;
 mod worker;
 
 use std::process::ExitCode;

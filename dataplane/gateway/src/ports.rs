@@ -27,11 +27,13 @@ pub(crate) fn open_port(
     eal: &EalHandle,
     rules: &Snapshot,
     port: &Port,
+    cores: &Cores,
 ) -> Result<OpenedPort, OpenError> {
     let memory = rules.workers.memory;
     let workers = rules.workers.cores.count();
     let config = PortConfig {
         queues: port.queues,
+        nodes: cores.nodes(),
         ..port_config(device(port), port.mtu, memory, (rules.ports.len(), workers))
     };
     open(eal, &config)

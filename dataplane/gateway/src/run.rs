@@ -31,9 +31,11 @@ use crate::permission::{self, NotPermitted};
 use crate::rates::Rates;
 use crate::shared::Shared;
 use crate::status::Status;
+use crate::steering::{PortSteering, Steerings};
 use crate::wall::Wall;
+use crate::watchdog::Watchdog;
 use crate::worker::{self, WorkerError};
-use crate::{log, panics, ports, signals, steering};
+use crate::{log, panics, ports, signals};
 
 /// Events that may wait for the control thread: each worker has two to tell. Signals come one at a time,
 /// and the admin interface gets a refusal when there is no room.
@@ -50,7 +52,7 @@ pub(crate) enum RunError {
     #[error("the rules have {} problem(s), nothing was started", .0.len())]
     Rules(Vec<Problem>),
     /// The workers' cores.
-    #[error("workers.cores: {0}")]
+    #[error("workers: {0}")]
     Core(#[from] CoreError),
     /// A port of an interface, without root.
     #[error(transparent)]
@@ -109,6 +111,10 @@ fn run(config: &Path, verbose: bool) -> Result<(), RunError> {
     permission::check(&rules)?;
     let ask = match &rules.workers.cores {
         WorkerCores::Last(count) => Ask::Count(*count),
+        WorkerCores::OfNode { count, node } => Ask::OfNode {
+            count: *count,
+            node: *node,
+        },
         WorkerCores::These(cores) => Ask::These(cores),
     };
     let cores = cores::choose(ask, cores::End::Last)?;
@@ -121,9 +127,18 @@ fn run(config: &Path, verbose: bool) -> Result<(), RunError> {
     let eal = Eal::start(&ports::eal_setup(&rules, &cores, verbose)?)?;
     let (events_in, events) = sync_channel(EVENTS);
     signals::watch(events_in.clone()).map_err(system("signals cannot be handled"))?;
-    let (views, places, links) = open_ports(eal.handle(), &rules, cores.workers.len())?;
+    let Opened {
+        views,
+        mut places,
+        links,
+        steerings,
+    } = open_ports(eal.handle(), &rules, &cores)?;
 
     let shared: Vec<Shared> = places.iter().map(|_| Shared::new(&rules)).collect();
+    let firsts = places.iter_mut().filter_map(|place| place.seat.as_mut());
+    let firsts = firsts.map(Seat::watch).collect();
+    let watchdog = Watchdog::new(shared.iter().map(|shared| shared.loop_stats.clone()));
+    let steerings = Steerings::new(steerings, firsts, &shared);
     let handoffs = || shared.iter().map(|shared| shared.handoff.clone()).collect();
     let status = Arc::new(Status::default());
     status.show_rules(effective(source.rules()));
@@ -183,6 +198,8 @@ fn run(config: &Path, verbose: bool) -> Result<(), RunError> {
         handoffs,
         awaited,
         links,
+        watchdog,
+        steerings,
         rates,
         status,
         notify: Notify::from_environment(),
@@ -190,7 +207,11 @@ fn run(config: &Path, verbose: bool) -> Result<(), RunError> {
     }
     .run();
     // A worker that hangs cannot be joined; the kernel takes back what it holds.
-    if !matches!(ended, Err(RunError::Stuck)) {
+    let hangs = matches!(
+        ended,
+        Err(RunError::Stuck | RunError::Worker(WorkerError::Silent(_)))
+    );
+    if !hangs {
         stop(workers, admin, eal, verbose);
     }
     access_log.stop();
@@ -204,16 +225,25 @@ struct Place {
     seat: Option<Seat<DpdkIo>>,
 }
 
-/// The ports as the admin interface sees them, what each worker has of them, and their links.
-type Opened = (Vec<PortView>, Vec<Place>, Links);
+/// The open ports.
+struct Opened {
+    /// As the admin interface sees them.
+    views: Vec<PortView>,
+    /// What each worker has of them.
+    places: Vec<Place>,
+    links: Links,
+    /// How their flows are steered, where there are several workers.
+    steerings: Vec<PortSteering>,
+}
 
-fn open_ports(eal: &EalHandle, rules: &Snapshot, workers: usize) -> Result<Opened, RunError> {
+fn open_ports(eal: &EalHandle, rules: &Snapshot, cores: &Cores) -> Result<Opened, RunError> {
+    let workers = cores.workers.len();
     let (mut views, mut links) = (Vec::new(), Links::default());
     let mut queues: Vec<Vec<(DpdkIo, PortSetup)>> = (0..workers).map(|_| Vec::new()).collect();
-    let mut crews: Vec<PortCrew> = Vec::new();
+    let (mut crews, mut steerings) = (Vec::new(), Vec::new());
     for port in &rules.ports {
         let name = port.name.clone();
-        let opened = ports::open_port(eal, rules, port).map_err(|error| RunError::Port {
+        let opened = ports::open_port(eal, rules, port, cores).map_err(|error| RunError::Port {
             name: name.clone(),
             error: Box::new(error),
         })?;
@@ -221,13 +251,16 @@ fn open_ports(eal: &EalHandle, rules: &Snapshot, workers: usize) -> Result<Opene
         if let Some(notice) = &opened.notice {
             log::warning(format_args!("port {name}: {notice}"));
         }
+        let mut totals = None;
         if workers > 1 {
-            let steering = steering::of_port(&name, &opened, workers as u16)
+            let steering = PortSteering::of(&name, &opened, workers as u16)
                 .map_err(system("/dev/urandom cannot be read"))?;
             crews.push(PortCrew {
-                steering,
+                steering: steering.steering().clone(),
                 queues: opened.queue_pairs,
             });
+            totals = Some(steering.totals().clone());
+            steerings.push(steering);
         }
         for (queues, io) in queues.iter_mut().zip(opened.ios) {
             queues.push((io, ports::stack_setup(port)));
@@ -241,6 +274,7 @@ fn open_ports(eal: &EalHandle, rules: &Snapshot, workers: usize) -> Result<Opene
             pools: opened.pools,
             link,
             interface,
+            steering: totals,
         });
     }
     let seats: Vec<Option<Seat<DpdkIo>>> = match workers {
@@ -249,7 +283,12 @@ fn open_ports(eal: &EalHandle, rules: &Snapshot, workers: usize) -> Result<Opene
     };
     let places = queues.into_iter().zip(seats);
     let places = places.map(|(queues, seat)| Place { queues, seat });
-    Ok((views, places.collect(), links))
+    Ok(Opened {
+        views,
+        places: places.collect(),
+        links,
+        steerings,
+    })
 }
 
 /// One line per listener and worker, and one for the admin interface.

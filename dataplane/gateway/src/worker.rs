@@ -18,6 +18,7 @@ use crate::control::Event;
 use crate::loop_stats::Tally;
 use crate::shared::Shared;
 use crate::status::Status;
+use crate::watchdog::LOOKS;
 
 /// How often counters are published, and with them the sign of life.
 const PUBLISH_EVERY: Duration = Duration::from_millis(1);
@@ -77,6 +78,12 @@ pub(crate) enum WorkerError {
     /// No lcore id left.
     #[error(transparent)]
     Eal(#[from] sluice_port::EalError),
+    /// Its thread hangs, or is not let run.
+    #[error(
+        "worker {0} has not polled for {LOOKS} s, so its queue is left unread: its core may be taken by something else, \
+         otherwise it is a defect of sluice, please report it"
+    )]
+    Silent(usize),
     /// A defect of ours; the panic's message went to stderr before.
     #[error("a worker panicked, which is a defect of sluice: please report the message above")]
     Panicked,

@@ -232,7 +232,19 @@ fn a_core_that_is_not_there_is_one_readable_error() {
     let said = printed(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(
-        said.contains("workers.cores") && said.contains("1023"),
+        said.contains("workers: core 1023") && said.contains("Choose one of these"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_numa_node_that_is_not_there_is_one_readable_error() {
+    let config = Config::new(&RULES.replace("workers: {", "workers: { numa: 1023,"));
+    let output = config.run_to_end();
+    let said = printed(&output);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("workers: ") && said.contains("no NUMA node 1023; there are 0"),
         "{said}"
     );
 }

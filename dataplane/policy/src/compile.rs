@@ -172,6 +172,15 @@ fn workers(rules: &Rules, report: &mut Report<'_>) -> Workers {
             WorkerCores::These(workers.cores.clone())
         }
     };
+    let cores = match (cores, workers.numa) {
+        (WorkerCores::Last(count), Some(node)) => WorkerCores::OfNode { count, node },
+        (cores, None) => cores,
+        (cores, Some(_)) => {
+            let both = "`cores` says which cores the workers are on already";
+            report.mend(&path.key("numa"), both, "keep one of them");
+            cores
+        }
+    };
     let memory = report.size(&path.key("memory"), workers.memory, MEMORY);
     if !memory.is_multiple_of(1 << 20) {
         report.mend(

@@ -138,6 +138,9 @@ pub struct Workers {
     /// How many workers there are, on the last cores; 1 where nothing is said. Either this or `cores`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub count: Option<u16>,
+    /// NUMA node whose cores they are on, that of the network card. Not beside `cores`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub numa: Option<u16>,
     /// Processor cores, one worker each. One that is listed twice has two workers, which is for tests.
     pub cores: Vec<u16>,
     /// What a worker does when nothing happens.
@@ -150,6 +153,7 @@ impl Default for Workers {
     fn default() -> Self {
         Workers {
             count: None,
+            numa: None,
             cores: Vec::new(),
             idle: Idle::Poll,
             memory: Size(256 << 20),

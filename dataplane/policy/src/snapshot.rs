@@ -90,6 +90,13 @@ pub struct Workers {
 pub enum WorkerCores {
     /// So many, on the machine's last cores.
     Last(u16),
+    /// So many, on the last cores of a NUMA node.
+    OfNode {
+        /// Workers.
+        count: u16,
+        /// The node.
+        node: u16,
+    },
     /// One for each of these cores, which need not differ.
     These(Vec<u16>),
 }
@@ -98,7 +105,7 @@ impl WorkerCores {
     /// How many workers there are.
     pub fn count(&self) -> u16 {
         match self {
-            WorkerCores::Last(count) => *count,
+            WorkerCores::Last(count) | WorkerCores::OfNode { count, .. } => *count,
             WorkerCores::These(cores) => cores.len() as u16,
         }
     }

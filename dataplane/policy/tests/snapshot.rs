@@ -75,6 +75,20 @@ fn a_snapshot_is_shared_between_threads() {
 }
 
 #[test]
+fn workers_are_counted_on_a_numa_node() {
+    let cores = |workers: &str| {
+        snapshot(&format!("workers: {workers}\n{RULES}"))
+            .workers
+            .cores
+    };
+    let of_node = |count, node| WorkerCores::OfNode { count, node };
+    assert_eq!(cores("{ count: 3, numa: 1 }"), of_node(3, 1));
+    assert_eq!(cores("{ numa: 0 }"), of_node(1, 0));
+    assert_eq!(cores("{ count: 3, numa: 1 }").count(), 3);
+    assert_eq!(cores("{ count: 3 }"), WorkerCores::Last(3));
+}
+
+#[test]
 fn defaults_are_those_of_the_model() {
     let snapshot = snapshot(RULES);
     assert_eq!(snapshot.generation, 0);

@@ -1,6 +1,9 @@
 //! Which processor core does what: a core for each thread that polls, the others for all else.
 
+mod numa;
+
 use std::io;
+use std::path::Path;
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
@@ -19,6 +22,12 @@ impl Cores {
         self.workers.first().copied().unwrap_or(0)
     }
 
+    /// The NUMA node of each worker's core, where the system tells.
+    pub fn nodes(&self) -> Vec<Option<u16>> {
+        let of = |core: &usize| numa::node_of(Path::new(numa::NODES), *core);
+        self.workers.iter().map(of).collect()
+    }
+
     /// Whether a worker's core also has other workers, or everything else, on it.
     pub fn is_shared(&self, core: usize) -> bool {
         let workers = self.workers.iter().filter(|other| **other == core);
@@ -31,6 +40,13 @@ impl Cores {
 pub enum Ask<'a> {
     /// So many, of any.
     Count(u16),
+    /// So many, of a NUMA node.
+    OfNode {
+        /// Threads.
+        count: u16,
+        /// The node.
+        node: u16,
+    },
     /// These, one thread for each.
     These(&'a [u16]),
 }
@@ -68,6 +84,28 @@ pub enum CoreError {
         /// Those the process may run on.
         allowed: Vec<usize>,
     },
+    /// No such node.
+    #[error("there is no NUMA node {node}; there are {}. `lscpu` shows their cores", list(.there))]
+    NoNode {
+        /// Asked for.
+        node: u16,
+        /// Those of the machine.
+        there: Vec<usize>,
+    },
+    /// More threads than the node has cores for.
+    #[error(
+        "{asked} workers were asked for on NUMA node {node}, of whose cores this process may run on {}. Ask \
+         for fewer, or allow more (taskset, cpuset)",
+        if .cores.is_empty() { "none".to_owned() } else { list(.cores) }
+    )]
+    NodeCores {
+        /// Asked for.
+        asked: u16,
+        /// The node.
+        node: u16,
+        /// Those of its cores that the process may run on.
+        cores: Vec<usize>,
+    },
     /// The system does not tell.
     #[error("the system does not tell which cores this process may run on (sched_getaffinity)")]
     Unknown,
@@ -90,7 +128,7 @@ pub fn choose(ask: Ask<'_>, otherwise: End) -> Result<Cores, CoreError> {
     let allowed = (0..CpuSet::MAX_CPU)
         .filter(|core| set.is_set(*core))
         .collect();
-    choose_among(allowed, ask, otherwise)
+    choose_among(allowed, ask, otherwise, Path::new(numa::NODES))
 }
 
 /// Binds the calling thread to a core of its own; false when the system refuses.
@@ -107,19 +145,34 @@ pub fn bind(cores: &[usize]) -> io::Result<()> {
     Ok(sched_setaffinity(None, &set)?)
 }
 
-fn choose_among(allowed: Vec<usize>, ask: Ask<'_>, otherwise: End) -> Result<Cores, CoreError> {
+fn choose_among(
+    allowed: Vec<usize>,
+    ask: Ask<'_>,
+    otherwise: End,
+    nodes: &Path,
+) -> Result<Cores, CoreError> {
+    let of_end = |cores: &[usize], count: u16| -> Vec<usize> {
+        let spare = match otherwise {
+            End::First => 0,
+            End::Last => cores.len().saturating_sub(count.into()),
+        };
+        let cores = cores.iter().copied().skip(spare);
+        cores.take(count.into()).collect()
+    };
     let workers: Vec<usize> = match ask {
         Ask::These(cores) => cores.iter().copied().map(usize::from).collect(),
         Ask::Count(asked) if usize::from(asked) > allowed.len() => {
             return Err(CoreError::TooMany { asked, allowed });
         }
-        Ask::Count(asked) => {
-            let spare = match otherwise {
-                End::First => 0,
-                End::Last => allowed.len() - usize::from(asked),
-            };
-            let cores = allowed.iter().copied().skip(spare);
-            cores.take(usize::from(asked)).collect()
+        Ask::Count(asked) => of_end(&allowed, asked),
+        Ask::OfNode { count, node } => {
+            let mut cores = numa::cores(nodes, node)?;
+            cores.retain(|core| allowed.contains(core));
+            if usize::from(count) > cores.len() {
+                let asked = count;
+                return Err(CoreError::NodeCores { asked, node, cores });
+            }
+            of_end(&cores, count)
         }
     };
     if workers.is_empty() {
@@ -152,6 +205,10 @@ fn list(cores: &[usize]) -> String {
 mod tests {
     use super::*;
 
+    fn choose_here(allowed: &[usize], ask: Ask<'_>, end: End) -> Result<Cores, CoreError> {
+        choose_among(allowed.to_vec(), ask, end, Path::new("/nonexistent"))
+    }
+
     fn cores(workers: &[usize], control: &[usize]) -> Result<Cores, CoreError> {
         Ok(Cores {
             workers: workers.to_vec(),
@@ -161,7 +218,7 @@ mod tests {
 
     #[test]
     fn workers_have_their_cores_to_themselves() {
-        let last = |allowed: &[usize], ask| choose_among(allowed.to_vec(), ask, End::Last);
+        let last = |allowed: &[usize], ask| choose_here(allowed, ask, End::Last);
         assert_eq!(last(&[0, 1], Ask::Count(1)), cores(&[1], &[0]));
         assert_eq!(
             last(&[0, 1, 2, 3], Ask::These(&[2])),
@@ -169,26 +226,26 @@ mod tests {
         );
         assert_eq!(last(&[4, 6], Ask::These(&[4])), cores(&[4], &[6]));
         assert_eq!(last(&[1, 3, 5, 7], Ask::Count(3)), cores(&[3, 5, 7], &[1]));
-        let first = choose_among(vec![1, 3, 5, 7], Ask::Count(2), End::First);
+        let first = choose_here(&[1, 3, 5, 7], Ask::Count(2), End::First);
         assert_eq!(first, cores(&[1, 3], &[5, 7]));
     }
 
     #[test]
     fn cores_are_shared_where_there_are_no_others_and_where_that_is_asked_for() {
-        let chosen = choose_among(vec![3], Ask::Count(1), End::Last).unwrap();
+        let chosen = choose_here(&[3], Ask::Count(1), End::Last).unwrap();
         assert_eq!(chosen, cores(&[3], &[3]).unwrap());
         assert!(chosen.is_shared(3));
-        let chosen = choose_among(vec![0, 1], Ask::These(&[1, 1]), End::Last).unwrap();
+        let chosen = choose_here(&[0, 1], Ask::These(&[1, 1]), End::Last).unwrap();
         assert_eq!(chosen, cores(&[1, 1], &[0]).unwrap());
         assert!(chosen.is_shared(1));
-        let chosen = choose_among(vec![0, 1], Ask::Count(1), End::Last).unwrap();
+        let chosen = choose_here(&[0, 1], Ask::Count(1), End::Last).unwrap();
         assert!(!chosen.is_shared(1));
     }
 
     #[test]
     fn a_core_that_is_not_there_is_refused_with_those_that_are() {
         let refused = |ask| {
-            choose_among(vec![0, 1], ask, End::Last)
+            choose_here(&[0, 1], ask, End::Last)
                 .unwrap_err()
                 .to_string()
         };
@@ -203,6 +260,35 @@ mod tests {
                 && error.contains("0, 1 only")
                 && error.contains("2 at most"),
             "{error}"
+        );
+    }
+
+    #[test]
+    fn workers_on_a_numa_node_have_cores_of_it_and_nothing_else() {
+        let nodes = numa::tests::machine(&[(0, "0-3,8-11"), (1, "4-7,12-15"), (2, "")]);
+        let allowed: Vec<usize> = (0..14).collect();
+        let on = |count, node| {
+            let ask = Ask::OfNode { count, node };
+            choose_among(allowed.clone(), ask, End::Last, nodes.path())
+        };
+        assert_eq!(on(3, 0).unwrap().workers, [9, 10, 11]);
+        let second = on(2, 1).unwrap();
+        assert_eq!(second.workers, [12, 13]);
+        assert_eq!(second.control, (0..12).collect::<Vec<_>>());
+        let said = |count, node| on(count, node).unwrap_err().to_string();
+        let error = said(7, 1);
+        assert!(
+            error.contains("7 workers")
+                && error.contains("NUMA node 1")
+                && error.contains("4, 5, 6, 7, 12, 13."),
+            "{error}"
+        );
+        // A node of memory alone.
+        assert!(said(1, 2).contains("may run on none."), "{}", said(1, 2));
+        assert!(
+            said(1, 3).contains("no NUMA node 3; there are 0, 1, 2."),
+            "{}",
+            said(1, 3)
         );
     }
 }

@@ -37,6 +37,9 @@ pub struct PortConfig {
     pub mtu: u16,
     /// Workers that use the port.
     pub workers: u16,
+    /// NUMA node of each worker's core, near which its buffers are to be; anywhere where it is not known, or
+    /// has no memory left.
+    pub nodes: Vec<Option<u16>>,
     /// Queue pairs at most. There are as many as workers, or as the device has if those are fewer; the
     /// first workers have one each.
     pub queues: u16,
@@ -199,7 +202,9 @@ fn make_pools(eal: &EalHandle, config: &PortConfig) -> Result<Vec<Pool>, PoolErr
         frames: config.pool_size,
         frame_size: frame_size(config.mtu),
     };
-    (0..config.workers).map(|_| Pool::new(eal, size)).collect()
+    let nodes = config.nodes.iter().copied().chain(iter::repeat(None));
+    let pools = nodes.take(config.workers.into());
+    pools.map(|node| Pool::on_node(eal, size, node)).collect()
 }
 
 fn open_device(

@@ -70,6 +70,7 @@ pub fn port_config(
         device,
         mtu,
         workers,
+        nodes: Vec::new(),
         queues: workers,
         descriptors,
         pool_size: pool_size(memory, ports * usize::from(workers), mtu),

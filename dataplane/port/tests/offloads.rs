@@ -43,6 +43,7 @@ fn port(eal: &Eal, device: String) -> OpenedPort {
         device,
         mtu: 1500,
         workers: 1,
+        nodes: Vec::new(),
         queues: 1,
         descriptors: 256,
         pool_size: 2047,

@@ -20,6 +20,7 @@ fn config(device: Device) -> PortConfig {
         device,
         mtu: 1500,
         workers: 1,
+        nodes: Vec::new(),
         queues: 1,
         descriptors: 512,
         pool_size: 8191,

@@ -11,11 +11,14 @@ use rtrb::{Consumer, Producer, PushError, RingBuffer};
 use crate::io::{PacketIo, TxMeta};
 use crate::key::FlowKey;
 use crate::neighbour::Mac;
-use crate::steering::Steering;
+use crate::steering::{First, Order, Steering, Ways};
 
 /// Frames that may wait from one worker to another. A worker that is behind by so many is behind by
 /// more than its device queues hold.
 pub const RING: usize = 512;
+
+/// First frames of connections that may wait to be looked at; more are not needed.
+const FIRSTS: usize = 1_024;
 
 /// Frames taken from each other worker per poll.
 pub(crate) const PASSED_PER_POLL: usize = 128;
@@ -32,10 +35,31 @@ pub struct PortCrew {
 
 /// From the worker that received something to the one that it belongs to.
 pub(crate) enum Passed<Rx> {
-    /// A frame, checksums verified.
-    Frame { port: u8, frame: Rx },
+    /// A frame, checksums verified, and the workers that it was no business of.
+    Frame { port: u8, frame: Rx, tried: Tried },
     /// Where a neighbour is.
     Neighbour { port: u8, lesson: Lesson },
+}
+
+/// Workers that have looked at a frame and passed it on, by the bits of their numbers, of which there are
+/// 64 at most: none gets it twice.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Tried(u64);
+
+impl Tried {
+    /// Nobody has: it has just been received.
+    pub(crate) const NOBODY: Tried = Tried(0);
+
+    #[inline]
+    pub(crate) fn has(self, worker: u16) -> bool {
+        self.0.checked_shr(worker.into()).unwrap_or(1) & 1 != 0
+    }
+
+    #[inline]
+    #[must_use]
+    pub(crate) fn and(self, worker: u16) -> Tried {
+        Tried(self.0 | 1u64.checked_shl(worker.into()).unwrap_or(0))
+    }
 }
 
 /// Where a neighbour was found to be.
@@ -54,7 +78,11 @@ pub(crate) type Outgoing<P> = (<P as PacketIo>::Tx, TxMeta);
 pub struct Seat<P: PacketIo> {
     pub(crate) number: u16,
     workers: u16,
-    steering: Vec<Steering>,
+    /// By port.
+    ways: Vec<Ways>,
+    /// By port: whether each worker has a queue, so that where frames land says how the device steers.
+    steered: Vec<bool>,
+    firsts: Option<Producer<First>>,
     /// By worker; `None` for this one.
     to: Vec<Option<Producer<Passed<P::Rx>>>>,
     pub(crate) from: Vec<Consumer<Passed<P::Rx>>>,
@@ -85,7 +113,12 @@ pub fn crew<P: PacketIo>(workers: u16, ports: &[PortCrew]) -> Vec<Seat<P>> {
         .map(|number| Seat {
             number,
             workers,
-            steering: ports.iter().map(|port| port.steering.clone()).collect(),
+            ways: ports
+                .iter()
+                .map(|port| Ways::new(port.steering.clone()))
+                .collect(),
+            steered: ports.iter().map(|port| port.queues >= workers).collect(),
+            firsts: None,
             to: (0..workers).map(|_| None).collect(),
             from: Vec::new(),
             lines: ports.iter().map(|_| Line::default()).collect(),
@@ -109,24 +142,68 @@ pub fn crew<P: PacketIo>(workers: u16, ports: &[PortCrew]) -> Vec<Seat<P>> {
     seats
 }
 
+/// First frames of connections that a worker received, for whoever judges how devices steer.
+#[derive(Debug)]
+pub struct Firsts(Consumer<First>);
+
+impl Firsts {
+    /// The oldest that nobody has taken yet.
+    pub fn take(&mut self) -> Option<First> {
+        self.0.pop().ok()
+    }
+}
+
 impl<P: PacketIo> Seat<P> {
     /// Workers of the crew.
     pub fn workers(&self) -> u16 {
         self.workers
     }
 
-    /// The worker that a flow belongs to, if it is another one.
+    /// From now on first frames of connections are told; see [`Firsts`].
+    pub fn watch(&mut self) -> Firsts {
+        let (producer, consumer) = RingBuffer::new(FIRSTS);
+        self.firsts = Some(producer);
+        Firsts(consumer)
+    }
+
+    /// By which steerings a port's flows are found.
+    #[inline]
+    pub(crate) fn ways(&self, port: u8) -> Option<&Ways> {
+        self.ways.get(usize::from(port))
+    }
+
+    /// Changes how flows of a port are found.
+    pub(crate) fn carry_out(&mut self, port: u8, order: Order) {
+        if let Some(ways) = self.ways.get_mut(usize::from(port)) {
+            ways.carry_out(order);
+        }
+    }
+
+    /// The worker that a new flow belongs to, if it is another one.
     #[inline]
     pub(crate) fn elsewhere(&self, key: &FlowKey) -> Option<u16> {
-        let owner = self.steering.get(usize::from(key.port()))?.owner(key);
+        let owner = self.ways(key.port())?.newest(key);
         (owner != self.number).then_some(owner)
+    }
+
+    /// Tells of the first frame of a connection, which came in by this worker's queue.
+    #[cold]
+    pub(crate) fn note_first(&mut self, key: &FlowKey) {
+        let worker = self.number;
+        if self.steered.get(usize::from(key.port())) == Some(&true)
+            && let Some(firsts) = &mut self.firsts
+        {
+            // Where nobody has looked for long, there are enough.
+            let _ = firsts.push(First { key: *key, worker });
+        }
     }
 
     /// Hands a frame to another worker; false where too many wait for it.
     #[inline]
-    pub(crate) fn pass(&mut self, to: u16, port: u8, frame: P::Rx) -> bool {
+    pub(crate) fn pass(&mut self, to: u16, port: u8, frame: P::Rx, tried: Tried) -> bool {
+        let tried = tried.and(self.number);
         match self.to.get_mut(usize::from(to)) {
-            Some(Some(ring)) => match ring.push(Passed::Frame { port, frame }) {
+            Some(Some(ring)) => match ring.push(Passed::Frame { port, frame, tried }) {
                 Ok(()) => true,
                 Err(PushError::Full(_)) => false,
             },

@@ -4,6 +4,8 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+use crate::steering::Family;
+
 /// A TCP flow as this host sees it: the port (network plane) it runs over and its two ends.
 ///
 /// IPv4 addresses are kept in their IPv6-mapped form, so that a key is 37 plain bytes that hash and
@@ -52,6 +54,12 @@ impl FlowKey {
     /// The peer's end.
     pub fn remote(&self) -> SocketAddr {
         SocketAddr::new(unmapped(self.remote), self.remote_port())
+    }
+
+    /// The family of its addresses.
+    #[inline]
+    pub fn family(&self) -> Family {
+        if self.is_v4() { Family::V4 } else { Family::V6 }
     }
 
     /// Whether its addresses are IPv4.

@@ -63,7 +63,7 @@ pub enum Spread {
 /// Where a port's frames go: one lane for each queue of the other side.
 struct Outbox {
     lanes: Vec<Rc<Lane>>,
-    spread: Spread,
+    spread: Rc<RefCell<Spread>>,
 }
 
 /// A simulated network: a clock, and links between pairs of ports.
@@ -71,6 +71,8 @@ pub struct Net {
     shared: Rc<Shared>,
     /// Two for each link; a direction has a lane for each queue at its end.
     lanes: Vec<Vec<Rc<Lane>>>,
+    /// One for each link.
+    spreads: Vec<Rc<RefCell<Spread>>>,
     rng: Rng,
 }
 
@@ -88,6 +90,7 @@ impl Net {
                 checksums_good: Cell::new(false),
             }),
             lanes: Vec::new(),
+            spreads: Vec::new(),
             rng: Rng::new(seed),
         }
     }
@@ -122,6 +125,7 @@ impl Net {
             },
         );
         let number = self.lanes.len() as u8;
+        let spread = Rc::new(RefCell::new(spread.clone()));
         let port = |inbox: &Rc<Lane>, outbox: &[Rc<Lane>], side: u8| SimPort {
             shared: self.shared.clone(),
             inbox: inbox.clone(),
@@ -145,7 +149,16 @@ impl Net {
         let second = to_second.iter().map(|queue| port(queue, &to_first, 2));
         let second = second.collect();
         self.lanes.extend([to_second, to_first]);
+        self.spreads.push(spread);
         (first, second)
+    }
+
+    /// Has the device at the second end of the link made `number`-th (from 0) spread what it receives in
+    /// another way from now on.
+    pub fn set_spread(&mut self, number: usize, spread: Spread) {
+        if let Some(place) = self.spreads.get(number) {
+            place.replace(spread);
+        }
     }
 
     /// Changes the faults of the link made `number`-th (from 0), both directions.
@@ -230,7 +243,7 @@ impl Outbox {
         if queues == 1 {
             return self.first();
         }
-        let queue = match &self.spread {
+        let queue = match &*self.spread.borrow() {
             Spread::Random => self.first().rng.borrow_mut().below(queues as u64) as usize,
             Spread::Flow(steering) => {
                 flow(frame).map_or(0, |flow| usize::from(steering.owner(&flow)) % queues)

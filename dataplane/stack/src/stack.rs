@@ -6,6 +6,7 @@ mod contained;
 mod footprint;
 mod keys;
 mod opening;
+mod passing;
 mod report;
 mod sending;
 mod streams;
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use crate::cookie::Cookies;
 use crate::counters::{Counters, Gauge};
-use crate::crew::Seat;
+use crate::crew::{Seat, Tried};
 use crate::expiring::Expiring;
 use crate::fate::{FrameFate, StackEvent};
 use crate::half_open::Syn;
@@ -28,6 +29,7 @@ use crate::link::{Link, PortSetup};
 use crate::neighbour::NeighbourRef;
 use crate::rate_limit::RateLimit;
 use crate::rng::Rng;
+use crate::steering::Order;
 use crate::tap::{Tap, TapFilter, TapQueue};
 use crate::tcp::pool::Pool;
 use crate::tcp::{Patience, Tcp, TcpTimers};
@@ -140,6 +142,8 @@ pub struct StackStats {
     pub half_open: Gauge,
     /// TIME-WAIT records now.
     pub time_wait: Gauge,
+    /// Orders about steering that were carried out.
+    pub steering_orders: Gauge,
 }
 
 /// Whom a flow belongs to; the stack only keeps it.
@@ -266,6 +270,8 @@ pub struct Stack<P: PacketIo> {
     limits: Limits,
     /// Its place among the workers of the same ports, if there are others.
     seat: Option<Seat<P>>,
+    /// Other workers that had the frame at hand before.
+    tried: Tried,
     stats: Arc<StackStats>,
 }
 
@@ -306,6 +312,7 @@ impl<P: PacketIo> Stack<P> {
             patience: limits.tcp.into(),
             limits,
             seat: None,
+            tried: Tried::NOBODY,
             stats,
         }
     }
@@ -321,6 +328,15 @@ impl<P: PacketIo> Stack<P> {
     /// How many workers serve the ports together.
     pub fn workers(&self) -> u16 {
         self.seat.as_ref().map_or(1, Seat::workers)
+    }
+
+    /// Changes how flows of a port are found; counted in [`StackStats::steering_orders`].
+    pub fn steer(&mut self, port: u8, order: Order) {
+        if let Some(seat) = &mut self.seat {
+            seat.carry_out(port, order);
+        }
+        let orders = &self.stats.steering_orders;
+        orders.set(orders.get() + 1);
     }
 
     /// Tells every link which addresses are ours; of several workers, the first does.

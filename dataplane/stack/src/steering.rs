@@ -2,9 +2,18 @@
 //! software. Where a card does it with the same key and table, frames arrive where they belong; where
 //! they don't, the worker that received one hands it on.
 
+mod evidence;
+mod ways;
+
+use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use crate::key::FlowKey;
+
+pub use evidence::{Claim, Evidence, First, Found, Verdict};
+pub(crate) use ways::Ways;
+pub use ways::{Order, WAYS};
 
 /// Bytes of key that IPv6 needs: 36 of addresses and ports, and 32 bits beyond.
 pub const KEY_MIN: usize = 40;
@@ -47,13 +56,67 @@ impl Toeplitz {
             .zip(&self.0)
             .fold(0, |hash, (half, table)| hash ^ table[usize::from(half)])
     }
+
+    /// What a device computes of a frame of the flow that it receives. A VLAN tag has no part in it.
+    #[inline]
+    fn of(&self, key: &FlowKey) -> u32 {
+        let mut input = [0; INPUT];
+        let (remote, local) = (
+            key.remote_bits().to_be_bytes(),
+            key.local_bits().to_be_bytes(),
+        );
+        let ports = u32::from(key.remote_port()) << 16 | u32::from(key.local_port());
+        match key.family() {
+            Family::V4 => {
+                input[0..4].copy_from_slice(&remote[12..]);
+                input[4..8].copy_from_slice(&local[12..]);
+                input[8..12].copy_from_slice(&ports.to_be_bytes());
+                self.hash(&input[..12])
+            }
+            Family::V6 => {
+                input[0..16].copy_from_slice(&remote);
+                input[16..32].copy_from_slice(&local);
+                input[32..36].copy_from_slice(&ports.to_be_bytes());
+                self.hash(&input)
+            }
+        }
+    }
+}
+
+/// IPv4 or IPv6: a device may spread flows of one as it says, and of the other not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl Family {
+    /// Both.
+    pub const ALL: [Family; 2] = [Family::V4, Family::V6];
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Family::V4 => "IPv4",
+            Family::V6 => "IPv6",
+        })
+    }
 }
 
 /// Says which worker owns a flow of one port.
 #[derive(Clone)]
 pub struct Steering {
+    v4: Arc<Spreading>,
+    v6: Arc<Spreading>,
+}
+
+/// A hash, and the worker of each place.
+struct Spreading {
     hash: Toeplitz,
-    /// The worker of each place; as many as a power of two.
+    /// As many as a power of two.
     places: Box<[u16]>,
 }
 
@@ -81,12 +144,18 @@ impl Steering {
         if key.len() < KEY_MIN {
             return Err(SteeringError::ShortKey(key.len()));
         }
+        Steering::of_hash(Toeplitz::new(key), table, workers)
+    }
+
+    fn of_hash(hash: Toeplitz, table: &[u16], workers: u16) -> Result<Self, SteeringError> {
         if !table.len().is_power_of_two() {
             return Err(SteeringError::Table(table.len()));
         }
+        let places = table.into();
+        let both = Arc::new(Spreading { hash, places });
         let steering = Steering {
-            hash: Toeplitz::new(key),
-            places: table.into(),
+            v4: both.clone(),
+            v6: both,
         };
         match (0..workers).find(|worker| !steering.is_fair_to(*worker, workers)) {
             Some(worker) => Err(SteeringError::Uneven(worker)),
@@ -105,33 +174,52 @@ impl Steering {
         Steering::of_device(key, &table, workers)
     }
 
+    /// The same, with flows of one family by another steering.
+    #[must_use]
+    pub fn with(&self, family: Family, other: &Steering) -> Steering {
+        let (mut v4, mut v6) = (self.v4.clone(), self.v6.clone());
+        match family {
+            Family::V4 => v4 = other.v4.clone(),
+            Family::V6 => v6 = other.v6.clone(),
+        }
+        Steering { v4, v6 }
+    }
+
+    /// The same, with an eighth of the places that one of `workers` has, of flows of a family, given to
+    /// another; `None` where it would be left with less than half of an equal part.
+    pub fn shifted(&self, family: Family, from: u16, to: u16, workers: u16) -> Option<Steering> {
+        let Spreading { hash, places } = self.of(family);
+        let held = places.iter().filter(|worker| **worker == from).count();
+        let moved = (held / 8).max(1);
+        if held < moved + (places.len() / usize::from(workers.max(1)) / 2).max(1) {
+            return None;
+        }
+        let mut places = places.clone();
+        let of_from = places.iter_mut().filter(|worker| **worker == from);
+        for worker in of_from.step_by(held / moved).take(moved) {
+            *worker = to;
+        }
+        let hash = hash.clone();
+        let shifted = Arc::new(Spreading { hash, places });
+        let (v4, v6) = (shifted.clone(), shifted);
+        Some(self.with(family, &Steering { v4, v6 }))
+    }
+
+    #[inline]
+    fn of(&self, family: Family) -> &Spreading {
+        match family {
+            Family::V4 => &self.v4,
+            Family::V6 => &self.v6,
+        }
+    }
+
     /// The worker of a flow.
     #[inline]
     pub fn owner(&self, key: &FlowKey) -> u16 {
-        let place = self.hash_of(key) as usize & (self.places.len() - 1);
-        self.places.get(place).copied().unwrap_or(0)
-    }
-
-    /// What a device computes of a frame of the flow that it receives.
-    #[inline]
-    fn hash_of(&self, key: &FlowKey) -> u32 {
-        let mut input = [0; INPUT];
-        let (remote, local) = (
-            key.remote_bits().to_be_bytes(),
-            key.local_bits().to_be_bytes(),
-        );
-        let ports = u32::from(key.remote_port()) << 16 | u32::from(key.local_port());
-        if key.is_v4() {
-            input[0..4].copy_from_slice(&remote[12..]);
-            input[4..8].copy_from_slice(&local[12..]);
-            input[8..12].copy_from_slice(&ports.to_be_bytes());
-            self.hash.hash(&input[..12])
-        } else {
-            input[0..16].copy_from_slice(&remote);
-            input[16..32].copy_from_slice(&local);
-            input[32..36].copy_from_slice(&ports.to_be_bytes());
-            self.hash.hash(&input)
-        }
+        let spreading = self.of(key.family());
+        let places = &spreading.places;
+        let place = spreading.hash.of(key) as usize & (places.len() - 1);
+        places.get(place).copied().unwrap_or(0)
     }
 
     /// Whether a worker gets at least a quarter of an equal part of the connections between two hosts,
@@ -158,10 +246,11 @@ impl Steering {
     }
 }
 
-impl std::fmt::Debug for Steering {
+impl fmt::Debug for Steering {
     /// Without the key, which is a secret.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Steering over {} places", self.places.len())
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (v4, v6) = (self.v4.places.len(), self.v6.places.len());
+        write!(f, "Steering over {v4} places, of IPv6 {v6}")
     }
 }
 
@@ -178,12 +267,8 @@ mod tests {
     ];
 
     fn hash(remote: &str, local: &str) -> u32 {
-        let steering = Steering::in_software(&KEY, 2).unwrap();
-        steering.hash_of(&FlowKey::new(
-            3,
-            local.parse().unwrap(),
-            remote.parse().unwrap(),
-        ))
+        let (local, remote) = (local.parse().unwrap(), remote.parse().unwrap());
+        Toeplitz::new(&KEY).of(&FlowKey::new(3, local, remote))
     }
 
     #[test]
@@ -239,6 +324,30 @@ mod tests {
             Steering::of_device(&KEY, &[], 2).unwrap_err(),
             SteeringError::Table(0)
         );
+    }
+
+    #[test]
+    fn a_busy_worker_gets_fewer_flows_of_a_family_but_never_too_few() {
+        let mut steering = Steering::in_software(&KEY, 4).unwrap();
+        let before = steering.clone();
+        let places = |steering: &Steering, worker| {
+            let places = steering.v6.places.iter();
+            places.filter(|owner| **owner == worker).count()
+        };
+        let mut shifts = 0;
+        while let Some(shifted) = steering.shifted(Family::V6, 1, 3, 4) {
+            let moved = places(&steering, 1) / 8;
+            assert_eq!(places(&shifted, 1), places(&steering, 1) - moved);
+            assert_eq!(places(&shifted, 3), places(&steering, 3) + moved);
+            steering = shifted;
+            shifts += 1;
+        }
+        assert!((3..20).contains(&shifts), "{shifts}");
+        assert!((16..20).contains(&places(&steering, 1)));
+        assert_eq!((places(&steering, 0), places(&steering, 2)), (32, 32));
+        assert_eq!(steering.v4.places, before.v4.places);
+        let two = Steering::of_device(&KEY, &[0, 1], 2).unwrap();
+        assert!(two.shifted(Family::V4, 0, 1, 2).is_none());
     }
 
     #[test]

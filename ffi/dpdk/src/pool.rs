@@ -49,6 +49,20 @@ const ANY_SOCKET: c_int = -1;
 impl Pool {
     /// Makes a pool.
     pub fn new(eal: &EalHandle, config: PoolConfig) -> Result<Self, PoolError> {
+        Pool::on_socket(eal, config, ANY_SOCKET)
+    }
+
+    /// Makes a pool in the memory of a NUMA node, or of any where that has not enough.
+    pub fn on_node(
+        eal: &EalHandle,
+        config: PoolConfig,
+        node: Option<u16>,
+    ) -> Result<Self, PoolError> {
+        let near = node.and_then(|node| Pool::on_socket(eal, config, node.into()).ok());
+        near.map_or_else(|| Pool::new(eal, config), Ok)
+    }
+
+    fn on_socket(eal: &EalHandle, config: PoolConfig, socket: c_int) -> Result<Self, PoolError> {
         let PoolConfig { frames, frame_size } = config;
         if frames == 0 || !(64..=16_384).contains(&frame_size) {
             return Err(PoolError::Size { frames, frame_size });
@@ -60,9 +74,8 @@ impl Pool {
         let cache = CACHE.min(frames / 8);
         let mark = log::mark();
         // SAFETY: EAL runs; the name is a C string that DPDK copies.
-        let pool = unsafe {
-            ffi::rte_pktmbuf_pool_create(name.as_ptr(), frames, cache, 0, room, ANY_SOCKET)
-        };
+        let pool =
+            unsafe { ffi::rte_pktmbuf_pool_create(name.as_ptr(), frames, cache, 0, room, socket) };
         let pool = NonNull::new(pool).ok_or_else(|| PoolError::Create {
             frames,
             frame_size,

@@ -83,6 +83,8 @@ pub struct PortInfo {
     pub rss: bool,
     /// By which key and table, where it tells.
     pub rss_by: Option<Rss>,
+    /// The key that it was asked to use, where it takes one.
+    pub rss_key: Option<Vec<u8>>,
     /// How frames to multicast addresses are received.
     pub multicast: Multicast,
 }
@@ -218,6 +220,12 @@ impl Port {
     /// What the port turned out to be.
     pub fn info(&self) -> &PortInfo {
         &self.info
+    }
+
+    /// By which key and table the device spreads flows now, where it tells.
+    pub fn rss(&self) -> Option<Rss> {
+        let _ports = self.device.eal.ports();
+        self.info.rss.then(|| rss::read(self.device.id)).flatten()
     }
 
     /// The link now, as the device last heard; does not wait.

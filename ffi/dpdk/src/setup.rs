@@ -101,7 +101,7 @@ impl Setup {
         info.default_txconf.offloads = conf.txmode.offloads;
         let rss_hash = info.flow_type_rss_offloads & ffi::SLUICE_RSS_IP_TCP;
         let rss = queues > 1 && rss_hash != 0;
-        let mut key = config.rss_key;
+        let (mut key, mut rss_key) = (config.rss_key, None);
         if rss {
             conf.rxmode.mq_mode = ffi::RTE_ETH_MQ_RX_RSS;
             conf.rx_adv_conf.rss_conf.rss_hf = rss_hash;
@@ -109,6 +109,7 @@ impl Setup {
             if (1..=RSS_KEY_MAX).contains(&usize::from(info.hash_key_size)) {
                 conf.rx_adv_conf.rss_conf.rss_key = key.as_mut_ptr();
                 conf.rx_adv_conf.rss_conf.rss_key_len = info.hash_key_size;
+                rss_key = config.rss_key.get(..usize::from(info.hash_key_size));
             }
         }
         // SAFETY: the port is probed and not started; `conf` and the key it points to live for the call.
@@ -138,6 +139,7 @@ impl Setup {
             offloads,
             rss,
             rss_by: None,
+            rss_key: rss_key.map(<[u8]>::to_vec),
             multicast,
         };
         Ok((info, queues))

@@ -239,12 +239,30 @@ routes:
     }
     for gateway in [&first, &second] {
         let log = gateway.log();
+        assert!(
+            log.contains("port wire: the device does not say how it steers flows"),
+            "{log}"
+        );
         assert!(log.contains(", 2 x 1024/1024 descriptors"), "{log}");
         let metrics = metrics_until(gateway, |metrics| {
             let requests = of_both(metrics, "sluice_requests_total", ",status=\"200\"");
+            let first = "sluice_steering_first_frames_total{port=\"wire\",family=\"ipv4\",landed=";
+            let firsts = metrics.iter().filter(|(key, _)| key.starts_with(first));
             requests[0] + requests[1] == 20.0
+                && firsts.map(|(_, value)| value).sum::<f64>() >= 20.0
                 && books(metrics).iter().all(|(came, went)| came == went)
         });
+        for (port, steered) in [("wire", true), ("front", false), ("back", false)] {
+            let by = "family=\"ipv4\",by=\"software\"";
+            let key = format!("sluice_steering{{port=\"{port}\",{by}}}");
+            assert!(metrics.get(&key).is_none_or(|by| *by == 1.0), "{port}");
+            let firsts = ["as_steered", "elsewhere"].map(|landed| {
+                let labels = format!("port=\"{port}\",family=\"ipv4\",landed=\"{landed}\"");
+                let key = format!("sluice_steering_first_frames_total{{{labels}}}");
+                metrics.get(&key).copied().unwrap_or(0.0)
+            });
+            assert_eq!(firsts[0] + firsts[1] > 0.0, steered, "{port} {firsts:?}");
+        }
         for direction in ["rx", "tx"] {
             let label = format!(",port=\"wire\",direction=\"{direction}\"");
             let frames = of_both(&metrics, "sluice_frames_total", &label);
@@ -269,4 +287,39 @@ fn two_workers_have_a_queue_each_over_memif_towards_nginx() {
         "net_memif0,role=server,id=0,socket-abstract=no,socket=",
         "net_memif1,role=client,id=0,socket-abstract=no,socket=",
     );
+}
+
+#[test]
+fn a_worker_that_hangs_is_told_and_ends_the_gateway_if_it_does_not_go_on() {
+    let lab = Lab::up();
+    let mut gateway = lab.gateway(&format!("{TWO}{CONFIG}"));
+    let ready = |gateway: &Gateway<'_>| {
+        let reply = gateway
+            .admin("/ready")
+            .expect("the admin interface is gone");
+        (reply.status, reply.text())
+    };
+    let until = |gateway: &Gateway<'_>, status| {
+        let deadline = Instant::now() + Duration::from_secs(8);
+        while ready(gateway).0 != status {
+            assert!(Instant::now() < deadline, "{:?}", ready(gateway));
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    let age = |worker| format!("sluice_worker_last_poll_age_seconds{{worker=\"{worker}\"}}");
+    {
+        let _hold = gateway.hold("worker-1");
+        until(&gateway, 503);
+        assert!(ready(&gateway).1.starts_with("worker 1 has not polled for"));
+        let metrics = gateway.metrics();
+        assert!(metrics[&age(1)] > 1.0 && metrics[&age(0)] < metrics[&age(1)]);
+    }
+    until(&gateway, 200);
+    assert_eq!(lab.curl(&["http://nginx.test/"]).status, 200);
+    let _hold = gateway.hold("worker-1");
+    let status = gateway.wait();
+    let log = gateway.log();
+    assert_eq!(status.code(), Some(1), "{log}");
+    let said = "worker 1 has not polled for 10 s, so its queue is left unread";
+    assert!(log.contains(said), "{log}");
 }

@@ -2,20 +2,23 @@
 //! a test keeps the two the same.
 
 mod latency;
+mod steering;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sluice_control_client::names::Totals;
 use sluice_engine::WorkerStats;
 use sluice_engine::stack::counters::{Counted, Counters};
 use sluice_engine::stack::io::IoStats;
 use sluice_engine::traffic::Traffic;
-use sluice_port::PortStats;
+use sluice_port::{PortStats, cycles};
 
 use super::View;
 use super::text::{Kind::Counter, Kind::Gauge, Text};
 use crate::loop_stats::Split;
 use crate::shared::Shared;
+use crate::steering::SteeringTotals;
 
 /// All that is shown, read at about the same time.
 #[derive(Debug)]
@@ -42,10 +45,12 @@ struct WorkerReading {
     cycles: Split,
     driver_cycles: u64,
     polls: Split,
+    /// Since its last sign of life; `None` before the first.
+    age: Option<Duration>,
 }
 
 impl WorkerReading {
-    fn of((number, worker): (usize, &Shared)) -> Self {
+    fn of((number, worker): (usize, &Shared), now: u64, tsc_hz: u64) -> Self {
         WorkerReading {
             name: number.to_string(),
             stats: worker.stats.clone(),
@@ -53,6 +58,7 @@ impl WorkerReading {
             cycles: worker.loop_stats.cycles(),
             driver_cycles: worker.loop_stats.driver_cycles(),
             polls: worker.loop_stats.polls(),
+            age: worker.loop_stats.age(now, tsc_hz),
         }
     }
 
@@ -79,6 +85,7 @@ struct PortReading {
     link_up: bool,
     buffers_free: u64,
     buffers: u64,
+    steering: Option<Arc<SteeringTotals>>,
 }
 
 impl Reading {
@@ -101,14 +108,16 @@ impl Reading {
                 .iter()
                 .map(|pool| u64::from(pool.capacity()))
                 .sum(),
+            steering: port.steering.clone(),
         };
+        let now = cycles();
         Reading {
             ports: view.ports.iter().map(port).collect(),
             workers: view
                 .workers
                 .iter()
                 .enumerate()
-                .map(WorkerReading::of)
+                .map(|worker| WorkerReading::of(worker, now, view.tsc_hz))
                 .collect(),
             tsc_hz: view.tsc_hz,
             generation: view.rules().map_or(0, |rules| rules.generation),
@@ -136,6 +145,7 @@ pub(super) fn render(reading: &Reading) -> String {
     work(&mut text, reading);
     ports(&mut text, reading);
     devices(&mut text, &reading.ports);
+    steering::steering(&mut text, &reading.ports);
     stack(&mut text, &reading.workers);
     requests(&mut text, &reading.workers);
     let traffic = reading.workers.iter().map(|worker| &*worker.stats.traffic);
@@ -218,6 +228,12 @@ fn work(text: &mut Text, reading: &Reading) {
         for (kind, cycles) in [("busy", busy), ("idle", idle), ("driver", driver)] {
             text.sample(&[worker.label(), ("kind", kind)], cycles);
         }
+    }
+    let help = "Seconds since the worker last polled; 0 before it first does.";
+    text.family("sluice_worker_last_poll_age_seconds", Gauge, help);
+    for worker in &reading.workers {
+        let age = worker.age.unwrap_or_default();
+        text.sample(&[worker.label()], format_args!("{:.3}", age.as_secs_f64()));
     }
     text.family(
         "sluice_polls_total",

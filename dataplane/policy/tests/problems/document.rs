@@ -213,6 +213,12 @@ fn node_workers_and_admin() {
                 ],
             ),
             (
+                "workers: { cores: [1, 2], numa: 0 }\n",
+                &[
+                    "g.yaml:8:33: workers.numa: `cores` says which cores the workers are on already; keep one of them",
+                ],
+            ),
+            (
                 "workers: { count: 65 }\n",
                 &["g.yaml:8:19: workers.count: 65 is outside 1 to 64"],
             ),

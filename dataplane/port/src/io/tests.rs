@@ -21,6 +21,7 @@ fn ring(eal: &Eal, pool_size: u32) -> OpenedPort {
         device,
         mtu: 1500,
         workers: 1,
+        nodes: Vec::new(),
         queues: 1,
         descriptors: 64,
         pool_size,

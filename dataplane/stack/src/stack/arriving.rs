@@ -1,7 +1,7 @@
 //! Frames in: each to its flow, to a half-open or TIME-WAIT record, or to an answer of its own.
 
 use super::{BURSTS_PER_POLL, HalfOpen, Listener, NOBODY, Owner, Stack, TimeWait};
-use crate::crew::{PASSED_PER_POLL, Passed};
+use crate::crew::Tried;
 use crate::fate::{FrameFate, StackEvent};
 use crate::frame::{self, Inbound, Segment, TooBig};
 use crate::half_open::Syn;
@@ -15,7 +15,7 @@ use crate::tcp::{State, Tcp};
 use crate::time::Instant;
 
 /// The fate of a frame, or the number of the worker that it belongs to.
-type Place = Result<FrameFate, u16>;
+pub(super) type Place = Result<FrameFate, u16>;
 
 impl<P: PacketIo> Stack<P> {
     /// Takes what other workers have for this one, and what has come on each port, at most
@@ -52,7 +52,7 @@ impl<P: PacketIo> Stack<P> {
             for frame in frames.by_ref() {
                 match stack.receive_frame(port, &frame, frame.checksum(), now) {
                     Ok(fate) => stack.stats.frames.count(fate),
-                    Err(worker) => stack.hand_over(worker, port, frame),
+                    Err(worker) => stack.hand_over(worker, port, frame, Tried::NOBODY),
                 }
             }
         }) {
@@ -61,7 +61,7 @@ impl<P: PacketIo> Stack<P> {
     }
 
     #[inline]
-    fn receive_frame(
+    pub(super) fn receive_frame(
         &mut self,
         port: usize,
         frame: &P::Rx,
@@ -81,81 +81,12 @@ impl<P: PacketIo> Stack<P> {
         }
     }
 
-    /// Takes what other workers received and is this one's. A defect costs one frame: what it has taken
-    /// from its ring does not come again.
-    fn take_over(&mut self, now: Instant) -> usize {
-        let mut frames = 0;
-        while !self.contained(now, |stack| stack.take_from_all(&mut frames, now)) {
-            self.stats.frames.count(FrameFate::Panicked);
-        }
-        frames
-    }
-
-    fn take_from_all(&mut self, frames: &mut usize, now: Instant) {
-        for from in 0..usize::from(self.workers()).saturating_sub(1) {
-            for _ in 0..PASSED_PER_POLL {
-                let rings = self.seat.as_mut().map(|seat| &mut seat.from);
-                let Some(Ok(passed)) = rings.and_then(|rings| Some(rings.get_mut(from)?.pop()))
-                else {
-                    break;
-                };
-                *frames += 1;
-                match passed {
-                    Passed::Frame { port, frame } => self.take_frame(port, frame, now),
-                    Passed::Neighbour { port, lesson } => {
-                        if let Some(link) = self.ports.get_mut(usize::from(port)) {
-                            link.take_lesson(lesson, now);
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    #[inline]
-    fn take_frame(&mut self, port: u8, frame: P::Rx, now: Instant) {
-        let port = usize::from(port);
-        self.stats.events.count(StackEvent::TakenOver);
-        if port >= self.ports.len() {
-            return self.stats.frames.count(FrameFate::NotForUs);
-        }
-        match self.receive_frame(port, &frame, RxChecksum::Good, now) {
-            Ok(fate) => self.stats.frames.count(fate),
-            Err(worker) => self.hand_over(worker, port, frame),
-        }
-    }
-
-    /// Gives a frame to the worker that it belongs to.
-    fn hand_over(&mut self, to: u16, port: usize, frame: P::Rx) {
-        let seat = self.seat.as_mut();
-        if seat.is_some_and(|seat| seat.pass(to, port as u8, frame)) {
-            self.stats.events.count(StackEvent::HandedOver);
-        } else {
-            self.stats.frames.count(FrameFate::HandOverFull);
-        }
-    }
-
-    /// Tells the other workers where a neighbour is, if one was heard of.
-    fn share_lesson(&mut self, port: usize) {
-        let lesson = self.ports.get_mut(port).and_then(|link| link.lesson.take());
-        if let (Some(seat), Some(lesson)) = (&mut self.seat, lesson) {
-            let missed = seat.tell(port as u8, lesson);
-            self.stats.events.add(StackEvent::LessonLost, missed);
-        }
-    }
-
-    /// The worker that a flow belongs to, if it is another one.
-    #[inline]
-    pub(super) fn elsewhere(&self, key: &FlowKey) -> Option<u16> {
-        self.seat.as_ref()?.elsewhere(key)
-    }
-
     #[inline]
     fn segment(&mut self, port: usize, key: FlowKey, segment: &Segment<'_>, now: Instant) -> Place {
         if let Some(slot) = self.keys.find(&self.slots, &key) {
             return Ok(self.feed(slot, segment, now));
         }
-        match self.elsewhere(&key) {
+        match self.owner_elsewhere(&key, segment, now) {
             Some(worker) => Err(worker),
             None => Ok(self.segment_of_no_flow(port, key, segment, now)),
         }
@@ -233,6 +164,12 @@ impl<P: PacketIo> Stack<P> {
         let reaction = flow.tcp.ingress(segment, &mut around);
         let after = flow.tcp.state();
         if after != before {
+            if before == State::SynSent
+                && self.tried == Tried::NOBODY
+                && let Some(seat) = &mut self.seat
+            {
+                seat.note_first(&flow.key);
+            }
             match after {
                 State::Closed if before == State::LastAck => {
                     self.stats.events.count(StackEvent::FlowClosed)
@@ -274,7 +211,9 @@ impl<P: PacketIo> Stack<P> {
     /// A router's word about a packet of ours; the flow judges whether it sent such a one.
     fn too_big(&mut self, message: TooBig) -> Place {
         let slot = self.keys.find(&self.slots, &message.key);
-        if let (None, Some(worker)) = (slot, self.elsewhere(&message.key)) {
+        if slot.is_none()
+            && let Some(worker) = self.next_to_look(&message.key)
+        {
             return Err(worker);
         }
         let flow = slot.and_then(|slot| self.slots.get_mut(slot as usize)?.flow.as_mut());

@@ -48,6 +48,15 @@ impl<P: PacketIo> Stack<P> {
         })
     }
 
+    /// Of the flows in `slots` places from place `from` on, those that a port's newest steering leads to
+    /// another worker: they are found by an older one.
+    pub fn strays(&self, from: u32, slots: usize) -> u32 {
+        let places = self.slots.iter().skip(from as usize).take(slots);
+        let flows = places.filter_map(|slot| slot.flow.as_ref());
+        let strays = flows.filter(|flow| self.elsewhere(&flow.key).is_some());
+        strays.count() as u32
+    }
+
     /// Places in the flow table, taken or free.
     pub fn flow_slots(&self) -> u32 {
         self.slots.len() as u32

@@ -19,6 +19,7 @@ fn reading() -> Reading {
         link_up: true,
         buffers_free: 8_000,
         buffers: 8_191,
+        steering: Some(Arc::default()),
     };
     let stats = Arc::new(WorkerStats::new(2));
     stats.statuses.count(200);
@@ -57,6 +58,7 @@ fn reading() -> Reading {
             idle: 9_000,
         },
         polls: Split { busy: 10, idle: 90 },
+        age: Some(Duration::from_millis(1_500)),
     };
     // The second worker's route has had the same.
     Reading {

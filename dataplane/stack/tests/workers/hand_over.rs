@@ -1,136 +1,16 @@
-//! Several stacks over one port: whatever queue a frame comes in by, its flow is served, by the worker that
-//! owns it; what finds a ring full is counted, and mended by what TCP sends again.
+//! Frames that come in at the queue of another worker, and full rings.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_stack::crew::{PortCrew, RING, crew};
+use sluice_stack::crew::RING;
 use sluice_stack::fate::{FrameFate, StackEvent};
-use sluice_stack::io::PacketIo;
-use sluice_stack::sim::{Faults, Net, SimPort, Spread};
+use sluice_stack::sim::Spread;
 use sluice_stack::steering::Steering;
 use sluice_stack::time::Instant;
-use sluice_stack::{Buffers, Limits, Phase, PortSetup, Secrets, Stack, StackStats};
+use sluice_stack::{Buffers, Phase};
 
-struct Host {
-    stack: Stack<SimPort>,
-    stats: Arc<StackStats>,
-}
-
-impl Host {
-    fn poll(&mut self, now: Instant) -> usize {
-        let frames = self.stack.receive(now);
-        self.stack.expire(now);
-        while let Some((flow, _)) = self.stack.next_ready() {
-            self.stack.adopt(flow, 1);
-        }
-        frames + self.stack.flush(now)
-    }
-
-    fn event(&self, event: StackEvent) -> u64 {
-        self.stats.events.get(event)
-    }
-
-    /// Frames received or taken over, and their fates or handed over.
-    fn books(&self) -> (u64, u64) {
-        let port = self.stack.ports().next().map(|port| port.stats().rx_frames);
-        (
-            port.unwrap_or(0) + self.event(StackEvent::TakenOver),
-            self.stats.frames.sum() + self.event(StackEvent::HandedOver),
-        )
-    }
-}
-
-fn host(port: SimPort, address: &str, seed: u64) -> Host {
-    let stats = Arc::new(StackStats::default());
-    let prefix = if address.contains(':') { 64 } else { 24 };
-    let setup = PortSetup {
-        addresses: vec![(address.parse().unwrap(), prefix)],
-        routes: vec![],
-    };
-    let limits = Limits {
-        flows: 4096,
-        ..Limits::default()
-    };
-    let secrets = Secrets::from_seed(seed);
-    let stack = Stack::new(vec![(port, setup)], limits, secrets, stats.clone());
-    Host { stack, stats }
-}
-
-/// A peer, and two workers that listen on port 80 of one address.
-struct World {
-    net: Net,
-    peer: Host,
-    workers: [Host; 2],
-    at: SocketAddr,
-}
-
-const KEY: [u8; 40] = [
-    0x9b, 0x1c, 0x44, 0xd5, 0x27, 0x83, 0x6e, 0xf0, 0x5a, 0x31, 0xc8, 0x0d, 0x77, 0xe2, 0x96, 0x4b,
-    0x12, 0xaf, 0x68, 0xd3, 0x39, 0x85, 0xfe, 0x50, 0xc1, 0x2a, 0x74, 0x9d, 0x0b, 0xe6, 0x53, 0xb8,
-    0x47, 0x91, 0x2c, 0xda, 0x6f, 0x08, 0xe5, 0x3a,
-];
-
-fn world(queues: u16, spread: &Spread, v6: bool) -> World {
-    let mut net = Net::new(5);
-    let (near, far) = net.link_of_queues(1500, [Faults::default(); 2], 2, queues.into(), spread);
-    let (peer, ours) = if v6 {
-        ("fd00::1", "fd00::2")
-    } else {
-        ("10.0.0.1", "10.0.0.2")
-    };
-    let steering = Steering::in_software(&KEY, 2).unwrap();
-    let mut seats = crew(2, &[PortCrew { steering, queues }]).into_iter();
-    let at = SocketAddr::new(ours.parse().unwrap(), 80);
-    let mut seed = 10;
-    let workers = far.into_iter().map(|port| {
-        seed += 1;
-        let mut worker = host(port, ours, seed);
-        worker.stack.join(seats.next().unwrap());
-        worker.stack.listen(0, at, 7, Buffers::default());
-        worker
-    });
-    let workers = <[Host; 2]>::try_from(workers.collect::<Vec<_>>());
-    World {
-        net,
-        peer: host(near, peer, 1),
-        workers: workers.unwrap_or_else(|_| panic!("two ports for two workers")),
-        at,
-    }
-}
-
-impl World {
-    /// Polls the peer and those workers that are named, until nothing moves for `time`.
-    fn run(&mut self, polling: &[usize], time: Duration) {
-        let end = self.net.now() + time;
-        while self.net.now() < end {
-            let now = self.net.now();
-            let mut moved = self.peer.poll(now);
-            for &worker in polling {
-                moved += self.workers[worker].poll(now);
-            }
-            if moved == 0 {
-                self.net.advance_to(now + Duration::from_millis(1));
-            }
-        }
-    }
-
-    fn connect(&mut self, flows: usize) {
-        let now = self.net.now();
-        for _ in 0..flows {
-            let to = (0, self.at, 1, Buffers::default());
-            self.peer
-                .stack
-                .connect(to.0, to.1, to.2, to.3, now)
-                .unwrap();
-        }
-    }
-
-    fn both(&self, event: StackEvent) -> [u64; 2] {
-        [0, 1].map(|worker| self.workers[worker].event(event))
-    }
-}
+use crate::world::{KEY, world};
 
 #[test]
 fn a_device_that_steers_right_costs_no_hand_over() {
