@@ -210,3 +210,76 @@ fn no_allocation_per_call_in_steady_state() {
         assert_eq!(rounds(100), 0, "{service}");
     }
 }
+
+/// Rules with so many routes and services; the service of this number has another address, all have where
+/// it is `None`.
+fn many(count: usize, generation: u64, other: Option<usize>) -> String {
+    let mut text = rules(&Setup::default());
+    let (services, routes) = text.split_once("routes:\n").expect("they have routes");
+    let routes = routes.to_owned();
+    text = services.to_owned();
+    for n in 0..count {
+        let changes = other.is_none_or(|other| other == n);
+        let port = if changes { 9_000 + generation } else { 8_999 };
+        let (high, low) = (n / 200, n % 200 + 10);
+        text += &format!(
+            "  s{n}: {{ endpoints: [\"10.77.2.{low}:{port}\", \"10.77.2.9:{}\"] }}\n",
+            100 + high * 200 + n % 200
+        );
+    }
+    text += "routes:\n";
+    for n in 0..count {
+        text += &format!("  - {{ host: h{n}.test, service: s{n} }}\n");
+    }
+    text + &routes
+}
+
+/// Offers rules and polls until they are taken up: polls, allocations, and bytes more or fewer.
+fn take_up(memory: &mut Memory, text: &str, generation: u64) -> (u64, u64, i64) {
+    let rules = compiled(text, generation).expect("the rules compile");
+    memory.handoff.offer(rules);
+    let now = memory.net.now();
+    let (mut polls, mut allocated, mut bytes) = (0, 0, 0);
+    loop {
+        let mut adopting = false;
+        let counted = allocation_counter::measure(|| {
+            adopting = memory.worker.poll_once(now).is_adopting;
+        });
+        polls += 1;
+        allocated += counted.count_total;
+        bytes += counted.bytes_current;
+        if !adopting {
+            break;
+        }
+    }
+    assert_eq!(memory.stats.generation.get(), generation);
+    (polls, allocated, bytes)
+}
+
+#[test]
+fn taking_up_rules_allocates_and_frees_nothing_and_does_not_grow_with_their_number() {
+    for count in [10, 1_000] {
+        let setup = Setup {
+            connections: 16,
+            ..Setup::default()
+        };
+        let mut memory =
+            Memory::with_rules(&setup, &many(count, 1, Some(0))).expect("the rules compile");
+        memory.handoff.access_log().fill();
+        serve(&mut memory, "/", 200);
+        for generation in 2..6 {
+            let text = many(count, generation, Some(generation as usize));
+            let one = take_up(&mut memory, &text, generation);
+            assert_eq!(one, (1, 0, 0), "{count} services, one changed");
+        }
+        // Of each service one endpoint comes and one goes, and then is looked at: 32 of them in one poll.
+        let (polls, allocated, bytes) = take_up(&mut memory, &many(count, 7, None), 7);
+        let steps = 3 * count as u64;
+        assert!(
+            (steps / 32..=steps / 32 + 4).contains(&polls),
+            "{polls} polls for {count}"
+        );
+        assert_eq!((allocated, bytes), (0, 0), "{count} services, all changed");
+        assert_eq!(serve(&mut memory, "/", 200), 0);
+    }
+}

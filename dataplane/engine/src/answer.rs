@@ -81,7 +81,7 @@ impl<P: PacketIo> Worker<P> {
                 via: &rules.snapshot.node.via,
                 lane: rules.snapshot.lane_name(exchange.lane),
                 listener: rules.listener_rules(listener),
-                route: rules.snapshot.routes.get(exchange.route.0),
+                route: rules.snapshot.route_of(exchange.route),
                 service: rules.snapshot.service(exchange.service),
                 date: self.date.value(),
                 leaving,
@@ -144,7 +144,7 @@ impl<P: PacketIo> Worker<P> {
         }
         let (from, to) = (upstream.flow, down.flow);
         let generation = self.generations.get(exchange.generation);
-        let route = generation.and_then(|rules| rules.snapshot.routes.get(exchange.route.0));
+        let route = generation.and_then(|rules| rules.snapshot.route_of(exchange.route));
         let edits = response_rules(route);
         let pump = &mut response.body;
         if let Some(pace) = &mut pump.pace {

@@ -232,8 +232,7 @@ impl Exchange {
         generations
             .get(self.generation)?
             .snapshot
-            .routes
-            .get(self.route.0)
+            .route_of(self.route)
     }
 
     pub(crate) fn service<'g>(&self, generations: &'g Generations) -> Option<&'g Service> {
@@ -386,7 +385,7 @@ impl<P: PacketIo> Worker<P> {
         }
         let (from, to) = (down.flow, upstream.flow);
         let generation = self.generations.get(exchange.generation);
-        let rules = generation.and_then(|rules| rules.snapshot.routes.get(exchange.route.0));
+        let rules = generation.and_then(|rules| rules.snapshot.route_of(exchange.route));
         let edits = rules.map_or(&[][..], |route| &route.request_headers.fixed);
         let pump = &mut exchange.request;
         if let Some(pace) = &mut pump.pace {

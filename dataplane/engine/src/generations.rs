@@ -1,16 +1,15 @@
 //! The rules a worker is serving by: the newest for new requests, older ones for as long as requests
 //! that began under them run.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use slab::Slab;
 use sluice_policy::{Listener, ListenerId, RouteId, Service, ServiceId, Snapshot};
 
-use crate::handoff::Handoff;
-use crate::named::{Named, Spent};
-use crate::pool::Pools;
-use crate::traffic::{Histogram, Traffic};
+use crate::handoff::{Handoff, Rules, Spent};
+use crate::named::Named;
+use crate::numbering::Changes;
+use crate::traffic::Histogram;
 
 /// Older rules still in use; new ones wait when there are so many.
 const MAX_LIVE: usize = 64;
@@ -18,23 +17,30 @@ const MAX_LIVE: usize = 64;
 /// One set of rules with the worker's own numbers for what it names.
 pub(crate) struct Generation {
     pub(crate) snapshot: Arc<Snapshot>,
-    /// The worker's number of each listener to its place here.
-    listeners: Vec<Option<ListenerId>>,
-    /// Pool of each endpoint, by service.
-    pools: Vec<Arc<[u32]>>,
     named: Arc<Named>,
+    /// How many sets of rules were taken up before it.
+    order: u64,
+    /// What is left of the way to it.
+    spent: Changes,
     uses: u32,
 }
 
 impl Generation {
     /// This generation's rules for a listener; `None` if it is no longer among them.
     pub(crate) fn listener(&self, number: u32) -> Option<ListenerId> {
-        self.listeners.get(number as usize).copied().flatten()
+        let (_, place) = self.named.listeners.places.get(number as usize)?;
+        *place
     }
 
     /// What this generation says of a listener; `None` if it is no longer among them.
     pub(crate) fn listener_rules(&self, number: u32) -> Option<&Listener> {
         self.snapshot.listeners.get(self.listener(number)?.0)
+    }
+
+    /// Its listeners, each with the worker's number.
+    pub(crate) fn listeners(&self) -> impl Iterator<Item = (u32, &Listener)> {
+        let numbers = self.named.listeners.numbers.iter().copied();
+        numbers.zip(&self.snapshot.listeners)
     }
 
     /// The times of a route's requests to one of its services.
@@ -51,84 +57,33 @@ impl Generation {
 
     /// The pool of a service's endpoint.
     pub(crate) fn pool(&self, service: ServiceId, endpoint: usize) -> Option<u32> {
-        self.pools.get(service.0)?.get(endpoint).copied()
+        let service = self.named.services.get(service.0)?;
+        service.pools.get(endpoint).copied()
+    }
+
+    /// The pool of the endpoint whose turn it is among those of one of a service's groups.
+    #[inline]
+    pub(crate) fn next_pool(&self, id: ServiceId, service: &Service, group: usize) -> Option<u32> {
+        self.named.next_pool(id, service, group)
     }
 
     /// Whether a pool belongs to an endpoint of this service.
     pub(crate) fn serves(&self, service: ServiceId, pool: u32) -> bool {
-        self.pools
-            .get(service.0)
-            .is_some_and(|of| of.contains(&pool))
-    }
-
-    /// Whether a pool of the service of this name belongs to an endpoint of these rules.
-    fn uses_pool(&self, service: &str, pool: u32) -> bool {
-        let services = &self.snapshot.services;
-        let found = services.binary_search_by(|own| (*own.name).cmp(service));
-        found.is_ok_and(|at| self.serves(ServiceId(at), pool))
+        let service = self.named.services.get(service.0);
+        service.is_some_and(|of| of.pools.contains(&pool))
     }
 }
 
 pub(crate) struct Generations {
     live: Slab<Generation>,
     current: usize,
-    /// The worker's numbers of listeners, by name; they outlive rules so that connections do.
-    listener_numbers: HashMap<Arc<str>, u32>,
-    traffic: Arc<Traffic>,
 }
 
 impl Generations {
-    pub(crate) fn new(
-        offer: (Arc<Snapshot>, Arc<Named>),
-        pools: &mut Pools,
-        traffic: Arc<Traffic>,
-    ) -> Self {
-        let mut generations = Generations {
-            live: Slab::with_capacity(MAX_LIVE),
-            current: 0,
-            listener_numbers: HashMap::new(),
-            traffic,
-        };
-        let first = generations.number(offer, None, pools);
-        generations.current = generations.live.insert(first);
-        generations
-    }
-
-    /// Numbers what rules name. What `before` names alike keeps its numbers without a look-up.
-    fn number(
-        &mut self,
-        (snapshot, named): (Arc<Snapshot>, Arc<Named>),
-        before: Option<usize>,
-        pools: &mut Pools,
-    ) -> Generation {
-        for listener in &snapshot.listeners {
-            let next = self.listener_numbers.len() as u32;
-            self.listener_numbers
-                .entry(listener.name.clone())
-                .or_insert(next);
-        }
-        let mut listeners = vec![None; self.listener_numbers.len()];
-        for (id, listener) in snapshot.listeners.iter().enumerate() {
-            if let Some(&number) = self.listener_numbers.get(&listener.name) {
-                listeners[number as usize] = Some(ListenerId(id));
-            }
-        }
-        let before = before.and_then(|number| self.live.get(number));
-        let services = before.map_or(&[][..], |before| &before.snapshot.services);
-        let carried = carried(services, &snapshot.services);
-        let known = |at: Option<usize>| before?.pools.get(at?).cloned();
-        let own = snapshot.services.iter().zip(carried);
-        let own = own.map(|(service, at)| {
-            known(at).unwrap_or_else(|| pools.of_service(service, &self.traffic))
-        });
-        let pools = own.collect();
-        Generation {
-            snapshot,
-            listeners,
-            pools,
-            named,
-            uses: 0,
-        }
+    pub(crate) fn new(rules: Rules, spent: Changes) -> Self {
+        let mut live = Slab::with_capacity(MAX_LIVE);
+        let current = live.insert(Generation::new(rules, spent, 0));
+        Generations { live, current }
     }
 
     /// Whether so many older rules are in use that new ones have to wait.
@@ -136,20 +91,11 @@ impl Generations {
         self.live.len() >= MAX_LIVE
     }
 
-    /// Goes over to new rules; not to be called when full.
-    pub(crate) fn adopt(
-        &mut self,
-        offer: (Arc<Snapshot>, Arc<Named>),
-        pools: &mut Pools,
-        handoff: &Handoff,
-    ) {
-        let old = self.current();
-        let kept = carried(&offer.0.services, &old.snapshot.services);
-        for (own, _) in old.pools.iter().zip(kept).filter(|(_, at)| at.is_none()) {
-            pools.unname(own);
-        }
-        let next = self.number(offer, Some(self.current), pools);
-        let old = std::mem::replace(&mut self.current, self.live.insert(next));
+    /// Goes over to new rules, all steps towards which are done; not to be called when full.
+    pub(crate) fn adopt(&mut self, rules: Rules, spent: Changes, handoff: &Handoff) {
+        let order = self.current().order + 1;
+        let next = self.live.insert(Generation::new(rules, spent, order));
+        let old = std::mem::replace(&mut self.current, next);
         self.drop_unused(old, handoff);
     }
 
@@ -157,8 +103,17 @@ impl Generations {
         &self.live[self.current]
     }
 
-    pub(crate) fn listener_number(&self, name: &str) -> Option<u32> {
-        self.listener_numbers.get(name).copied()
+    /// What the newest rules' way has left to be done once they are in force.
+    pub(crate) fn spent(&mut self) -> &mut Changes {
+        &mut self.live[self.current].spent
+    }
+
+    /// The place of the newest rules in the order in which rules were taken up, and that of the oldest
+    /// still in use.
+    pub(crate) fn orders(&self) -> (u64, u64) {
+        let newest = self.current().order;
+        let oldest = self.live.iter().map(|(_, own)| own.order).min();
+        (newest, oldest.unwrap_or(newest))
     }
 
     /// Has the current rules stay until [`Self::end`] is called with the number returned.
@@ -188,44 +143,29 @@ impl Generations {
             return;
         }
         if let Some(generation) = self.live.try_remove(number) {
-            // Freed here only if the way back is full: slow once, never lost.
-            drop(handoff.retire(Spent {
-                _snapshot: generation.snapshot,
-                _named: generation.named,
-                _pools: generation.pools,
-            }));
+            handoff.retire(Spent {
+                _rules: (generation.snapshot, generation.named),
+                _changes: generation.spent,
+            });
         }
     }
 
     /// The name of a listener, one of older rules included.
     pub(crate) fn listener_name(&self, number: u32) -> Option<Arc<str>> {
-        let mut listeners = self.listener_numbers.iter();
-        let (name, _) = listeners.find(|(_, found)| **found == number)?;
+        let listeners = &self.current().named.listeners;
+        let (name, _) = listeners.places.get(number as usize)?;
         Some(name.clone())
-    }
-
-    /// Whether a pool of the service of this name belongs to an endpoint of any live rules.
-    pub(crate) fn uses_pool(&self, service: &str, pool: u32) -> bool {
-        self.live.iter().any(|(_, g)| g.uses_pool(service, pool))
     }
 }
 
-/// For each of the `new` services where the same one, not just one of that name, stands among the old.
-/// Both are in the order of their names.
-fn carried(old: &[Arc<Service>], new: &[Arc<Service>]) -> Vec<Option<usize>> {
-    let mut at = 0;
-    let found = new.iter().map(|service| {
-        while let Some(own) = old.get(at) {
-            if Arc::ptr_eq(own, service) {
-                at += 1;
-                return Some(at - 1);
-            }
-            if own.name >= service.name {
-                break;
-            }
-            at += 1;
+impl Generation {
+    fn new((snapshot, named): Rules, spent: Changes, order: u64) -> Generation {
+        Generation {
+            snapshot,
+            named,
+            order,
+            spent,
+            uses: 0,
         }
-        None
-    });
-    found.collect()
+    }
 }

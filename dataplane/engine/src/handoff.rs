@@ -2,35 +2,75 @@
 //! generation changed, and what a worker no longer needs goes back to be freed where time is cheap.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 
 use crossbeam::queue::ArrayQueue;
 use sluice_policy::Snapshot;
 use sluice_policy::rules::ACCESS_LOG_BUFFER;
 
 use crate::access::AccessLog;
-use crate::named::{Named, Spent};
+use crate::named::Named;
+use crate::numbering::{Changes, Numbering};
+use crate::pool::Pool;
 use crate::traffic::Traffic;
 
-/// Snapshots on their way back; a worker keeps what does not fit and tries again.
-const RETIRED: usize = 64;
+/// Rules on their way back. A worker has fewer at a time, and what came back is freed with every offer.
+const RETIRED: usize = 128;
+/// Pools on their way back.
+const RETIRED_POOLS: usize = 1024;
 
 /// The meeting point of the control threads and the workers.
 #[derive(Debug)]
 pub struct Handoff {
     generation: AtomicU64,
     offered: Mutex<Offer>,
+    /// Held while rules are offered; no worker waits for it once it runs.
+    numbering: Mutex<Numbering>,
     retired: ArrayQueue<Spent>,
+    retired_pools: ArrayQueue<Box<Pool>>,
     /// What the worker counts by; known once there is one.
     traffic: OnceLock<Arc<Traffic>>,
     access_log: AccessLog,
 }
 
-/// Rules on offer, and the worker's series for them where it is known whose they are.
-#[derive(Debug, Clone)]
+/// A snapshot, and what the worker has for it.
+pub(crate) type Rules = (Arc<Snapshot>, Arc<Named>);
+
+/// What a worker takes up.
+#[derive(Debug)]
+pub(crate) struct Taken {
+    pub(crate) rules: Rules,
+    pub(crate) changes: Changes,
+}
+
+/// What a worker no longer needs of a set of rules, to be freed elsewhere.
+#[derive(Debug)]
+pub(crate) struct Spent {
+    pub(crate) _rules: Rules,
+    /// Nothing is left to be done of it but to be freed.
+    pub(crate) _changes: Changes,
+}
+
+/// Rules on offer.
+#[derive(Debug)]
 struct Offer {
     snapshot: Arc<Snapshot>,
+    /// What the worker has for them, once it is known whose they are.
     named: Option<Arc<Named>>,
+    /// What gets the worker there from the rules that it took up last; `None` once it has them.
+    changes: Option<Changes>,
+    /// The rules that it took up last, if these are not those.
+    before: Option<Rules>,
+}
+
+impl Offer {
+    /// The rules that the worker took up last.
+    fn taken(&self) -> Option<Rules> {
+        match (&self.changes, &self.named) {
+            (None, Some(named)) => Some((self.snapshot.clone(), named.clone())),
+            _ => self.before.clone(),
+        }
+    }
 }
 
 impl Handoff {
@@ -43,29 +83,71 @@ impl Handoff {
             offered: Mutex::new(Offer {
                 snapshot,
                 named: None,
+                changes: None,
+                before: None,
             }),
+            numbering: Mutex::default(),
             retired: ArrayQueue::new(RETIRED),
+            retired_pools: ArrayQueue::new(RETIRED_POOLS),
             traffic: OnceLock::new(),
         }
     }
 
     /// Offers new rules to all workers. Their generation must differ from the one offered before.
+    ///
+    /// What takes time that grows with the rules is done here, not by the worker: it gets the difference
+    /// to the rules that it has.
     pub fn offer(&self, snapshot: Arc<Snapshot>) {
-        let generation = snapshot.generation;
-        // What takes time that grows with the rules is done here, not by the worker.
-        let before = self.offered().clone();
-        let named = self.traffic.get().map(|traffic| {
-            let before = before
-                .named
-                .as_deref()
-                .map(|named| (&*before.snapshot, named));
-            Arc::new(Named::of(&snapshot, traffic, before))
-        });
-        let old = std::mem::replace(&mut *self.offered(), Offer { snapshot, named });
-        self.generation.store(generation, Ordering::Release);
-        // These may be freed here, where nobody waits for the lock meanwhile.
-        drop((old, before));
+        let mut numbering = lock(&self.numbering);
         self.free_retired();
+        let generation = snapshot.generation;
+        let Some(traffic) = self.traffic.get() else {
+            let mut offered = lock(&self.offered);
+            let old = std::mem::replace(&mut offered.snapshot, snapshot);
+            drop(offered);
+            drop(old);
+            return self.generation.store(generation, Ordering::Release);
+        };
+        let (on_offer, named) = {
+            let offered = lock(&self.offered);
+            (offered.snapshot.clone(), offered.named.clone())
+        };
+        let before = named.as_deref().map(|named| (&*on_offer, named));
+        let named = Arc::new(Named::of(&snapshot, traffic, before, &mut numbering));
+        if let Some(before) = before {
+            numbering.offered(before, (&snapshot, &named));
+        }
+        let replaced = self.replace((snapshot, named), &numbering);
+        self.generation.store(generation, Ordering::Release);
+        // This may be freed here, where nobody waits for a lock meanwhile.
+        drop(replaced);
+        drop(on_offer);
+    }
+
+    /// Puts rules on offer; gives back those that were.
+    fn replace(&self, rules: Rules, numbering: &Numbering) -> Offer {
+        let mut taken = lock(&self.offered).taken();
+        loop {
+            let old = taken.as_ref().map(|(old, named)| (&**old, &**named));
+            let changes = numbering.changes(old, (&rules.0, &rules.1));
+            let mut offered = lock(&self.offered);
+            let now = offered.taken();
+            let same = match (&now, &taken) {
+                (Some((now, _)), Some((then, _))) => Arc::ptr_eq(now, then),
+                (now, then) => now.is_none() && then.is_none(),
+            };
+            if same {
+                let offer = Offer {
+                    snapshot: rules.0,
+                    named: Some(rules.1),
+                    changes: Some(changes),
+                    before: taken,
+                };
+                return std::mem::replace(&mut *offered, offer);
+            }
+            // The worker took up what was on offer meanwhile.
+            taken = now;
+        }
     }
 
     /// The generation on offer: one relaxed load, asked for once per poll.
@@ -76,28 +158,40 @@ impl Handoff {
 
     /// The rules on offer.
     pub fn current(&self) -> Arc<Snapshot> {
-        self.offered().snapshot.clone()
+        lock(&self.offered).snapshot.clone()
     }
 
-    fn offered(&self) -> MutexGuard<'_, Offer> {
-        self.offered.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The rules on offer with the series of the worker that counts by `traffic`, the only one that may
-    /// ask.
-    pub(crate) fn take(&self, traffic: &Arc<Traffic>) -> (Arc<Snapshot>, Arc<Named>) {
+    /// The rules on offer for the worker that counts by `traffic`, the only one that may ask: at its
+    /// start, for it may wait for a lock.
+    pub(crate) fn begin(&self, traffic: &Arc<Traffic>) -> Taken {
+        let mut numbering = lock(&self.numbering);
         let traffic = self.traffic.get_or_init(|| traffic.clone());
-        let Offer { snapshot, named } = self.offered().clone();
-        if let Some(named) = named {
-            return (snapshot, named);
+        let snapshot = self.current();
+        let named = Arc::new(Named::of(&snapshot, traffic, None, &mut numbering));
+        let changes = numbering.changes(None, (&snapshot, &named));
+        // Nothing is offered while the numbering is held.
+        let mut offered = lock(&self.offered);
+        offered.named = Some(named.clone());
+        Taken {
+            rules: (snapshot, named),
+            changes,
         }
-        // Only the first rules come without.
-        let named = Arc::new(Named::of(&snapshot, traffic, None));
-        let mut offered = self.offered();
-        if Arc::ptr_eq(&offered.snapshot, &snapshot) {
-            offered.named = Some(named.clone());
-        }
-        (snapshot, named)
+    }
+
+    /// The rules on offer for the worker, if it has not taken them. `None` as well while a control thread
+    /// is about to change them.
+    pub(crate) fn take(&self) -> Option<Taken> {
+        let mut offered = match self.offered.try_lock() {
+            Ok(offered) => offered,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return None,
+        };
+        let changes = offered.changes.take()?;
+        let named = offered.named.clone()?;
+        Some(Taken {
+            rules: (offered.snapshot.clone(), named),
+            changes,
+        })
     }
 
     /// The way of records to the access log, which is there whether one is written or not.
@@ -106,13 +200,25 @@ impl Handoff {
         &self.access_log
     }
 
-    /// Gives back rules that a worker no longer uses; `Err` when too many wait to be freed.
-    pub(crate) fn retire(&self, spent: Spent) -> Result<(), Spent> {
-        self.retired.push(spent)
+    /// Gives back rules that a worker no longer uses.
+    pub(crate) fn retire(&self, spent: Spent) {
+        // Freed here only if the way back is full, which it can't be: slow then, never lost.
+        drop(self.retired.push(spent));
+    }
+
+    /// Gives back a pool that a worker no longer uses.
+    pub(crate) fn retire_pool(&self, pool: Box<Pool>) {
+        // As it is small, it may as well be freed here when many come at a time.
+        drop(self.retired_pools.push(pool));
     }
 
     /// Frees what the workers gave back. To be called on a control thread now and then.
     pub fn free_retired(&self) {
         while self.retired.pop().is_some() {}
+        while self.retired_pools.pop().is_some() {}
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

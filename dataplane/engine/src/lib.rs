@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+mod adopting;
 mod answer;
 mod body;
 mod chain;
@@ -25,6 +26,7 @@ mod heads;
 mod inspection;
 mod mirror;
 mod named;
+mod numbering;
 mod pace;
 mod pool;
 mod proxied;

@@ -209,8 +209,7 @@ impl<P: PacketIo> Worker<P> {
             None => self.generations.current(),
         };
         let service = generation.snapshot.service(id)?;
-        let endpoint = self.balancer.pick(id, service, service.group(lane)?)?;
-        let pool = generation.pool(id, endpoint)?;
+        let pool = generation.next_pool(id, service, service.group(lane)?)?;
         let patience: Duration = service.connect_timeout + service.response_timeout;
         let max_connections = service.max_connections;
         let copy = Box::new(Copied {

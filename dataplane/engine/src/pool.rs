@@ -1,18 +1,18 @@
 //! Connections to endpoints: open ones that wait for the next request, and how many there are.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use slab::Slab;
-use sluice_policy::Service;
 use sluice_stack::FlowId;
+use sluice_stack::counters::Gauge;
 use sluice_stack::time::Instant;
 
 use crate::mirror::Copied;
+use crate::numbering::Keep;
 use crate::rpc::Channels;
-use crate::traffic::{EndpointKey, EndpointStats, Traffic};
+use crate::traffic::{EndpointKey, EndpointStats};
 
 /// A connection to an endpoint.
 pub(crate) struct Upstream {
@@ -39,7 +39,26 @@ impl Upstream {
     }
 }
 
+/// What a worker has of a service as long as the gateway runs.
+#[derive(Debug)]
+pub(crate) struct ServiceLoad {
+    number: usize,
+    /// Connections to all its endpoints together.
+    connections: Gauge,
+}
+
+impl ServiceLoad {
+    /// With a number of its own.
+    pub(crate) fn new(number: usize) -> Self {
+        ServiceLoad {
+            number,
+            connections: Gauge::default(),
+        }
+    }
+}
+
 /// One endpoint of one service.
+#[derive(Debug)]
 pub(crate) struct Pool {
     pub(crate) address: SocketAddr,
     /// The port (network plane) it is reached by.
@@ -47,7 +66,7 @@ pub(crate) struct Pool {
     /// Connections that may wait here, and how long, by the newest rules.
     pub(crate) max_idle: u32,
     pub(crate) idle_timeout: Duration,
-    service: u32,
+    service: Arc<ServiceLoad>,
     key: EndpointKey,
     /// Waiting connections, the one used last on top: the others can age out.
     pub(crate) idle: VecDeque<u32>,
@@ -55,7 +74,7 @@ pub(crate) struct Pool {
     pub(crate) rpc: Channels,
     connections: u32,
     /// The newest rules name it.
-    pub(crate) named: bool,
+    named: bool,
     /// The last connection to it could not be opened; until then it is passed over.
     suspect_until: Option<Instant>,
     /// What others see of it.
@@ -66,6 +85,28 @@ pub(crate) struct Pool {
 const PASSED_OVER: Duration = Duration::from_secs(5);
 
 impl Pool {
+    /// Without connections.
+    pub(crate) fn new(
+        key: EndpointKey,
+        (stats, service): (Arc<EndpointStats>, Arc<ServiceLoad>),
+        keep: Keep,
+    ) -> Self {
+        Pool {
+            address: key.address,
+            port: key.port as u8,
+            max_idle: keep.max_idle,
+            idle_timeout: keep.idle_timeout,
+            service,
+            key,
+            idle: VecDeque::new(),
+            rpc: Channels::default(),
+            connections: 0,
+            named: true,
+            suspect_until: None,
+            stats,
+        }
+    }
+
     /// Whether a request may go there. A suspect gets a single one each time its time is up.
     #[inline]
     pub(crate) fn is_eligible(&mut self, now: Instant) -> bool {
@@ -89,10 +130,15 @@ impl Pool {
         self.suspect_until = None;
     }
 
+    /// Whether the newest rules name it.
+    pub(crate) fn is_named(&self) -> bool {
+        self.named
+    }
+
     /// The number of its service, which stays while the gateway runs.
     #[inline]
     pub(crate) fn service_number(&self) -> usize {
-        self.service as usize
+        self.service.number
     }
 
     /// The waiting connection that was used last.
@@ -110,69 +156,124 @@ impl Pool {
     }
 }
 
-/// All endpoints of all services of the live rules. A service or endpoint that is in several
-/// generations of rules has one number in all of them.
-#[derive(Default)]
+/// Room for so many pools from the start on, so that growth is rare; it becomes resident as it is used.
+const ROOM: usize = 65_536;
+/// The same for pools that no rules name any more.
+const ROOM_LEAVING: usize = 4_096;
+
+/// All endpoints of all services of the live rules, by numbers that [`crate::numbering`] gives out. An
+/// endpoint that is in several generations of rules has one number in all of them.
 pub(crate) struct Pools {
-    pools: Slab<Pool>,
-    by_key: HashMap<EndpointKey, u32>,
-    /// Connections by service, all endpoints together.
-    services: Vec<u32>,
-    service_numbers: HashMap<Arc<str>, u32>,
-    /// Pools that newer rules may not name any more: to be looked at when rules are adopted.
-    leaving: Vec<u32>,
+    pools: Vec<Option<Box<Pool>>>,
+    /// Pools that the newest rules may not name any more, and the order of the first rules that did not.
+    leaving: VecDeque<(u32, u64)>,
+    /// How many of those are still to be looked at since rules were last taken up.
+    unseen: usize,
+}
+
+impl Default for Pools {
+    fn default() -> Self {
+        Pools {
+            pools: Vec::with_capacity(ROOM),
+            leaving: VecDeque::with_capacity(ROOM_LEAVING),
+            unseen: 0,
+        }
+    }
+}
+
+/// What comes of a look at a pool that no rules name.
+pub(crate) enum Left {
+    /// Rules name it again.
+    Named,
+    /// It has connections, or older rules are in use that name it.
+    Used,
+    /// Nobody has anything to do with it any more.
+    Over(Box<Pool>),
 }
 
 impl Pools {
-    /// The pools of a service's endpoints, made where they are new.
-    pub(crate) fn of_service(&mut self, service: &Service, traffic: &Traffic) -> Arc<[u32]> {
-        let next = self.services.len() as u32;
-        let number = *self
-            .service_numbers
-            .entry(service.name.clone())
-            .or_insert(next);
-        if number == next {
-            self.services.push(0);
+    /// A pool that is there from now on. Gives it back if the endpoint has one, which is used on.
+    pub(crate) fn add(&mut self, number: u32, pool: Box<Pool>) -> Option<Box<Pool>> {
+        let at = number as usize;
+        if self.pools.len() <= at {
+            self.pools.resize_with(at + 1, || None);
         }
-        let pools = service.endpoints.iter().map(|endpoint| {
-            let key = EndpointKey {
-                service: service.name.clone(),
-                address: endpoint.address,
-                port: endpoint.port,
-            };
-            let pool = *self.by_key.entry(key.clone()).or_insert_with(|| {
-                self.pools.insert(Pool {
-                    address: endpoint.address,
-                    port: endpoint.port as u8,
-                    max_idle: 0,
-                    idle_timeout: Duration::ZERO,
-                    service: number,
-                    stats: traffic.endpoints.of(&key),
-                    key,
-                    idle: VecDeque::new(),
-                    rpc: Channels::default(),
-                    connections: 0,
-                    named: true,
-                    suspect_until: None,
-                }) as u32
-            });
-            if let Some(pool) = self.pools.get_mut(pool as usize) {
-                pool.named = true;
-                pool.max_idle = service.max_idle;
-                pool.idle_timeout = service.idle_timeout;
+        let place = self.pools.get_mut(at)?;
+        let Some(known) = place else {
+            *place = Some(pool);
+            return None;
+        };
+        known.named = true;
+        known.max_idle = pool.max_idle;
+        known.idle_timeout = pool.idle_timeout;
+        Some(pool)
+    }
+
+    /// What waits in a pool by the newest rules.
+    pub(crate) fn keep(&mut self, number: u32, keep: Keep) {
+        if let Some(pool) = self.get_mut(number) {
+            pool.max_idle = keep.max_idle;
+            pool.idle_timeout = keep.idle_timeout;
+        }
+    }
+
+    /// The newest rules, those of this order, don't name a pool: nothing waits there any more.
+    pub(crate) fn unname(&mut self, number: u32, order: u64) {
+        if let Some(pool) = self.get_mut(number) {
+            pool.named = false;
+            pool.max_idle = 0;
+            self.leaving.push_back((number, order));
+        }
+    }
+
+    /// Rules were taken up: all pools that are leaving are to be looked at.
+    pub(crate) fn look_again(&mut self) {
+        self.unseen = self.leaving.len();
+    }
+
+    /// Whether some are to be looked at.
+    #[inline]
+    pub(crate) fn is_unseen(&self) -> bool {
+        self.unseen > 0
+    }
+
+    /// The next to be looked at.
+    pub(crate) fn next_leaving(&self) -> Option<u32> {
+        let (number, _) = self.leaving.front().filter(|_| self.unseen > 0)?;
+        Some(*number)
+    }
+
+    /// The one that is next was looked at, and nothing waits there. It is forgotten where it is of no use
+    /// to rules from this order on, the oldest that are in use.
+    pub(crate) fn looked_at(&mut self, oldest: u64) -> Left {
+        self.unseen = self.unseen.saturating_sub(1);
+        let Some((number, order)) = self.leaving.pop_front() else {
+            return Left::Named;
+        };
+        let place = self.pools.get_mut(number as usize);
+        match place {
+            Some(Some(pool)) if pool.named => Left::Named,
+            Some(Some(pool)) if pool.connections > 0 || oldest < order => {
+                self.leaving.push_back((number, order));
+                Left::Used
             }
-            pool
-        });
-        pools.collect()
+            Some(place) => place.take().map_or(Left::Named, Left::Over),
+            None => Left::Named,
+        }
     }
 
     #[inline]
     pub(crate) fn get_mut(&mut self, pool: u32) -> Option<&mut Pool> {
-        self.pools.get_mut(pool as usize)
+        self.pools.get_mut(pool as usize)?.as_deref_mut()
     }
 
+    #[inline]
     pub(crate) fn get(&self, pool: u32) -> Option<&Pool> {
-        self.pools.get(pool as usize)
+        self.pools.get(pool as usize)?.as_deref()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &Pool> {
+        self.pools.iter().flatten().map(|pool| &**pool)
     }
 
     /// The name of the service that the pool belongs to.
@@ -182,31 +283,28 @@ impl Pools {
 
     /// Connections of the service that the pool belongs to.
     pub(crate) fn service_connections(&self, pool: u32) -> u32 {
-        self.get(pool).map_or(0, |p| {
-            self.services.get(p.service as usize).copied().unwrap_or(0)
-        })
+        let connections = |pool: &Pool| pool.service.connections.get() as u32;
+        self.get(pool).map_or(0, connections)
     }
 
     /// A connection that waits at any endpoint of the service that the pool belongs to, and has done
     /// so for longest there.
     #[cold]
     pub(crate) fn waiting_of_same_service(&self, pool: u32) -> Option<u32> {
-        let service = self.get(pool)?.service;
-        self.pools
-            .iter()
-            .filter(|(_, pool)| pool.service == service)
-            .find_map(|(_, pool)| pool.idle.front().copied())
+        let service = &self.get(pool)?.service;
+        self.iter()
+            .filter(|pool| Arc::ptr_eq(&pool.service, service))
+            .find_map(|pool| pool.idle.front().copied())
     }
 
     /// A connection for one call at a time that waits at any endpoint of the service that the pool
     /// belongs to.
     #[cold]
     pub(crate) fn idle_channel_of_same_service(&self, pool: u32) -> Option<u32> {
-        let service = self.get(pool)?.service;
-        self.pools
-            .iter()
-            .filter(|(_, pool)| pool.service == service)
-            .find_map(|(_, pool)| pool.rpc.idle.first().copied())
+        let service = &self.get(pool)?.service;
+        self.iter()
+            .filter(|pool| Arc::ptr_eq(&pool.service, service))
+            .find_map(|pool| pool.rpc.idle.first().copied())
     }
 
     /// Connections to the endpoint that carry one call at a time.
@@ -218,7 +316,7 @@ impl Pools {
 
     /// A connection that carries RPCs is over.
     pub(crate) fn channel_closed(&mut self, pool: u32, channel: u32) {
-        self.add(pool, -1);
+        self.count(pool, -1);
         if let Some(pool) = self.get_mut(pool) {
             pool.rpc.idle.retain(|&idle| idle != channel);
             pool.rpc.shared.retain(|&shared| shared != channel);
@@ -226,13 +324,13 @@ impl Pools {
     }
 
     pub(crate) fn opened(&mut self, pool: u32) {
-        self.add(pool, 1);
+        self.count(pool, 1);
     }
 
     /// A connection is over. One that `waited` is looked for from the one used longest ago on, which is
     /// the first to be closed for being idle.
     pub(crate) fn closed(&mut self, pool: u32, upstream: u32, waited: bool) {
-        self.add(pool, -1);
+        self.count(pool, -1);
         if let Some(pool) = self.get_mut(pool) {
             if waited && let Some(place) = pool.idle.iter().position(|&other| other == upstream) {
                 pool.idle.remove(place);
@@ -241,63 +339,13 @@ impl Pools {
         }
     }
 
-    fn add(&mut self, pool: u32, change: i32) {
-        let Some(pool) = self.pools.get_mut(pool as usize) else {
+    fn count(&mut self, pool: u32, change: i32) {
+        let Some(pool) = self.get_mut(pool) else {
             return;
         };
         pool.connections = pool.connections.saturating_add_signed(change);
         pool.stats.connections.set(u64::from(pool.connections));
-        if let Some(connections) = self.services.get_mut(pool.service as usize) {
-            *connections = connections.saturating_add_signed(change);
-        }
-    }
-
-    /// The newest rules may not name these pools any more; [`Self::of_service`] says which they do.
-    pub(crate) fn unname(&mut self, pools: &[u32]) {
-        for &number in pools {
-            if let Some(pool) = self.get_mut(number) {
-                pool.named = false;
-                self.leaving.push(number);
-            }
-        }
-    }
-
-    /// Whether there are pools with connections, or in use, that the newest rules don't name.
-    pub(crate) fn is_leaving(&self) -> bool {
-        !self.leaving.is_empty()
-    }
-
-    /// Whether the newest rules name a pool.
-    pub(crate) fn is_named(&self, pool: u32) -> bool {
-        self.get(pool).is_some_and(|pool| pool.named)
-    }
-
-    /// Looks at pools that the newest rules may not name any more: nothing waits in those, and what
-    /// does is returned to be closed. Those that no live rules name are forgotten once they have no
-    /// connections.
-    pub(crate) fn sweep(&mut self, live: impl Fn(&str, u32) -> bool) -> Vec<u32> {
-        let mut idle = Vec::new();
-        let mut leaving = std::mem::take(&mut self.leaving);
-        leaving.retain(|&number| {
-            let Some(pool) = self.pools.get_mut(number as usize) else {
-                return false;
-            };
-            if pool.named {
-                return false;
-            }
-            idle.extend(pool.idle.drain(..));
-            pool.publish_idle();
-            pool.max_idle = 0;
-            let over = pool.connections == 0 && !live(&pool.key.service, number);
-            if over {
-                self.by_key.remove(&pool.key);
-                self.pools.remove(number as usize);
-            }
-            !over
-        });
-        leaving.sort_unstable();
-        leaving.dedup();
-        self.leaving = leaving;
-        idle
+        let all = &pool.service.connections;
+        all.set(all.get().saturating_add_signed(change.into()));
     }
 }

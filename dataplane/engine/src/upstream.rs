@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use sluice_policy::{Balancer, LaneId, Service, ServiceId};
+use sluice_policy::{LaneId, Service, ServiceId};
 use sluice_stack::io::PacketIo;
 use sluice_stack::time::Instant;
 use sluice_stack::{Buffers, ConnectError, Phase};
@@ -35,17 +35,14 @@ impl Exchange {
 #[inline]
 pub(crate) fn in_turn(
     generation: &Generation,
-    balancer: &mut Balancer,
     pools: &mut Pools,
     service: ServiceId,
     lane: Option<LaneId>,
     now: Instant,
 ) -> Option<(ServiceId, u32)> {
     let snapshot = &generation.snapshot;
-    let mut turn = |id: ServiceId, service: &Service| {
-        let endpoint = balancer.pick(id, service, service.group(lane)?)?;
-        generation.pool(id, endpoint)
-    };
+    let turn =
+        |id: ServiceId, service: &Service| generation.next_pool(id, service, service.group(lane)?);
     // Suspects are passed over while there are others, be it those of a fallback.
     let mut next = Some(service);
     while let Some(id) = next {
@@ -71,10 +68,10 @@ impl<P: PacketIo> Worker<P> {
             return Begun::Replied(Step::Over);
         };
         let generation = self.generations.get(exchange.generation);
-        let (balancer, pools) = (&mut self.balancer, &mut self.pools);
+        let pools = &mut self.pools;
         let lane = exchange.lane;
         let found = generation.and_then(|generation| {
-            let (id, pool) = in_turn(generation, balancer, pools, exchange.service, lane, now)?;
+            let (id, pool) = in_turn(generation, pools, exchange.service, lane, now)?;
             Some((id, generation.snapshot.service(id)?, pool))
         });
         let Some((id, service, pool_number)) = found else {

@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 use slab::Slab;
-use sluice_policy::Balancer;
 use sluice_stack::crew::Seat;
 use sluice_stack::io::PacketIo;
 use sluice_stack::rng::Rng;
 use sluice_stack::time::Instant;
 use sluice_stack::wheel::Wheel;
-use sluice_stack::{Buffers, Limits, Owner, PortSetup, Secrets, Stack};
+use sluice_stack::{Limits, Owner, PortSetup, Secrets, Stack};
 use sluice_wire::http1::HeadIndex;
 
 use crate::access::Recorder;
+use crate::adopting::Adopting;
 use crate::body::Spare;
 use crate::clients::Clients;
 use crate::contained::Work;
@@ -26,7 +26,7 @@ use crate::handoff::Handoff;
 use crate::inspection::Inspection;
 use crate::pool::{Pools, Upstream};
 use crate::rpc::Rpc;
-use crate::stats::{EngineEvent, WorkerStats};
+use crate::stats::WorkerStats;
 
 /// Flows served per poll before frames are looked at again.
 const FLOWS_PER_POLL: usize = 256;
@@ -55,12 +55,14 @@ pub struct Poll {
     pub frames: usize,
     /// Flows served.
     pub flows: usize,
+    /// The next one goes on with taking up new rules.
+    pub is_adopting: bool,
 }
 
 impl Poll {
     /// Whether there was nothing to do.
     pub fn was_idle(&self) -> bool {
-        self.frames == 0 && self.flows == 0
+        self.frames == 0 && self.flows == 0 && !self.is_adopting
     }
 }
 
@@ -75,12 +77,11 @@ pub struct Worker<P: PacketIo> {
     pub(crate) pools: Pools,
     pub(crate) rpc: Rpc,
     pub(crate) generations: Generations,
-    pub(crate) balancer: Balancer,
     pub(crate) handoff: Arc<Handoff>,
     pub(crate) inspection: Arc<Inspection>,
-    generation: u64,
-    /// The last generation that was counted as deferred.
-    deferred: u64,
+    /// The newest rules' number.
+    pub(crate) generation: u64,
+    pub(crate) adopting: Adopting,
     /// Connections by the worker's number of their listener.
     pub(crate) connections: Vec<u32>,
     pub(crate) clients: Clients,
@@ -137,12 +138,11 @@ impl Role {
 impl<P: PacketIo> Worker<P> {
     /// A worker that serves by the rules on offer; it accepts connections from the first poll on.
     pub fn new(setup: WorkerSetup<P>, handoff: Arc<Handoff>, stats: Arc<WorkerStats>) -> Self {
-        let offer = handoff.take(&stats.traffic);
-        let snapshot = offer.0.clone();
-        let mut pools = Pools::default();
+        let mut first = handoff.begin(&stats.traffic);
+        let generation = first.rules.0.generation;
+        let steps = std::mem::take(&mut first.changes.steps);
         let (a, b) = setup.secrets.tables;
         let hasher = ahash::RandomState::with_seeds(b, a, !a, !b);
-        let generations = Generations::new(offer, &mut pools, stats.traffic.clone());
         let mut worker = Worker {
             stack: Stack::new(
                 setup.ports,
@@ -155,14 +155,13 @@ impl<P: PacketIo> Worker<P> {
             exchanges: Slab::new(),
             down_timers: Wheel::default(),
             up_timers: Wheel::default(),
-            pools,
+            pools: Pools::default(),
             rpc: Rpc::default(),
-            generations,
-            balancer: Balancer::new(&snapshot),
+            generations: Generations::new(first.rules, first.changes),
             handoff,
             inspection: setup.inspection,
-            generation: snapshot.generation,
-            deferred: snapshot.generation,
+            generation,
+            adopting: Adopting::default(),
             connections: Vec::new(),
             clients: Clients::new(hasher),
             upstream_idle: 0,
@@ -180,6 +179,9 @@ impl<P: PacketIo> Worker<P> {
         if let Some(seat) = setup.seat {
             worker.workers = u32::from(seat.workers()).max(1);
             worker.stack.join(seat);
+        }
+        for step in steps.into_iter().rev() {
+            worker.step(step);
         }
         worker.listen();
         worker.stack.announce();
@@ -217,6 +219,7 @@ impl<P: PacketIo> Worker<P> {
         Poll {
             frames: received + of_others,
             flows,
+            is_adopting: self.adopting.is_under_way,
         }
     }
 
@@ -256,70 +259,6 @@ impl<P: PacketIo> Worker<P> {
             }
         }
         black_box(sum);
-    }
-
-    /// Goes over to new rules if there are any.
-    #[inline]
-    fn adopt_rules(&mut self, now: Instant) {
-        if self.handoff.generation() != self.generation && !self.draining {
-            self.adopt(now);
-        }
-    }
-
-    #[cold]
-    fn adopt(&mut self, now: Instant) {
-        let handoff = self.handoff.clone();
-        if self.generations.is_full() {
-            // Counted once for each set of rules, however many polls they wait.
-            let waiting = handoff.generation();
-            if std::mem::replace(&mut self.deferred, waiting) != waiting {
-                self.stats.events.count(EngineEvent::RulesDeferred);
-            }
-            return;
-        }
-        let offer = handoff.take(&self.stats.traffic);
-        let old = &self.generations.current().snapshot;
-        let listeners_stay = old.listeners == offer.0.listeners;
-        self.generation = offer.0.generation;
-        self.balancer.adopt(old, &offer.0);
-        // From here on the old rules may be freed, on another thread.
-        self.generations.adopt(offer, &mut self.pools, &handoff);
-        if !listeners_stay {
-            self.stack.unlisten_all();
-            self.listen();
-        }
-        let generations = &self.generations;
-        let live = |service: &str, pool| generations.uses_pool(service, pool);
-        for upstream in self.pools.sweep(live) {
-            self.close_upstream(upstream, false, now);
-        }
-        if self.pools.is_leaving() {
-            self.leave_channels(now);
-        }
-        if !listeners_stay {
-            self.close_waiting(now);
-        }
-        self.stats.events.count(EngineEvent::RulesAdopted);
-    }
-
-    fn listen(&mut self) {
-        let snapshot = self.generations.current().snapshot.clone();
-        for listener in &snapshot.listeners {
-            let Some(number) = self.generations.listener_number(&listener.name) else {
-                continue;
-            };
-            if self.connections.len() <= number as usize {
-                self.connections.resize(number as usize + 1, 0);
-            }
-            let buffers = Buffers {
-                receive: listener.buffer,
-                send: listener.buffer,
-            };
-            for &address in &listener.addresses {
-                self.stack
-                    .listen(listener.port as u8, address, number, buffers);
-            }
-        }
     }
 
     /// Acts on deadlines that have come. A deadline that has moved meanwhile is set again.
@@ -436,6 +375,7 @@ impl<P: PacketIo> Worker<P> {
     /// idling and simulation.
     pub fn next_wake(&self) -> Option<Instant> {
         [
+            self.adopting.is_under_way.then_some(Instant::default()),
             self.stack.next_wake(),
             self.down_timers.next_due(),
             self.up_timers.next_due(),

@@ -48,7 +48,7 @@ pub fn compile_resolved(rules: &Rules, resolved: &Arc<Resolved>) -> Result<Snaps
 }
 
 /// As [`compile()`], for rules that follow on others: what did not change is not compiled again, but
-/// shared with the snapshot of those: each service, the routes as a whole, each regular expression.
+/// shared with the snapshot of those: each service, each route and regular expression, the index of routes.
 ///
 /// # Errors
 ///
@@ -80,7 +80,7 @@ fn compile_after(
     let same = before.filter(|(old, snapshot)| {
         old.ports == rules.ports
             && old.listeners.keys().eq(rules.listeners.keys())
-            && old.services.keys().eq(rules.services.keys())
+            && services::are_called_alike(&old.services, &rules.services)
             && snapshot.lanes == lanes
     });
     let services = services::compile(
@@ -91,28 +91,23 @@ fn compile_after(
             resolved,
         },
         |name, service| {
-            let (old, snapshot) =
-                same.filter(|(old, _)| old.services.get(name) == Some(service))?;
+            let (_, snapshot) = same.filter(|(old, _)| old.services.get(name) == Some(service))?;
             if !names::of_service(service).all(|name| snapshot.resolved.agree(resolved, &name)) {
                 return None;
             }
-            let at = old.services.keys().position(|own| own == name)?;
-            snapshot.services.get(at).cloned()
+            let services = &snapshot.services;
+            let at = services.binary_search_by(|own| (*own.name).cmp(name));
+            services.get(at.ok()?).cloned()
         },
         &mut report,
     );
-    let unchanged =
-        same.filter(|(old, _)| old.routes == rules.routes && old.access_log == rules.access_log);
-    let (routes, router) = match unchanged {
+    let same = same.filter(|(old, _)| old.access_log == rules.access_log);
+    let (routes, router) = match same.filter(|(old, _)| old.routes == rules.routes) {
         Some((_, snapshot)) => {
             regexes = Regexes::clone(&snapshot.regexes);
             (snapshot.routes.clone(), snapshot.router.clone())
         }
-        None => {
-            let lanes = lanes.as_ref();
-            let (routes, router) = routes::compile(rules, lanes, &mut regexes, &mut report);
-            (routes, Arc::new(router))
-        }
+        None => routes::compile(rules, lanes.as_ref(), same, &mut regexes, &mut report),
     };
     report.finish()?;
     regexes.settle();

@@ -6,11 +6,10 @@
 //! 2. [`compile()`] checks the whole set and yields either an immutable [`Snapshot`] or every
 //!    [`Problem`] with its place: a rejected set changes nothing;
 //! 3. [`compatible`] says whether a running gateway can take the new set;
-//! 4. workers execute the snapshot: [`Snapshot::route`] and [`Balancer`].
+//! 4. workers execute the snapshot: [`Snapshot::route`].
 #![forbid(unsafe_code)]
 
 pub mod action;
-mod balance;
 mod compatible;
 mod compile;
 mod diff;
@@ -27,7 +26,6 @@ mod snapshot;
 mod template;
 pub mod yaml;
 
-pub use balance::Balancer;
 pub use compatible::compatible;
 pub use compile::{compile, compile_resolved, recompile};
 pub use diff::diff;

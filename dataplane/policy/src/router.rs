@@ -11,6 +11,7 @@ mod rpc;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use rustc_hash::FxBuildHasher;
 
@@ -66,7 +67,7 @@ struct Entry {
 
 impl Router {
     /// Indexes routes in their order.
-    pub(crate) fn new(routes: &[Route]) -> Router {
+    pub(crate) fn new(routes: &[Arc<Route>]) -> Router {
         let mut router = Router {
             exact: Map::default(),
             below: Map::default(),
@@ -98,7 +99,7 @@ impl Router {
     }
 
     /// The first route that takes the request.
-    pub(crate) fn find(&self, routes: &[Route], request: &RequestView<'_>) -> Option<RouteId> {
+    pub(crate) fn find(&self, routes: &[Arc<Route>], request: &RequestView<'_>) -> Option<RouteId> {
         let best = match &request.message {
             Message::Http(http) => {
                 let fits = |route: &Route| route.matches.fits_http(http, request);
@@ -160,7 +161,7 @@ impl Router {
     /// The place of the first route that takes an HTTP request; `None` for a host that is too long.
     fn first_http(
         &self,
-        routes: &[Route],
+        routes: &[Arc<Route>],
         http: &HttpView<'_>,
         fits: &impl Fn(&Route) -> bool,
     ) -> Option<u32> {
@@ -188,7 +189,7 @@ impl Router {
         &self,
         best: &mut u32,
         host: &[u8],
-        routes: &[Route],
+        routes: &[Arc<Route>],
         path: &[u8],
         fits: &impl Fn(&Route) -> bool,
     ) {
@@ -246,7 +247,7 @@ impl PathTable {
     fn improve(
         &self,
         best: &mut u32,
-        routes: &[Route],
+        routes: &[Arc<Route>],
         path: &[u8],
         fits: &impl Fn(&Route) -> bool,
     ) {
@@ -297,12 +298,15 @@ impl PathTable {
 
 /// The first route of a list that takes the request and comes before `best`.
 #[inline]
-fn choose(list: &[Entry], best: &mut u32, routes: &[Route], fits: &impl Fn(&Route) -> bool) {
+fn choose(list: &[Entry], best: &mut u32, routes: &[Arc<Route>], fits: &impl Fn(&Route) -> bool) {
     for entry in list {
         if entry.route >= *best {
             return;
         }
-        let takes = !entry.conditional || routes.get(entry.route as usize).is_some_and(fits);
+        let takes = !entry.conditional
+            || routes
+                .get(entry.route as usize)
+                .is_some_and(|route| fits(route));
         if takes {
             *best = entry.route;
             return;

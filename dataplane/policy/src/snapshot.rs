@@ -41,7 +41,7 @@ pub struct Snapshot {
     /// Lanes, if there are any.
     pub lanes: Option<Lanes>,
     /// Routes, in the order in which they are tried; [`RouteId`] is the index.
-    pub routes: Arc<[Route]>,
+    pub routes: Arc<[Arc<Route>]>,
     pub(crate) router: Arc<Router>,
     pub(crate) regexes: Arc<Regexes>,
     pub(crate) resolved: Arc<Resolved>,
@@ -357,6 +357,10 @@ pub struct Route {
     pub response_keys: KeyEdits,
     /// Something depends on what parts of the path stood for.
     pub(crate) uses_captures: bool,
+    /// Its place among the routes as they are written.
+    pub(crate) written: usize,
+    /// It depends on nothing but what is written there, and on names: the same again is the same.
+    pub(crate) stands_alone: bool,
 }
 
 impl Route {
@@ -430,7 +434,7 @@ impl RouteMatch {
 }
 
 /// Which hosts a route takes. All names in lower case.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HostMatch {
     /// This one.
     Exact(Box<str>),
@@ -466,8 +470,13 @@ impl Snapshot {
     /// bytes (RFC 1035, 2.3.4) is taken by no route.
     #[inline]
     pub fn route(&self, request: &RequestView<'_>) -> Option<&Route> {
-        let id = self.router.find(&self.routes, request)?;
-        self.routes.get(id.0)
+        self.route_of(self.router.find(&self.routes, request)?)
+    }
+
+    /// The route of that id.
+    #[inline]
+    pub fn route_of(&self, id: RouteId) -> Option<&Route> {
+        self.routes.get(id.0).map(|route| &**route)
     }
 
     /// The service of that id.

@@ -5,14 +5,14 @@ mod places;
 use std::fs::File;
 use std::io::Read;
 
-use serde_saphyr::{Error, Options, Spanned, UserMessageFormatter};
+use serde_saphyr::{Error, Options, UserMessageFormatter};
 
 use crate::Problem;
 use crate::problem::did_you_mean;
 use crate::rules::Rules;
 pub(crate) use places::Path;
 pub use places::Places;
-use places::{Node, Position};
+use places::Position;
 
 /// The largest document that is read, in bytes.
 pub const MAX_DOCUMENT: usize = 16 << 20;
@@ -63,14 +63,18 @@ pub fn parse(text: &str, file: &str) -> Result<Rules, Vec<Problem>> {
         let message = format!("is larger than {} MiB", MAX_DOCUMENT >> 20);
         return Err(vec![nowhere.problem(&Path::default(), message, None)]);
     }
-    let document: Spanned<Node> = serde_saphyr::from_str_with_options(text, options())
-        .map_err(|error| vec![explain(&error, &nowhere)])?;
-    let places = Places::of(file, &document);
     // An empty document is a mapping without keys.
-    let mut rules: Rules = serde_saphyr::from_str_with_options(text, options())
-        .map_err(|error| vec![explain(&error, &places)])?;
-    rules.places = places;
-    Ok(rules)
+    match serde_saphyr::from_str_with_options::<Rules>(text, options()) {
+        Ok(mut rules) => {
+            rules.places = Places::of(file, text);
+            Ok(rules)
+        }
+        // What is wrong with it as YAML comes before what it says.
+        Err(error) => Err(vec![match Places::find_all(file, text) {
+            Ok(places) => explain(&error, &places),
+            Err(error) => explain(&error, &nowhere),
+        }]),
+    }
 }
 
 /// Room for tens of thousands of routes; aliases may repeat things, but not blow the document up.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use sluice_policy::rules::Idle;
 use sluice_policy::{
-    Attachment, Balancer, Endpoint, HttpView, ListenerId, Message, RequestView, ServiceId,
-    Snapshot, WorkerCores, compatible, compile, parse,
+    Attachment, Endpoint, HttpView, ListenerId, Message, RequestView, ServiceId, Snapshot,
+    WorkerCores, compatible, compile, parse,
 };
 use sluice_wire::http1::HeaderEdit;
 
@@ -245,39 +245,7 @@ fn without_a_route_for_every_host_some_requests_have_none() {
 }
 
 #[test]
-fn the_balancer_takes_endpoints_in_turn_and_keeps_its_place() {
-    let old = snapshot(RULES);
-    let mut balancer = Balancer::new(&old);
-    let pick = |balancer: &mut Balancer, snapshot: &Snapshot, name: &str| {
-        let id = snapshot
-            .services
-            .iter()
-            .position(|service| &*service.name == name)
-            .unwrap();
-        balancer
-            .pick(ServiceId(id), &snapshot.services[id], 0)
-            .unwrap()
-    };
-    let picks: Vec<usize> = (0..4).map(|_| pick(&mut balancer, &old, "api")).collect();
-    assert_eq!(picks, [0, 1, 2, 0]);
-    assert_eq!(pick(&mut balancer, &old, "hello"), 0);
-
-    // A service that comes first in the new set moves the others' indices.
-    let new = snapshot(&RULES.replace(
-        "services:\n",
-        "services:\n  a: { endpoints: [10.0.2.7:1] }\n",
-    ));
-    balancer.adopt(&old, &new);
-    assert_eq!(pick(&mut balancer, &new, "api"), 1);
-    assert_eq!(pick(&mut balancer, &new, "hello"), 1);
-    assert_eq!(pick(&mut balancer, &new, "a"), 0);
-    // A service that only older rules have is served all the same.
-    let [gone, none] = [0, 9].map(|group| balancer.pick(ServiceId(9), &new.services[0], group));
-    assert_eq!((gone, none), (Some(0), None));
-}
-
-#[test]
-fn endpoints_of_a_lane_have_turns_of_their_own() {
+fn endpoints_stand_together_by_lane() {
     let text = RULES.replace(
         "[10.0.2.2:8080, 10.0.2.3:8080]",
         "[{ address: 10.0.2.4:8080, lane: two }, 10.0.2.2:8080, { address: 10.0.2.5:8080, lane: one }, 10.0.2.3:8080]",
@@ -291,15 +259,8 @@ fn endpoints_of_a_lane_have_turns_of_their_own() {
         .collect();
     assert_eq!(addresses, ["10.0.2.2", "10.0.2.3", "10.0.2.5", "10.0.2.4"]);
     let lanes = snapshot.lanes.as_ref().unwrap();
-    let mut balancer = Balancer::new(&snapshot);
-    let mut pick = |lane: &str| {
-        let group = hello.group(lanes.find(lane.as_bytes())).unwrap();
-        balancer.pick(ServiceId(1), hello, group).unwrap()
-    };
-    let picks: Vec<usize> = ["", "one", "", "two", "", "one", "none"]
-        .map(&mut pick)
-        .into();
-    assert_eq!(picks, [0, 2, 1, 3, 0, 2, 1]);
+    let groups = ["", "one", "two", "none"].map(|lane| hello.group(lanes.find(lane.as_bytes())));
+    assert_eq!(groups, [0, 1, 2, 0].map(Some));
 }
 
 #[test]
@@ -338,6 +299,55 @@ fn what_did_not_change_is_shared() {
     assert_eq!(
         route(&more, "web", "shop.example.com", "/api/x"),
         Some("shop.example.com/api")
+    );
+}
+
+#[test]
+fn routes_that_did_not_change_are_shared_one_by_one_and_the_rest_is_as_if_compiled_alone() {
+    use std::sync::Arc;
+    let text = |routes: &[&str]| {
+        let (before, _) = RULES.split_once("routes:\n").unwrap();
+        format!("{before}routes:\n  - {}\n", routes.join("\n  - "))
+    };
+    let a = "{ host: a.org, service: api }";
+    let b = "{ host: b.org, service: api }";
+    let c = "{ host: c.org, service: hello, path: { regex: \"/c[0-9]+\" } }";
+    let d = "{ host: d.org, service: hello }";
+    let twice = "{ host: b.org, headers: { x: one }, service: hello }";
+    let old_rules = parse(&text(&[a, b, c, d]), "old.yaml").unwrap();
+    let old = compile(&old_rules).unwrap();
+    // What becomes of them, and how many are shared: none that has an expression, nor one whose place or
+    // name is another.
+    let cases: &[(&[&str], usize)] = &[
+        (&[a, b, c, "{ host: d.org, service: api }"], 2),
+        (&[a, "{ host: b.org, service: hello }", c, d], 2),
+        (&[a, b, c, d, "{ host: e.org, service: api }"], 3),
+        (&["{ host: 0.org, service: api }", a, b, c, d], 0),
+        (&[a, c, d], 1),
+        (&[d, c, b, a], 0),
+        (&[a, twice, b, c, d], 0),
+    ];
+    for (routes, shared) in cases {
+        let rules = parse(&text(routes), "new.yaml").unwrap();
+        let alone = compile(&rules).unwrap();
+        let new = sluice_policy::recompile(&rules, &Arc::default(), &old_rules, &old).unwrap();
+        assert_eq!(new.routes, alone.routes, "{routes:?}");
+        let pairs = old.routes.iter().zip(new.routes.iter());
+        let same = pairs.filter(|(old, new)| Arc::ptr_eq(old, new)).count();
+        assert_eq!(same, *shared, "{routes:?}");
+        for host in ["a.org", "b.org", "c.org", "d.org", "e.org", "0.org"] {
+            let [alone, new] = [&alone, &new].map(|own| route(own, "web", host, "/c1"));
+            assert_eq!(alone, new, "{routes:?} {host}");
+        }
+    }
+    let twice = text(&[a, b, c, d, "{ host: b.org, service: hello }"]);
+    let rules = parse(&twice, "new.yaml").unwrap();
+    let problems = sluice_policy::recompile(&rules, &Arc::default(), &old_rules, &old).unwrap_err();
+    assert!(
+        problems[0]
+            .to_string()
+            .contains("takes the same requests as routes[1]"),
+        "{problems:?}"
     );
 }
 

@@ -34,7 +34,7 @@ pub(crate) struct Caller {
     /// Its calls, in the order in which they came.
     pub(super) first: u32,
     pub(super) last: u32,
-    pub(super) calls: u32,
+    pub(crate) calls: u32,
     /// Bytes that can come together in the receive ring.
     pub(super) whole: usize,
     /// Largest frame.

@@ -398,7 +398,7 @@ impl<P: PacketIo> Worker<P> {
     }
 
     /// Ends a channel that has no calls, with a reset if its stream can't be brought to an end.
-    pub(super) fn close_channel(&mut self, number: u32, abort: bool, now: Instant) {
+    pub(crate) fn close_channel(&mut self, number: u32, abort: bool, now: Instant) {
         let Some(channel) = self.rpc.channels.try_remove(number as usize) else {
             return;
         };
@@ -478,24 +478,27 @@ impl<P: PacketIo> Worker<P> {
         }
     }
 
-    /// Has the channels to endpoints that the newest rules don't name take no further calls.
-    pub(crate) fn leave_channels(&mut self, now: Instant) {
-        let pools = &mut self.pools;
-        let mut idle = Vec::new();
-        for (number, channel) in &mut self.rpc.channels {
-            if pools.is_named(channel.pool) {
+    /// Has the channels that callers share to an endpoint that the newest rules don't name take no further
+    /// calls, unless calls wait for them. Those for one call at a time close when they are free.
+    pub(crate) fn leave_shared_channels(&mut self, pool: u32, now: Instant) {
+        let Some(own) = self.pools.get(pool) else {
+            return;
+        };
+        if !own.rpc.for_shared.is_empty() {
+            return;
+        }
+        for at in (0..own.rpc.shared.len()).rev() {
+            let own = self.pools.get(pool);
+            let Some(&number) = own.and_then(|pool| pool.rpc.shared.get(at)) else {
                 continue;
-            }
+            };
+            let Some(channel) = self.rpc.channels.get_mut(number as usize) else {
+                continue;
+            };
             channel.leaving = true;
             if channel.opened && channel.table.in_use() == 0 {
-                idle.push(number as u32);
+                self.close_channel(number, false, now);
             }
-            if let Some(pool) = pools.get_mut(channel.pool) {
-                pool.rpc.idle.clear();
-            }
-        }
-        for number in idle {
-            self.close_channel(number, false, now);
         }
     }
 

@@ -73,9 +73,9 @@ impl<P: PacketIo> Worker<P> {
             return Found::Nowhere(LocalReply::NO_ENDPOINT);
         };
         let generation = self.generations.get(call.generation);
-        let (balancer, pools) = (&mut self.balancer, &mut self.pools);
+        let pools = &mut self.pools;
         let found = generation.and_then(|generation| {
-            let (id, pool) = in_turn(generation, balancer, pools, call.service?, call.lane, now)?;
+            let (id, pool) = in_turn(generation, pools, call.service?, call.lane, now)?;
             Some((id, pool, generation.snapshot.service(id)?))
         });
         let Some((id, pool, service)) = found else {

@@ -190,7 +190,7 @@ impl<P: PacketIo> Worker<P> {
         };
         let generation = self.generations.get(call.generation);
         let Some(wait) = generation.and_then(|generation| {
-            let route = generation.snapshot.routes.get(call.route?.0)?;
+            let route = generation.snapshot.route_of(call.route?)?;
             let service = generation.snapshot.service(call.service?)?;
             Some(route.response_timeout.unwrap_or(service.response_timeout))
         }) else {

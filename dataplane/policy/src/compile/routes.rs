@@ -1,7 +1,9 @@
 //! Routes: sorted by specificity, each match once.
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+use std::collections::hash_map::{DefaultHasher, Entry};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use super::known::Known;
@@ -12,7 +14,9 @@ use crate::lanes::Lanes;
 use crate::matching::{Condition, NameMatch, PathMatch, Regexes, hash};
 use crate::router::Router;
 use crate::rules::{self, Rules};
-use crate::snapshot::{HostMatch, LaneId, ListenerId, Protocols, Route, RouteId, RouteMatch};
+use crate::snapshot::{
+    HostMatch, LaneId, ListenerId, Protocols, Route, RouteId, RouteMatch, Snapshot,
+};
 use crate::template::Place;
 use crate::yaml::Path;
 
@@ -25,16 +29,19 @@ pub(super) struct Names<'a> {
     log: Option<&'a rules::AccessLog>,
 }
 
+/// Compiles all routes, and their index. What is as it was in `before`, rules with the same names, is
+/// shared with the snapshot of those.
 pub(super) fn compile(
     rules: &Rules,
     lanes: Option<&Lanes>,
+    before: Option<(&Rules, &Snapshot)>,
     regexes: &mut Regexes,
     report: &mut Report<'_>,
-) -> (Arc<[Route]>, Router) {
+) -> (Arc<[Arc<Route>]>, Arc<Router>) {
     let section = Path::section("routes");
-    let mut routes = Vec::with_capacity(rules.routes.len());
-    let mut matches: HashMap<String, usize> = HashMap::new();
-    let mut names = BTreeMap::new();
+    let mut routes: Vec<(i32, Arc<Route>)> = Vec::with_capacity(rules.routes.len());
+    let mut matches = Matches::default();
+    let mut names = HashMap::new();
     let known = Names {
         services: Known::new("service", &rules.services),
         listeners: Known::new("listener", &rules.listeners),
@@ -42,28 +49,41 @@ pub(super) fn compile(
         lanes,
         log: rules.access_log.as_ref(),
     };
-    let mut taken: HashMap<String, u32> = HashMap::new();
+    let mut taken: HashMap<Arc<str>, u32> = HashMap::new();
+    let mut before_of = Before::new(before);
     for (index, route) in rules.routes.iter().enumerate() {
         let path = section.index(index);
-        let Some(mut compiled) = compile_route(&path, route, &known, regexes, report) else {
-            continue;
-        };
-        // A share of requests can be taken of what another share left.
-        if route.sample.is_none() {
-            let same = format!("{:?}", compiled.matches);
-            if let Some(first) = matches.get(&same) {
-                let line = report.line(&section.index(*first));
-                let message = format!("takes the same requests as routes[{first}]{line}");
-                report.mend(&path, message, "keep one, or give it another host or path");
-                continue;
+        let mut compiled = match before_of.same(route, rules.routes.get(index + 1)) {
+            Some(compiled) => compiled.clone(),
+            None => {
+                let asked = regexes.asked();
+                let Some(mut compiled) = compile_route(&path, route, &known, regexes, report)
+                else {
+                    continue;
+                };
+                compiled.stands_alone = regexes.asked() == asked;
+                Arc::new(compiled)
             }
-            matches.insert(same, index);
+        };
+        if compiled.written != index {
+            Arc::make_mut(&mut compiled).written = index;
+        }
+        // A share of requests can be taken of what another share left.
+        if route.sample.is_none()
+            && let Some(first) = matches.first(&routes, &compiled)
+        {
+            let line = report.line(&section.index(first));
+            let message = format!("takes the same requests as routes[{first}]{line}");
+            report.mend(&path, message, "keep one, or give it another host or path");
+            continue;
         }
         if route.name.is_none() {
-            let number = taken.entry(compiled.name.to_string()).or_default();
+            let number = taken.entry(compiled.name.clone()).or_default();
             *number += 1;
             if *number > 1 {
-                compiled.name = format!("{}#{number}", compiled.name).into();
+                let own = Arc::make_mut(&mut compiled);
+                own.name = format!("{}#{number}", own.name).into();
+                own.stands_alone = false;
             }
         }
         if let Some(first) = names.insert(compiled.name.clone(), index) {
@@ -85,13 +105,117 @@ pub(super) fn compile(
     let routes = routes
         .into_iter()
         .enumerate()
-        .map(|(index, (_, route))| Route {
-            id: RouteId(index),
-            ..route
+        .map(|(index, (_, mut route))| {
+            if route.id != RouteId(index) {
+                Arc::make_mut(&mut route).id = RouteId(index);
+            }
+            route
         });
-    let routes: Arc<[Route]> = routes.collect();
-    let router = Router::new(&routes);
+    let routes: Arc<[Arc<Route>]> = routes.collect();
+    let same = before.filter(|(_, old)| {
+        let alike = |(old, new): (&Arc<Route>, &Arc<Route>)| {
+            Arc::ptr_eq(old, new) || old.matches == new.matches
+        };
+        old.routes.len() == routes.len() && old.routes.iter().zip(&*routes).all(alike)
+    });
+    let router = match same {
+        Some((_, old)) => old.router.clone(),
+        None => Arc::new(Router::new(&routes)),
+    };
     (routes, router)
+}
+
+/// The routes of the rules before, gone along with the new ones.
+struct Before<'a> {
+    written: &'a [rules::Route],
+    /// By their place among those that are written.
+    compiled: Vec<Option<&'a Arc<Route>>>,
+    at: usize,
+}
+
+impl<'a> Before<'a> {
+    fn new(before: Option<(&'a Rules, &'a Snapshot)>) -> Self {
+        let written = before.map_or(&[][..], |(rules, _)| &rules.routes);
+        let mut compiled = vec![None; written.len()];
+        for route in before
+            .iter()
+            .flat_map(|(_, snapshot)| snapshot.routes.iter())
+        {
+            if let Some(place) = compiled.get_mut(route.written) {
+                *place = Some(route).filter(|route| route.stands_alone);
+            }
+        }
+        Before {
+            written,
+            compiled,
+            at: 0,
+        }
+    }
+
+    /// What the next route was compiled to if it was there before. One that is new, gone or another
+    /// does not keep those behind it from being found.
+    fn same(
+        &mut self,
+        route: &rules::Route,
+        next: Option<&rules::Route>,
+    ) -> Option<&'a Arc<Route>> {
+        let here = self.written.get(self.at);
+        let found = if here == Some(route) {
+            self.at
+        } else if self.written.get(self.at + 1) == Some(route) {
+            self.at + 1
+        } else {
+            // It is another, unless it is new and the next is what was here.
+            self.at += usize::from(here.is_some() && next != here);
+            return None;
+        };
+        self.at = found + 1;
+        *self.compiled.get(found)?
+    }
+}
+
+/// What routes match, to find two that match the same.
+#[derive(Default)]
+struct Matches {
+    /// The first route by a part of what it matches.
+    rough: HashMap<u64, usize>,
+    /// The places of routes by all of that, for those of which another has the same part.
+    whole: HashMap<String, usize>,
+}
+
+impl Matches {
+    /// The place, among those that are written, of the first of these routes that matches the same as one
+    /// that follows on them.
+    fn first(&mut self, routes: &[(i32, Arc<Route>)], route: &Route) -> Option<usize> {
+        let mut hasher = DefaultHasher::new();
+        route.matches.host.hash(&mut hasher);
+        route.matches.path.literal_prefix().hash(&mut hasher);
+        for name in [&route.matches.service, &route.matches.method] {
+            if let NameMatch::Exact(names) = name {
+                names.hash(&mut hasher);
+            }
+        }
+        let text = |route: &Route| format!("{:?}", route.matches);
+        match self.rough.entry(hasher.finish()) {
+            Entry::Vacant(place) => {
+                place.insert(routes.len());
+                None
+            }
+            Entry::Occupied(first) => {
+                // The first one becomes known in full when a second one comes.
+                if let Some((_, first)) = routes.get(*first.get()) {
+                    self.whole.entry(text(first)).or_insert(first.written);
+                }
+                match self.whole.entry(text(route)) {
+                    Entry::Vacant(place) => {
+                        place.insert(route.written);
+                        None
+                    }
+                    Entry::Occupied(first) => Some(*first.get()),
+                }
+            }
+        }
+    }
 }
 
 /// What is more specific comes first; docs/rules.md states the rule.
@@ -194,6 +318,8 @@ fn compile_route(
         id: RouteId(0),
         name: named.into(),
         uses_captures: !captures.is_empty(),
+        written: 0,
+        stands_alone: false,
         matches: RouteMatch {
             protocols,
             service: calls.service,

@@ -58,6 +58,17 @@ pub(super) fn compile(
     compiled
 }
 
+/// Whether services have the same names, and the same can be said of them by others.
+pub(super) fn are_called_alike(
+    old: &BTreeMap<String, rules::Service>,
+    new: &BTreeMap<String, rules::Service>,
+) -> bool {
+    let mut pairs = old.iter().zip(new);
+    old.len() == new.len()
+        && pairs
+            .all(|((was, old), (is, new))| was == is && old.proxy_protocol == new.proxy_protocol)
+}
+
 fn one(
     path: &Path,
     name: &str,

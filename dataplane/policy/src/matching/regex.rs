@@ -113,6 +113,8 @@ pub(crate) struct Regexes {
     known: HashMap<Box<str>, Regex>,
     before: HashMap<Box<str>, Regex>,
     bytes: usize,
+    /// How often one was asked for.
+    asked: usize,
 }
 
 impl Regexes {
@@ -129,8 +131,14 @@ impl Regexes {
         self.before = HashMap::new();
     }
 
+    /// How often an expression was asked for.
+    pub(crate) fn asked(&self) -> usize {
+        self.asked
+    }
+
     /// The expression, compiled where it is new.
     pub(crate) fn get(&mut self, pattern: &str) -> Result<Regex, RegexError> {
+        self.asked += 1;
         if let Some(regex) = self.known.get(pattern) {
             return Ok(regex.clone());
         }

@@ -1,5 +1,7 @@
 //! The index over routes that take remote procedure calls: by service, then by method.
 
+use std::sync::Arc;
+
 use super::{Entry, Map, NONE, choose};
 use crate::matching::NameMatch;
 use crate::request::RpcView;
@@ -68,7 +70,7 @@ impl RpcTable {
     pub(super) fn improve(
         &self,
         best: &mut u32,
-        routes: &[Route],
+        routes: &[Arc<Route>],
         rpc: &RpcView<'_>,
         fits: &impl Fn(&Route) -> bool,
     ) {
@@ -101,7 +103,7 @@ impl MethodTable {
     fn improve(
         &self,
         best: &mut u32,
-        routes: &[Route],
+        routes: &[Arc<Route>],
         method: Option<&[u8]>,
         fits: &impl Fn(&Route) -> bool,
     ) {

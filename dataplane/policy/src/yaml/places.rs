@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Deserializer, de};
-use serde_saphyr::{Location, Spanned};
+use serde_saphyr::{Error, Location, Spanned};
 
+use super::options;
 use crate::Problem;
 
 /// A path in the document: `routes[2].service`; a key that is no plain word is quoted.
@@ -64,30 +65,68 @@ struct Entry {
 }
 
 /// The place of every value of one document. Empty for rules that came from elsewhere.
+///
+/// They are looked for when something is to be said of one: most documents have nothing wrong.
 #[derive(Debug, Clone, Default)]
 pub struct Places {
     file: Arc<str>,
-    entries: BTreeMap<Path, Entry>,
+    text: Option<Arc<str>>,
+    entries: Arc<OnceLock<Entries>>,
 }
+
+#[derive(Debug, Default)]
+struct Entries(BTreeMap<Path, Entry>);
 
 impl Places {
     /// Places of a document that could not be read.
     pub(super) fn unknown(file: &str) -> Places {
         Places {
             file: file.into(),
-            entries: BTreeMap::new(),
+            ..Places::default()
         }
     }
 
-    pub(super) fn of(file: &str, document: &Spanned<Node>) -> Places {
-        let mut places = Places::unknown(file);
-        places.collect(&Path::default(), None, document);
-        places
+    /// Those of a document that could.
+    pub(super) fn of(file: &str, text: &str) -> Places {
+        Places {
+            text: Some(text.into()),
+            ..Places::unknown(file)
+        }
+    }
+
+    /// Looks for them now.
+    ///
+    /// # Errors
+    /// What is wrong with it as YAML, whatever it is about.
+    pub(super) fn find_all(file: &str, text: &str) -> Result<Places, Error> {
+        let entries = Entries::of(text)?;
+        Ok(Places {
+            entries: Arc::new(OnceLock::from(entries)),
+            ..Places::of(file, text)
+        })
+    }
+
+    fn entries(&self) -> &BTreeMap<Path, Entry> {
+        let entries = self.entries.get_or_init(|| {
+            let text = self.text.as_deref();
+            text.and_then(|text| Entries::of(text).ok())
+                .unwrap_or_default()
+        });
+        &entries.0
+    }
+}
+
+impl Entries {
+    fn of(text: &str) -> Result<Entries, Error> {
+        let document: Spanned<Node> = serde_saphyr::from_str_with_options(text, options())?;
+        let mut entries = Entries::default();
+        entries.collect(&Path::default(), None, &document);
+        Ok(entries)
     }
 
     fn collect(&mut self, path: &Path, key: Option<Position>, node: &Spanned<Node>) {
         let scalar = matches!(node.value, Node::Scalar);
-        self.entries.insert(
+        self.0.insert(
             path.clone(),
             Entry {
                 key,
@@ -109,7 +148,9 @@ impl Places {
             }
         }
     }
+}
 
+impl Places {
     /// A problem with the value at `path`: at a scalar itself, else at its key. What is absent is
     /// placed at the nearest thing around it.
     pub(crate) fn problem(&self, path: &Path, message: String, mend: Option<String>) -> Problem {
@@ -178,14 +219,14 @@ impl Places {
     }
 
     fn find(&self, matches: impl Fn(&Entry) -> bool) -> Option<&str> {
-        let mut found = self.entries.iter().filter(|(_, entry)| matches(entry));
+        let mut found = self.entries().iter().filter(|(_, entry)| matches(entry));
         found.next().map(|(path, _)| path.0.as_str())
     }
 
     fn around(&self, path: &Path) -> Option<&Entry> {
         let mut path = path.clone();
         loop {
-            if let Some(entry) = self.entries.get(&path) {
+            if let Some(entry) = self.entries().get(&path) {
                 return Some(entry);
             }
             if path.0.is_empty() {
@@ -317,8 +358,7 @@ mod tests {
 
     #[test]
     fn what_is_absent_is_placed_at_what_is_around_it() {
-        let document = serde_saphyr::from_str("services:\n  \"a.b\":\n    max_idle: 3\n").unwrap();
-        let places = Places::of("x.yaml", &document);
+        let places = Places::of("x.yaml", "services:\n  \"a.b\":\n    max_idle: 3\n");
         let service = Path::section("services").key("a.b");
         let at = |path: &Path| places.problem(path, "wrong".into(), None).to_string();
         assert_eq!(
