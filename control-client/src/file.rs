@@ -1,18 +1,20 @@
 //! Rules from one YAML file that is followed as it changes.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use sluice_policy::rules::Rules;
 use sluice_policy::{
-    Problem, Resolved, Snapshot, Wanted, compatible, compile_resolved, parse, recompile, yaml,
+    Lookup, Problem, Resolved, Snapshot, Wanted, compatible, compile_resolved, parse, recompile,
+    yaml,
 };
 
 use crate::Update;
-use crate::names::{Names, NamesView};
+use crate::names::{FIRST_ANSWERS, Names, NamesView};
 
 /// Accepted versions that are kept, the one in force among them.
 pub const HISTORY: usize = 10;
@@ -45,6 +47,17 @@ pub enum RollbackError {
     Refused(String),
 }
 
+/// Rules whose names are looked up.
+#[derive(Debug)]
+struct Waiting {
+    rules: Rules,
+    text: Arc<str>,
+    origin: Option<u64>,
+    names: BTreeSet<Lookup>,
+    /// They are compiled then at the latest.
+    until: Instant,
+}
+
 /// Follows one YAML file. Reads the file system: for a control thread.
 ///
 /// A change is noticed by the file's metadata, and taken up once two calls of [`poll`] in a row saw
@@ -69,6 +82,10 @@ pub struct FileSource {
     view: NamesView,
     /// The version of what they stand for in `snapshot`.
     named: u64,
+    /// Rules that wait for their names to be looked up.
+    waiting: Option<Waiting>,
+    /// Texts that were begun to be taken up.
+    begun: u64,
     /// What was read last, good or not: the same again is no news.
     read: Result<String, Vec<Problem>>,
     /// The file as the last call saw it.
@@ -90,7 +107,13 @@ impl FileSource {
         let rules = parse(&text, &path.display().to_string())?;
         let mut names = None;
         let view = NamesView::default();
-        let resolved = follow(&mut names, &view, &rules)?;
+        let wanted = Wanted::of(&rules);
+        // Nothing else is to be done at the start.
+        let own = follow(&mut names, &view, wanted.clone())?;
+        let (named, resolved) = own.map_or_else(Default::default, |own| {
+            own.wait_for(&wanted.names, FIRST_ANSWERS);
+            own.resolved()
+        });
         let mut snapshot = compile_resolved(&rules, &resolved)?;
         snapshot.generation = 1;
         let snapshot = Arc::new(snapshot);
@@ -106,8 +129,10 @@ impl FileSource {
             generation: 1,
             history: VecDeque::from([version]),
             accepted: 1,
-            named: names.as_ref().map_or(0, Names::version),
+            named,
             names,
+            waiting: None,
+            begun: 0,
             view,
             read: Ok(text),
             seen: stamp,
@@ -119,7 +144,31 @@ impl FileSource {
     /// Looks whether the file changed, or what a name of it stands for; to be called about once a second.
     /// `None` if there is nothing new. Each change is reported once.
     pub fn poll(&mut self) -> Option<Update> {
-        self.poll_file().or_else(|| self.poll_names())
+        self.poll_file()
+            .or_else(|| self.poll_waiting())
+            .or_else(|| self.poll_names())
+    }
+
+    /// Whether rules wait for their names to be looked up: [`Self::poll`] is worth calling soon.
+    pub fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
+    }
+
+    /// How many texts were begun to be taken up: a later one takes the place of one that waits.
+    pub fn begun(&self) -> u64 {
+        self.begun
+    }
+
+    fn poll_waiting(&mut self) -> Option<Update> {
+        let waiting = self.waiting.take_if(|waiting| {
+            let own = self.names.as_ref();
+            Instant::now() >= waiting.until
+                || own.is_none_or(|own| own.unknown(&waiting.names).is_empty())
+        })?;
+        Some(match self.take_up(waiting) {
+            Ok(snapshot) => Update::Accepted(snapshot),
+            Err(problems) => Update::Rejected(problems),
+        })
     }
 
     fn poll_names(&mut self) -> Option<Update> {
@@ -163,13 +212,10 @@ impl FileSource {
         }
         self.read = read;
         let taken = match self.read.clone() {
-            Ok(text) => self.take_up(&text, None),
+            Ok(text) => self.begin(&text, None),
             Err(problems) => Err(problems),
         };
-        Some(match taken {
-            Ok(snapshot) => Update::Accepted(snapshot),
-            Err(problems) => Update::Rejected(problems),
-        })
+        Some(taken.unwrap_or_else(Update::Rejected))
     }
 
     /// The rules of the last snapshot that was accepted.
@@ -188,11 +234,12 @@ impl FileSource {
     }
 
     /// Takes up an earlier version again, the one before that in force without a generation: a second
-    /// time the one before that. It becomes a new generation. The file stays as it is; its next change is taken up as always.
+    /// time the one before that. It becomes a new generation, at once or when its names have been looked
+    /// up. The file stays as it is; its next change is taken up as always.
     ///
     /// # Errors
     /// See [`RollbackError`]; the rules in force stay.
-    pub fn roll_back(&mut self, generation: Option<u64>) -> Result<Arc<Snapshot>, RollbackError> {
+    pub fn roll_back(&mut self, generation: Option<u64>) -> Result<Update, RollbackError> {
         let version = match generation {
             None => {
                 let origin = self.history.back().map_or(0, |own| own.origin);
@@ -213,51 +260,103 @@ impl FileSource {
             }
         };
         let (text, origin) = (version.text.clone(), version.origin);
-        self.take_up(&text, Some(origin)).map_err(|problems| {
-            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            RollbackError::Refused(lines.join("\n"))
-        })
+        self.begin(&text, Some(origin))
+            .map_err(|problems| RollbackError::refused(&problems))
     }
 
-    /// Compiles a text, one of before or a new one; only a whole success changes anything.
-    fn take_up(&mut self, text: &str, origin: Option<u64>) -> Result<Arc<Snapshot>, Vec<Problem>> {
+    /// Takes up a text, one of before or a new one, now or when its names have been looked up; what waited
+    /// for that gives way to it unless it is refused.
+    fn begin(&mut self, text: &str, origin: Option<u64>) -> Result<Update, Vec<Problem>> {
         let rules = parse(text, &self.path.display().to_string())?;
         compatible(&self.rules, &rules)?;
-        let resolved = follow(&mut self.names, &self.view, &rules)?;
-        let named = self.names.as_ref().map_or(0, Names::version);
-        let compiled = recompile(&rules, &resolved, &self.rules, &self.snapshot);
-        if compiled.is_err() {
-            // The names of the rules in force are followed on.
-            follow(&mut self.names, &self.view, &self.rules)?;
+        let names = Wanted::of(&rules).names;
+        let unknown = match &self.names {
+            Some(own) => own.unknown(&names),
+            None => names.iter().cloned().collect(),
+        };
+        let new = Waiting {
+            rules,
+            text: text.into(),
+            origin,
+            names,
+            until: Instant::now() + FIRST_ANSWERS,
+        };
+        if unknown.is_empty() {
+            let snapshot = self.take_up(new)?;
+            self.waiting = None;
+            self.begun += 1;
+            return Ok(Update::Accepted(snapshot));
+        }
+        // What is wrong with them is told at once.
+        let (_, resolved) = self.resolved();
+        recompile(&new.rules, &resolved, &self.rules, &self.snapshot)?;
+        let wanted = self.wanted(Some(&new));
+        follow(&mut self.names, &self.view, wanted)?;
+        self.waiting = Some(new);
+        self.begun += 1;
+        Ok(Update::Waiting(unknown))
+    }
+
+    /// The names of the rules in force and of those that wait.
+    fn wanted(&self, waiting: Option<&Waiting>) -> Wanted {
+        let mut wanted = Wanted::of(&self.rules);
+        if let Some(waiting) = waiting {
+            wanted.dns = waiting.rules.dns.clone();
+            wanted.names.extend(waiting.names.iter().cloned());
+        }
+        wanted
+    }
+
+    fn resolved(&self) -> (u64, Arc<Resolved>) {
+        let resolved = self.names.as_ref().map(Names::resolved);
+        resolved.unwrap_or_default()
+    }
+
+    /// Compiles rules whose names are known, as far as they are; only a whole success changes anything.
+    fn take_up(&mut self, new: Waiting) -> Result<Arc<Snapshot>, Vec<Problem>> {
+        let (named, resolved) = self.resolved();
+        let compiled = recompile(&new.rules, &resolved, &self.rules, &self.snapshot);
+        if let Some(names) = &self.names {
+            names.follow(match compiled {
+                Ok(_) => Wanted::of(&new.rules),
+                Err(_) => self.wanted(self.waiting.as_ref()),
+            });
         }
         let mut snapshot = compiled?;
         self.named = named;
         self.generation += 1;
         self.accepted = self.generation;
         snapshot.generation = self.generation;
-        self.rules = rules;
+        self.rules = new.rules;
         self.snapshot = Arc::new(snapshot);
         if self.history.len() == HISTORY {
             self.history.pop_front();
         }
         self.history.push_back(Version {
             generation: self.generation,
-            origin: origin.unwrap_or(self.generation),
-            text: text.into(),
+            origin: new.origin.unwrap_or(self.generation),
+            text: new.text,
         });
         Ok(self.snapshot.clone())
     }
 }
 
-/// Looks up the names of these rules. The thread for it is started by the first that have any.
-fn follow(
-    names: &mut Option<Names>,
+impl RollbackError {
+    /// For problems that have come up since.
+    pub fn refused(problems: &[Problem]) -> Self {
+        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        RollbackError::Refused(lines.join("\n"))
+    }
+}
+
+/// Looks up these names. The thread for it is started by the first that there are.
+fn follow<'a>(
+    names: &'a mut Option<Names>,
     view: &NamesView,
-    rules: &Rules,
-) -> Result<Arc<Resolved>, Vec<Problem>> {
-    let wanted = Wanted::of(rules);
+    wanted: Wanted,
+) -> Result<Option<&'a Names>, Vec<Problem>> {
     if names.is_none() && wanted.names.is_empty() {
-        return Ok(Arc::default());
+        return Ok(None);
     }
     let started = match names.take() {
         Some(names) => Ok(names),
@@ -273,7 +372,8 @@ fn follow(
             suggestion: None,
         }]
     })?;
-    Ok(names.insert(own).follow(wanted))
+    own.follow(wanted);
+    Ok(Some(names.insert(own)))
 }
 
 /// What tells one version of a file from another without reading it.

@@ -9,13 +9,16 @@ pub mod names;
 
 use std::sync::Arc;
 
-use sluice_policy::{Problem, Snapshot};
+use sluice_policy::{Lookup, Problem, Snapshot};
 
 /// What a source has to say when its rules changed.
 #[derive(Debug)]
 pub enum Update {
     /// New rules, compiled. Their generation is larger than any before from this source.
     Accepted(Arc<Snapshot>),
+    /// New rules, which are compiled when names of theirs have been looked up, or when that has taken five
+    /// seconds. What comes of them is told then; the rules before stay in force meanwhile.
+    Waiting(Vec<Lookup>),
     /// Rules that cannot be used, and why: at least one problem. The rules before stay in force.
     Rejected(Vec<Problem>),
 }

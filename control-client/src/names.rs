@@ -3,7 +3,7 @@
 
 mod lookup;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 use lookup::{Addresses, Asker, Found};
 
 /// How long rules with new names wait for them to be looked up for the first time.
-const FIRST_ANSWERS: Duration = Duration::from_secs(5);
+pub(crate) const FIRST_ANSWERS: Duration = Duration::from_secs(5);
 /// Shortest and longest time for which an answer holds, whatever its own says.
 const HOLDS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
 /// Time to the next attempt behind a failure, which doubles with each that follows; and the longest.
@@ -139,30 +139,34 @@ impl Names {
         Ok(Names { shared, wanted })
     }
 
-    /// Follows these names alone, and waits until each has been looked up once, or five seconds.
-    pub fn follow(&self, wanted: Wanted) -> Arc<Resolved> {
-        let names = wanted.names.clone();
-        let changed = self.wanted.send_if_modified(|before| {
+    /// Follows these names alone from now on.
+    pub fn follow(&self, wanted: Wanted) {
+        self.wanted.send_if_modified(|before| {
             let changed = *before != wanted;
             *before = wanted;
             changed
         });
+    }
+
+    /// Those of these names that have not been looked up yet, be it in vain.
+    pub fn unknown(&self, names: &BTreeSet<Lookup>) -> Vec<Lookup> {
+        let table = self.shared.table();
+        let unknown = names.iter().filter(|name| !table.knows(name));
+        unknown.cloned().collect()
+    }
+
+    /// Waits until each of these names that are followed has been looked up, or for so long.
+    pub fn wait_for(&self, names: &BTreeSet<Lookup>, longest: Duration) {
+        let deadline = Instant::now() + longest;
         let mut table = self.shared.table();
-        if changed {
-            let deadline = Instant::now() + FIRST_ANSWERS;
-            while !names
-                .iter()
-                .all(|name| table.names.get(name).is_some_and(Name::is_known))
-            {
-                let left = deadline.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    break;
-                }
-                let waited = self.shared.answered.wait_timeout(table, left);
-                table = waited.unwrap_or_else(PoisonError::into_inner).0;
+        while !names.iter().all(|name| table.knows(name)) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
             }
+            let waited = self.shared.answered.wait_timeout(table, left);
+            table = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        table.resolved()
     }
 
     /// What the names stand for, and the version of that, which grows with every change.
@@ -170,14 +174,13 @@ impl Names {
         let table = self.shared.table();
         (table.version, table.resolved())
     }
-
-    /// The version of what the names stand for.
-    pub fn version(&self) -> u64 {
-        self.shared.table().version
-    }
 }
 
 impl Table {
+    fn knows(&self, name: &Lookup) -> bool {
+        self.names.get(name).is_some_and(Name::is_known)
+    }
+
     fn resolved(&self) -> Arc<Resolved> {
         let mut resolved = Resolved::default();
         for (name, own) in &self.names {
@@ -281,11 +284,8 @@ impl Follower {
         }
         let now = Instant::now();
         let mut table = self.shared.table();
-        let before = table.names.len();
+        // Nobody asks what those stand for that go: that is no change.
         table.names.retain(|name, _| wanted.names.contains(name));
-        if table.names.len() < before {
-            table.version += 1;
-        }
         self.due.retain(|name, _| wanted.names.contains(name));
         for name in wanted.names {
             if !table.names.contains_key(&name) {

@@ -257,9 +257,9 @@ fn rules_are_rolled_back_and_the_next_change_is_taken_up() {
     let kept: Vec<u64> = source.history().map(|version| version.generation).collect();
     assert_eq!(kept, (3..=12).collect::<Vec<u64>>());
 
-    let back = source.roll_back(None).unwrap();
+    let back = accepted(vec![source.roll_back(None).unwrap()]);
     assert_eq!((back.generation, endpoints(&back)), (13, 11));
-    let back = source.roll_back(Some(5)).unwrap();
+    let back = accepted(vec![source.roll_back(Some(5)).unwrap()]);
     assert_eq!((back.generation, endpoints(&back)), (14, 5));
     assert_eq!(
         source.roll_back(Some(2)).unwrap_err().to_string(),

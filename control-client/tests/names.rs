@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use sluice_control_client::Update;
 use sluice_control_client::file::FileSource;
-use sluice_policy::Snapshot;
+use sluice_policy::{Lookup, Snapshot};
 
 /// A name server on loopback with a hosts file of its own, gone when the test ends.
 struct Dnsmasq {
@@ -108,7 +108,7 @@ fn next(source: &mut FileSource) -> Vec<String> {
         match source.poll() {
             Some(Update::Accepted(snapshot)) => return endpoints(&snapshot),
             Some(Update::Rejected(problems)) => panic!("{}", problems[0]),
-            None => std::thread::sleep(Duration::from_millis(50)),
+            Some(Update::Waiting(_)) | None => std::thread::sleep(Duration::from_millis(50)),
         }
     }
     panic!("nothing changed: {:?}", source.names().names());
@@ -205,4 +205,49 @@ fn rules_whose_names_nobody_knows_are_taken_up_without_them() {
         (&*names[0].name, &*names[1].name),
         ("cart.test", "srv _x._tcp.cart.test")
     );
+}
+
+#[test]
+fn rules_with_new_names_wait_for_them_while_those_before_are_followed_on() {
+    let mut dnsmasq = Dnsmasq::new("waiting");
+    dnsmasq.serve("10.0.1.7 cart.test\n");
+    let file = dnsmasq.rules("cart.test:8080");
+    let (mut source, snapshot) = FileSource::open(&file).unwrap();
+    assert_eq!(endpoints(&snapshot), ["10.0.1.7:8080"]);
+    // Somebody listens, and does not answer.
+    dnsmasq.stop();
+    let silent = UdpSocket::bind(("127.0.0.1", dnsmasq.port)).unwrap();
+    dnsmasq.rules("cart.test:8080, other.test:80");
+    let Some(Update::Waiting(names)) = source.reload() else {
+        panic!("it does not wait");
+    };
+    assert_eq!(names, [Lookup::Host("other.test".into())]);
+    assert!(source.is_waiting());
+    // What cannot be used does not take the place of what waits.
+    let good = fs::read_to_string(&file).unwrap();
+    fs::write(&file, good.replace("service: cart", "service: cat")).unwrap();
+    assert!(matches!(source.reload(), Some(Update::Rejected(_))));
+    assert!(source.is_waiting());
+    assert_eq!(source.history().count(), 1, "they are not in force");
+    // In the end they are taken up without.
+    assert_eq!(next(&mut source), ["10.0.1.7:8080"]);
+    assert!(!source.is_waiting());
+    let history: Vec<u64> = source.history().map(|own| own.generation).collect();
+    assert_eq!(history, [1, 2]);
+    drop(silent);
+    dnsmasq.serve("10.0.1.7 cart.test\n10.0.1.9 other.test\n");
+    assert_eq!(next(&mut source), ["10.0.1.7:8080", "10.0.1.9:80"]);
+
+    // Rules that take their place are those that count.
+    dnsmasq.stop();
+    let silent = UdpSocket::bind(("127.0.0.1", dnsmasq.port)).unwrap();
+    dnsmasq.rules("third.test:80");
+    assert!(matches!(source.reload(), Some(Update::Waiting(_))));
+    dnsmasq.rules("10.0.1.2:80");
+    let Some(Update::Accepted(snapshot)) = source.reload() else {
+        panic!("nothing is to be looked up");
+    };
+    assert_eq!(endpoints(&snapshot), ["10.0.1.2:80"]);
+    assert!(!source.is_waiting());
+    drop(silent);
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use sluice_control_client::Update;
-use sluice_control_client::file::FileSource;
+use sluice_control_client::file::{FileSource, RollbackError};
 use sluice_engine::Handoff;
 use sluice_policy::Snapshot;
 use sluice_policy::rules::Rules;
@@ -25,6 +25,9 @@ use crate::worker::WorkerError;
 
 /// How often the rules' file is looked at and old snapshots are freed.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// The same while rules wait for names to be looked up.
+const LOOK_SOON: Duration = Duration::from_millis(20);
 
 /// How long after the drain deadline the worker must have ended.
 const GRACE: Duration = Duration::from_secs(5);
@@ -91,6 +94,8 @@ pub(crate) struct Control {
     pub(crate) notify: Notify,
     /// What it waits for.
     pub(crate) events: Receiver<Event>,
+    /// Who waits for a roll-back, and which of the source's texts that is.
+    pub(crate) rolls_back: Option<(u64, oneshot::Sender<Result<u64, String>>)>,
 }
 
 impl Control {
@@ -100,7 +105,10 @@ impl Control {
         let mut look_at = Instant::now() + LOOK_EVERY;
         let mut give_up_at: Option<Instant> = None;
         loop {
-            let wait = look_at.saturating_duration_since(Instant::now());
+            let mut wait = look_at.saturating_duration_since(Instant::now());
+            if self.source.is_waiting() {
+                wait = wait.min(LOOK_SOON);
+            }
             match self.events.recv_timeout(wait) {
                 Ok(Event::Polling) => {
                     self.awaited.polling = self.awaited.polling.saturating_sub(1);
@@ -125,9 +133,9 @@ impl Control {
                 Ok(Event::Stop(_)) => {}
                 Ok(Event::Reload) => self.reload(),
                 Ok(Event::RollBack { to, answer }) => {
-                    // Whoever asked may have left.
-                    let _ = answer.send(self.roll_back(to));
+                    self.roll_back(to, answer);
                 }
+                Err(RecvTimeoutError::Timeout) if Instant::now() < look_at => self.look_for_rules(),
                 Err(RecvTimeoutError::Timeout) => {
                     look_at = Instant::now() + LOOK_EVERY;
                     self.look();
@@ -182,6 +190,10 @@ impl Control {
         };
         self.steerings.look(Instant::now(), serves);
         self.rates.sample(Instant::now());
+        self.look_for_rules();
+    }
+
+    fn look_for_rules(&mut self) {
         if !self.status.is_draining()
             && let Some(update) = self.source.poll()
         {
@@ -199,18 +211,30 @@ impl Control {
         }
     }
 
-    fn roll_back(&mut self, to: Option<u64>) -> Result<u64, String> {
-        if self.status.is_draining() {
-            return Err("stopping, so the rules stay as they are".into());
+    fn roll_back(&mut self, to: Option<u64>, answer: oneshot::Sender<Result<u64, String>>) {
+        let begun = if self.status.is_draining() {
+            Err("stopping, so the rules stay as they are".into())
+        } else {
+            let begun = self.source.roll_back(to);
+            begun.map_err(|error| error.to_string())
+        };
+        match begun {
+            Ok(update) => {
+                self.give_way();
+                self.rolls_back = Some((self.source.begun(), answer));
+                self.take(update);
+            }
+            // Whoever asked may have left.
+            Err(error) => drop(answer.send(Err(error))),
         }
-        let snapshot = self
-            .source
-            .roll_back(to)
-            .map_err(|error| error.to_string())?;
-        let generation = snapshot.generation;
-        log::info("rules: rolled back; the file stays as it is");
-        self.adopt(snapshot);
-        Ok(generation)
+    }
+
+    /// Tells who waits for rules to be rolled back if others have taken their place.
+    fn give_way(&mut self) {
+        let begun = self.source.begun();
+        if let Some((_, answer)) = self.rolls_back.take_if(|(own, _)| *own != begun) {
+            drop(answer.send(Err("other rules came meanwhile".into())));
+        }
     }
 
     fn adopt(&mut self, snapshot: Arc<Snapshot>) {
@@ -228,9 +252,28 @@ impl Control {
 
     /// Puts new rules in force, or says why not.
     fn take(&mut self, update: Update) {
+        self.give_way();
+        // While rules wait, this is about others.
+        let waits = self.source.is_waiting();
         match update {
-            Update::Accepted(snapshot) => self.adopt(snapshot),
+            Update::Accepted(snapshot) => {
+                let generation = snapshot.generation;
+                if !waits && let Some((_, answer)) = self.rolls_back.take() {
+                    log::info("rules: rolled back; the file stays as it is");
+                    drop(answer.send(Ok(generation)));
+                }
+                self.adopt(snapshot);
+            }
+            Update::Waiting(names) => log::info(format_args!(
+                "rules: {} of endpoints are looked up first, for 5 s at most",
+                counted(names.len())
+            )),
             Update::Rejected(problems) => {
+                if !waits && let Some((_, answer)) = self.rolls_back.take() {
+                    let refused = RollbackError::refused(&problems);
+                    drop(answer.send(Err(refused.to_string())));
+                    return;
+                }
                 self.status.count_rejected();
                 show(&problems);
                 log::warning(format_args!(
@@ -241,6 +284,13 @@ impl Control {
                 ));
             }
         }
+    }
+}
+
+fn counted(names: usize) -> String {
+    match names {
+        1 => "one name".into(),
+        names => format!("{names} names"),
     }
 }
 
@@ -279,6 +329,7 @@ mod tests {
             status: Arc::new(Status::default()),
             notify: Notify::default(),
             events,
+            rolls_back: None,
         };
         (control, events_in)
     }

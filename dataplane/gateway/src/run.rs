@@ -204,6 +204,7 @@ fn run(config: &Path, verbose: bool) -> Result<(), RunError> {
         status,
         notify: Notify::from_environment(),
         events,
+        rolls_back: None,
     }
     .run();
     // A worker that hangs cannot be joined; the kernel takes back what it holds.
