@@ -5,7 +5,7 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sluice_policy::rules::Rules;
 use sluice_policy::{
@@ -56,6 +56,8 @@ struct Waiting {
     names: BTreeSet<Lookup>,
     /// They are compiled then at the latest.
     until: Instant,
+    /// How long it took to read them.
+    reading: Duration,
 }
 
 /// Follows one YAML file. Reads the file system: for a control thread.
@@ -86,6 +88,8 @@ pub struct FileSource {
     waiting: Option<Waiting>,
     /// Texts that were begun to be taken up.
     begun: u64,
+    /// How long it took to read and compile the rules of `snapshot`.
+    took: Duration,
     /// What was read last, good or not: the same again is no news.
     read: Result<String, Vec<Problem>>,
     /// The file as the last call saw it.
@@ -104,7 +108,9 @@ impl FileSource {
         let path = path.into();
         let stamp = Stamp::of(&path);
         let text = yaml::read(&path)?;
+        let began = Instant::now();
         let rules = parse(&text, &path.display().to_string())?;
+        let reading = began.elapsed();
         let mut names = None;
         let view = NamesView::default();
         let wanted = Wanted::of(&rules);
@@ -114,6 +120,7 @@ impl FileSource {
             own.wait_for(&wanted.names, FIRST_ANSWERS);
             own.resolved()
         });
+        let began = Instant::now();
         let mut snapshot = compile_resolved(&rules, &resolved)?;
         snapshot.generation = 1;
         let snapshot = Arc::new(snapshot);
@@ -133,6 +140,7 @@ impl FileSource {
             names,
             waiting: None,
             begun: 0,
+            took: reading + began.elapsed(),
             view,
             read: Ok(text),
             seen: stamp,
@@ -185,7 +193,9 @@ impl FileSource {
 
     /// The same rules with what their names stand for now.
     fn renew(&mut self, resolved: &Arc<Resolved>) -> Result<Arc<Snapshot>, Vec<Problem>> {
+        let began = Instant::now();
         let mut snapshot = recompile(&self.rules, resolved, &self.rules, &self.snapshot)?;
+        self.took = began.elapsed();
         self.generation += 1;
         snapshot.generation = self.generation;
         self.snapshot = Arc::new(snapshot);
@@ -221,6 +231,12 @@ impl FileSource {
     /// The rules of the last snapshot that was accepted.
     pub fn rules(&self) -> &Rules {
         &self.rules
+    }
+
+    /// How long it took to read and compile the rules in force, names that were waited for left out; where
+    /// only what names stand for changed, to compile them.
+    pub fn took(&self) -> Duration {
+        self.took
     }
 
     /// What is known of the names of endpoints.
@@ -267,7 +283,9 @@ impl FileSource {
     /// Takes up a text, one of before or a new one, now or when its names have been looked up; what waited
     /// for that gives way to it unless it is refused.
     fn begin(&mut self, text: &str, origin: Option<u64>) -> Result<Update, Vec<Problem>> {
+        let began = Instant::now();
         let rules = parse(text, &self.path.display().to_string())?;
+        let reading = began.elapsed();
         compatible(&self.rules, &rules)?;
         let names = Wanted::of(&rules).names;
         let unknown = match &self.names {
@@ -280,6 +298,7 @@ impl FileSource {
             origin,
             names,
             until: Instant::now() + FIRST_ANSWERS,
+            reading,
         };
         if unknown.is_empty() {
             let snapshot = self.take_up(new)?;
@@ -315,7 +334,9 @@ impl FileSource {
     /// Compiles rules whose names are known, as far as they are; only a whole success changes anything.
     fn take_up(&mut self, new: Waiting) -> Result<Arc<Snapshot>, Vec<Problem>> {
         let (named, resolved) = self.resolved();
+        let began = Instant::now();
         let compiled = recompile(&new.rules, &resolved, &self.rules, &self.snapshot);
+        let took = new.reading + began.elapsed();
         if let Some(names) = &self.names {
             names.follow(match compiled {
                 Ok(_) => Wanted::of(&new.rules),
@@ -323,6 +344,7 @@ impl FileSource {
             });
         }
         let mut snapshot = compiled?;
+        self.took = took;
         self.named = named;
         self.generation += 1;
         self.accepted = self.generation;

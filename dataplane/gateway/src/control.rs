@@ -243,7 +243,8 @@ impl Control {
             snapshot.generation,
             Counts(&snapshot)
         ));
-        self.status.show_rules(effective(self.source.rules()));
+        self.status
+            .show_rules(effective(self.source.rules()), self.source.took());
         self.status.show_history(history(&self.source));
         for handoff in &self.handoffs {
             handoff.offer(snapshot.clone());

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// Set by the control thread, read by the workers and the admin thread.
 #[derive(Debug, Default)]
@@ -10,6 +11,8 @@ pub(crate) struct Status {
     at_once: AtomicBool,
     drained: AtomicUsize,
     rejected: AtomicU64,
+    /// Nanoseconds.
+    compiled_in: AtomicU64,
     rules: Mutex<serde_json::Value>,
     history: Mutex<serde_json::Value>,
 }
@@ -57,8 +60,15 @@ impl Status {
         self.rejected.load(Ordering::Relaxed)
     }
 
-    /// Replaces the rules that are shown.
-    pub(crate) fn show_rules(&self, rules: serde_json::Value) {
+    /// How long it took to read and compile the rules that are shown.
+    pub(crate) fn compiled_in(&self) -> Duration {
+        Duration::from_nanos(self.compiled_in.load(Ordering::Relaxed))
+    }
+
+    /// Replaces the rules that are shown, which took so long to be read and compiled.
+    pub(crate) fn show_rules(&self, rules: serde_json::Value, took: Duration) {
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        self.compiled_in.store(nanos, Ordering::Relaxed);
         *self.rules.lock().unwrap_or_else(PoisonError::into_inner) = rules;
     }
 

@@ -118,7 +118,7 @@ impl Router {
     /// finding the route costs.
     pub(crate) fn tried(
         &self,
-        routes: &[Route],
+        routes: &[Arc<Route>],
         request: &RequestView<'_>,
         most: usize,
     ) -> Vec<RouteId> {
@@ -149,7 +149,7 @@ impl Router {
     /// The place of the first route that takes a call.
     fn first_rpc(
         &self,
-        routes: &[Route],
+        routes: &[Arc<Route>],
         rpc: &RpcView<'_>,
         fits: &impl Fn(&Route) -> bool,
     ) -> u32 {

@@ -28,6 +28,7 @@ pub(super) struct Reading {
     tsc_hz: u64,
     generation: u64,
     rejected: u64,
+    compiled_in: Duration,
     draining: bool,
     access_log: LogReading,
     lookups: Totals,
@@ -122,6 +123,7 @@ impl Reading {
             tsc_hz: view.tsc_hz,
             generation: view.rules().map_or(0, |rules| rules.generation),
             rejected: view.status.rejected(),
+            compiled_in: view.status.compiled_in(),
             draining: view.status.is_draining(),
             lookups: view.names.totals(),
             names: view.names.count(),
@@ -188,6 +190,9 @@ fn gateway(text: &mut Text, reading: &Reading) {
         "Changes of the rules that were refused.",
     );
     text.sample(&[], reading.rejected);
+    let help = "How long it took to read and compile the rules accepted last.";
+    text.family("sluice_rules_compile_seconds", Gauge, help);
+    text.sample(&[], reading.compiled_in.as_secs_f64());
     let help = "Generation of the rules that new requests meet.";
     text.family("sluice_worker_rules_generation", Gauge, help);
     for worker in &reading.workers {

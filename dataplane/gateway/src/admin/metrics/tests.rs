@@ -67,6 +67,7 @@ fn reading() -> Reading {
         tsc_hz: 2_500_000_000,
         generation: 3,
         rejected: 1,
+        compiled_in: Duration::from_micros(2_500),
         draining: false,
         access_log: LogReading {
             written: 90,
@@ -165,6 +166,7 @@ fn the_text_is_well_formed_and_says_what_was_counted() {
         "sluice_access_log_dropped_total{reason=\"queue_full\"} 8",
         "sluice_rules_generation 3",
         "sluice_rules_rejected_total 1",
+        "sluice_rules_compile_seconds 0.0025",
     ] {
         assert!(
             text.lines().any(|found| found == line),
