@@ -276,3 +276,27 @@ fn rules_are_rolled_back_and_the_next_change_is_taken_up() {
     };
     assert_eq!((snapshot.generation, endpoints(snapshot)), (15, 3));
 }
+
+#[test]
+fn rolling_back_again_steps_further_and_not_to_and_fro() {
+    let folder = Folder::new("steps");
+    folder.write(GOOD);
+    let (mut source, _) = FileSource::open(folder.file()).unwrap();
+    let change = |source: &mut FileSource, count| {
+        folder.write(&with_endpoints(count));
+        accepted(settle(source)).generation
+    };
+    for count in 2..=4 {
+        assert_eq!(change(&mut source, count), u64::from(count));
+    }
+    for (generation, count) in [(5, 3), (6, 2), (7, 1)] {
+        let back = source.roll_back(None).unwrap();
+        assert_eq!((back.generation, endpoints(&back)), (generation, count));
+    }
+    let error = source.roll_back(None).unwrap_err().to_string();
+    assert_eq!(error, "there are no rules before these");
+    // A change begins anew: the rules before it are those that were in force.
+    assert_eq!(change(&mut source, 9), 8);
+    let back = source.roll_back(None).unwrap();
+    assert_eq!((back.generation, endpoints(&back)), (9, 1));
+}

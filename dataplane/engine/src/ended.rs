@@ -6,6 +6,7 @@ use sluice_stack::io::PacketIo;
 use sluice_stack::time::Instant;
 
 use crate::access::Record;
+use crate::explained::Told;
 use crate::stats::RequestFate;
 use crate::traffic::EndpointFailure;
 use crate::worker::Worker;
@@ -44,7 +45,7 @@ pub(crate) struct Notes {
     /// Bytes of heads and body from endpoints.
     pub(crate) upstream_bytes_in: u64,
     /// What its client is told about it, if it may ask and did.
-    pub(crate) explain: Option<Box<Vec<String>>>,
+    pub(crate) explain: Option<Box<Told>>,
     /// Its line of the access log, if it is to have one.
     pub(crate) record: Option<Box<Record>>,
 }

@@ -29,9 +29,14 @@ pub(crate) enum By {
     Here(u16, RequestFate),
 }
 
+/// What is told about a request, a line for each thing.
+pub(crate) struct Told {
+    lines: Vec<String>,
+}
+
 /// What is told about a request, as far as it is known when its head was judged.
 #[cold]
-pub(crate) fn explained(passage: &HttpPassage<'_, '_>, verdict: &Verdict<'_>) -> Box<Vec<String>> {
+pub(crate) fn explained(passage: &HttpPassage<'_, '_>, verdict: &Verdict<'_>) -> Box<Told> {
     let unrouted = matches!(verdict, Verdict::Reply(reply) if *reply != LocalReply::NO_ROUTE);
     let said = explain_underway(&Underway {
         snapshot: passage.rules,
@@ -45,7 +50,7 @@ pub(crate) fn explained(passage: &HttpPassage<'_, '_>, verdict: &Verdict<'_>) ->
     let mut lines = said.lines();
     lines.insert(0, format!("generation {}", passage.rules.generation));
     lines.extend(passage.hold.map(|hold| format!("held for {hold:?}")));
-    Box::new(lines)
+    Box::new(Told { lines })
 }
 
 /// Where the names of who answered are found.
@@ -59,7 +64,7 @@ impl Answerers<'_> {
     /// Adds to the answer in `out` what is told about its request.
     #[cold]
     pub(crate) fn tell(self, notes: &Notes, by: By, out: &mut Vec<u8>) {
-        let Some(lines) = &notes.explain else {
+        let Some(Told { lines }) = notes.explain.as_deref() else {
             return;
         };
         let last = self.outcome(notes, by);

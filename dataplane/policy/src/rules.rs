@@ -2,6 +2,7 @@
 //!
 //! Every default stands here, and only here. Bounds are checked by [`crate::compile()`].
 
+mod addresses;
 mod lanes;
 mod listeners;
 mod matching;
@@ -19,6 +20,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::yaml::Places;
+pub(crate) use addresses::is_dns_name;
+pub use addresses::{Address, Cidr, EndpointAddress, SocketAddress};
 pub use lanes::{Lanes, Tag, TagFrom};
 pub use listeners::{
     Forwarded, ForwardedHeader, ForwardedMode, Listener, ListenerProtocol, ProxyProtocol,
@@ -32,8 +35,7 @@ pub use routes::{
 pub use rpc::{BizStatus, Exception, ExceptionKind, KeyEdits, RpcMatch};
 pub use services::{Endpoint, EndpointForm, Multiplex, Service, ServiceProtocol};
 pub use short::{OneOrMany, Short};
-pub(crate) use units::is_dns_name;
-pub use units::{Address, Cidr, EndpointAddress, Percent, Period, Size, SocketAddress, UnitError};
+pub use units::{Percent, Period, Size, UnitError};
 
 /// Configuration of the Sluice gateway.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]

@@ -373,3 +373,46 @@ fn requests_go_round_after_new_rules_where_they_were() {
     w.counts("downstream_opened, upstream_opened 2, rules_adopted, answered 2, 200 2");
     w.over();
 }
+
+/// What is counted for a rule goes on through an update that leaves the rule alone: who has used up what
+/// one address may, whom an endpoint has failed, and what a route took.
+#[test]
+fn new_rules_leave_the_state_of_filters_alone_whose_rules_stay() {
+    let limited = |value: &str| Rules {
+        routes: edited(value).routes,
+        endpoints: r#"["10.77.2.2:9999", "10.77.2.3:8080"]"#,
+        ..Rules::listener("limits: { client_rate: 2 }")
+    };
+    let mut w = World::with(&limited("old"));
+    let clients: Vec<_> = (0..4).map(|_| w.open()).collect();
+    w.send(clients[0], get("/1"));
+    let suspected = |w: &World| {
+        w.stats
+            .events
+            .get(sluice_engine::stats::EngineEvent::EndpointSuspected)
+    };
+    assert_eq!((w.asked(0), suspected(&w)), (forwarded("GET /1", ""), 1));
+    w.answer(0, OK);
+    w.reload(&limited("new").text()).unwrap();
+    w.settle();
+    let refused = w.open();
+    assert_eq!(w.client.end(refused), Some(End::Reset));
+    // Both turns are with the endpoint that answers: the other one is still passed over.
+    for path in ["/2", "/3"] {
+        w.send(clients[1], get(path));
+        assert_eq!(w.asked(0), forwarded(&format!("GET {path}"), ""));
+        w.answer(0, OK);
+        assert!(w.got(clients[1]).contains("x-rules: new"));
+    }
+    let routes = w.stats.traffic.routes.all();
+    let taken: u64 = routes
+        .iter()
+        .map(|(_, times)| times.buckets().iter().sum::<u64>())
+        .sum();
+    assert_eq!((routes.len(), taken), (1, 3));
+    w.counts(
+        "downstream_opened 4, downstream_refused_client_rate, upstream_opened 2, upstream_closed, \
+         upstream_reused 2, endpoint_suspected, retried_connect, rules_adopted, answered 3, 200 3",
+    );
+    w.over();
+}

@@ -1,9 +1,13 @@
 //! Every example under configs/examples, played through the gateway in memory and virtual time: each
-//! does what its comments say. That of remote procedure calls is asked what its rules decide.
+//! does what its comments say.
 
 #[path = "../engine/world.rs"]
 #[allow(dead_code, reason = "shared with the tests of the engine")]
 mod world;
+
+#[path = "../engine/rpc/frames.rs"]
+#[allow(dead_code, reason = "shared with the tests of the engine")]
+mod frames;
 
 mod answers;
 mod beside;

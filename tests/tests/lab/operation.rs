@@ -57,8 +57,17 @@ fn named(pairs: &[(&str, f64)]) -> Vec<(String, f64)> {
 }
 
 /// The worker publishes what happens behind an answer a moment later.
-pub(crate) fn until<T: PartialEq + std::fmt::Debug>(expected: &T, mut look: impl FnMut() -> T) {
-    let deadline = Instant::now() + Duration::from_secs(3);
+pub(crate) fn until<T: PartialEq + std::fmt::Debug>(expected: &T, look: impl FnMut() -> T) {
+    within(3, expected, look);
+}
+
+/// The same for what takes longer: so many seconds at most.
+pub(crate) fn within<T: PartialEq + std::fmt::Debug>(
+    seconds: u64,
+    expected: &T,
+    mut look: impl FnMut() -> T,
+) {
+    let deadline = Instant::now() + Duration::from_secs(seconds);
     loop {
         let seen = look();
         if seen == *expected {

@@ -250,7 +250,7 @@ fn routes() {
             (
                 "  - { service: hello, fault: { until: soon } }\n",
                 &[
-                    "g.yaml:9:23: routes[0].fault: does nothing; add delay or abort",
+                    "g.yaml:9:23: routes[0].fault: does nothing; add delay, bandwidth or abort",
                     "g.yaml:9:39: routes[0].fault.until: \"soon\" is no time; write one in UTC, such as 2026-12-24T18:00:00Z",
                 ],
             ),
@@ -259,6 +259,13 @@ fn routes() {
                 &[
                     "g.yaml:9:47: routes[0].fault.delay.time: must be more than 0; write a duration such as 10s",
                     "g.yaml:9:70: routes[0].fault.abort.status: 200 is outside 400 to 599",
+                ],
+            ),
+            (
+                "  - { service: hello, mirror: { service: hello, body: 2MiB }, fault: { bandwidth: { rate: 1B }, until: \"2026-01-01T00:00:00Z\" } }\n",
+                &[
+                    "g.yaml:9:55: routes[0].mirror.body: 2MiB is outside 0B to 1MiB",
+                    "g.yaml:9:91: routes[0].fault.bandwidth.rate: 1B is outside 64B to 1GiB",
                 ],
             ),
             (

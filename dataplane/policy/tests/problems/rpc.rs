@@ -15,6 +15,12 @@ fn protocols() {
                 ],
             ),
             (
+                "  - { rpc: {}, service: hello, fault: { bandwidth: { rate: 1MiB }, until: \"2026-01-01T00:00:00Z\" } }\n",
+                &[
+                    "g.yaml:9:41: routes[0].fault.bandwidth: is of HTTP, and the route takes RPC only: replies on shared connections can't be slowed down one by one; write delay or abort, or give HTTP a route of its own",
+                ],
+            ),
+            (
                 "  - { rpc: {}, redirect: { host: a } }\n",
                 &[
                     "g.yaml:9:7: routes[0].rpc: stands beside `redirect`, which only HTTP has; make it two, one for each protocol",
