@@ -13,7 +13,7 @@ use sluice_control_client::file::FileSource;
 use sluice_engine::WorkerSetup;
 use sluice_engine::stack::crew::{PortCrew, Seat, crew};
 use sluice_engine::stack::{Limits, PortSetup};
-use sluice_policy::rules::Idle;
+use sluice_policy::rules::{Idle, ListenerProtocol};
 use sluice_policy::{Problem, Snapshot, WorkerCores};
 use sluice_port::cores::Ask;
 use sluice_port::{
@@ -304,8 +304,14 @@ fn announce(rules: &Snapshot, cores: &Cores) {
             .ports
             .get(listener.port)
             .map_or("", |port| &*port.name);
+        let protocol = match listener.protocol {
+            ListenerProtocol::Auto => "http, ttheader and thrift",
+            ListenerProtocol::Http => "http",
+            ListenerProtocol::TtHeader => "ttheader",
+            ListenerProtocol::Thrift => "thrift",
+        };
         log::info(format_args!(
-            "listener {}: http on {}, port {port}",
+            "listener {}: {protocol} on {}, port {port}",
             listener.name,
             addresses.join(" and ")
         ));

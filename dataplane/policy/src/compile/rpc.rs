@@ -186,6 +186,13 @@ pub(super) fn edits(
                     "would take out every key",
                     "write what they begin with",
                 );
+            } else if let Some(fixed) = fixed_under(prefix, lane) {
+                let mend = "write more of what the others begin with";
+                report.mend(
+                    &at,
+                    format!("would take out `{fixed}`, which cannot be changed"),
+                    mend,
+                );
             }
             edits.push(KeyEdit::RemovePrefix(prefix.as_bytes().into()));
             continue;
@@ -204,6 +211,29 @@ pub(super) fn edits(
     KeyEdits(edits)
 }
 
+/// String keys that cannot be changed, validators aside.
+const FIXED: [&[u8]; 5] = [
+    string::CRC32C,
+    string::CONNECTION_RESET,
+    string::BIZ_STATUS,
+    string::BIZ_MESSAGE,
+    string::BIZ_EXTRA,
+];
+
+/// A key that cannot be changed and begins with `prefix`.
+fn fixed_under(prefix: &str, lane: Option<&RpcKey>) -> Option<String> {
+    let prefix = prefix.as_bytes();
+    let lane = lane.and_then(|key| match key {
+        RpcKey::String(name) => Some(&**name),
+        RpcKey::Integer(_) => None,
+    });
+    let validators = string::VALIDATOR_PREFIX;
+    let mut fixed = FIXED.into_iter().chain(lane).chain([validators]);
+    let found = fixed.find(|name| name.starts_with(prefix));
+    let found = found.or_else(|| prefix.starts_with(validators).then_some(prefix));
+    found.map(|name| String::from_utf8_lossy(name).into_owned())
+}
+
 /// Why a key cannot be changed: it says what the payload is, or the gateway itself answers for it.
 fn forbidden(key: &RpcKey, lane: Option<&RpcKey>) -> Option<(String, String)> {
     if lane == Some(key) {
@@ -219,14 +249,7 @@ fn forbidden(key: &RpcKey, lane: Option<&RpcKey>) -> Option<(String, String)> {
                 | integer::RPC_TIMEOUT
         ),
         RpcKey::String(name) => {
-            matches!(
-                &**name,
-                string::CRC32C
-                    | string::CONNECTION_RESET
-                    | string::BIZ_STATUS
-                    | string::BIZ_MESSAGE
-                    | string::BIZ_EXTRA
-            ) || name.starts_with(string::VALIDATOR_PREFIX)
+            FIXED.contains(&&**name) || name.starts_with(string::VALIDATOR_PREFIX)
         }
     };
     let mend = "take it out: the gateway itself answers for it".to_owned();

@@ -113,6 +113,15 @@ fn keys_and_names() {
                 ],
             ),
             (
+                "  - { rpc: {}, service: hello, request_keys: { remove: [K_*, c*, PV_a*, P*, biz-s*] } }\n",
+                &[
+                    "g.yaml:9:62: routes[0].request_keys.remove[1]: would take out `crc32c`, which cannot be changed; write more of what the others begin with",
+                    "g.yaml:9:66: routes[0].request_keys.remove[2]: would take out `PV_a`, which cannot be changed; write more of what the others begin with",
+                    "g.yaml:9:73: routes[0].request_keys.remove[3]: would take out `PV_`, which cannot be changed; write more of what the others begin with",
+                    "g.yaml:9:77: routes[0].request_keys.remove[4]: would take out `biz-status`, which cannot be changed; write more of what the others begin with",
+                ],
+            ),
+            (
                 "  - { rpc: {}, service: hello, response_keys: { set: { a: \"${key.b}\" } } }\n",
                 &[
                     "g.yaml:9:59: routes[0].response_keys.set.a: ${key.b} is not known here; known are lane, client_ip, route, service",
@@ -181,6 +190,12 @@ fn lanes() {
                 "lanes: { tags: [{ lane: a, rpc: {}, cookies: { a: b } }] }\nroutes: [{ service: hello }]\n",
                 &[
                     "g.yaml:8:28: lanes.tags[0].rpc: stands beside `cookies`, which only HTTP has; make it two, one for each protocol",
+                ],
+            ),
+            (
+                "lanes: {}\nroutes: [{ rpc: {}, service: hello, request_keys: { remove: [RPC_TRANSIT_*, RPC_*] } }]\n",
+                &[
+                    "g.yaml:9:77: routes[0].request_keys.remove[1]: would take out `RPC_PERSIST_LANE`, which cannot be changed; write more of what the others begin with",
                 ],
             ),
             (
