@@ -68,7 +68,7 @@ fuzz_target!(|data: &[u8]| {
     let stats = Arc::new(StackStats::default());
     let setup = PortSetup {
         addresses: vec![(OURS.into(), 24), ("fd00::1".parse().unwrap(), 64)],
-        routes: vec![],
+        ..PortSetup::default()
     };
     let limits = Limits { flows: 64, half_open: 16, time_wait: 16, ..Limits::default() };
     let mut stack = Stack::new(vec![(port, setup)], limits, Secrets::from_seed(1), stats.clone());

@@ -4,7 +4,7 @@
 //! it to ask, and checks every answer to the byte; a [`backend::Backend`] answers what the path of a
 //! request asks for. [`bytes`] is the language they share. [`memory`] puts a gateway between the two
 //! in one thread, without DPDK; [`scripted`] puts it between two [`raw::Host`]s that do exactly what
-//! a test tells them; [`two_hop`] puts two of them there. [`report`] is what a load run found out.
+//! a test tells them, and [`flood`] makes the frames of those who mean harm; [`two_hop`] puts two of them there. [`report`] is what a load run found out.
 //! [`load`] is the load generator, made for speed, [`rig`] puts a gateway in its midst in memory, and
 //! [`bench`] is its command line on real ports.
 #![forbid(unsafe_code)]
@@ -17,6 +17,7 @@ pub mod calls;
 pub mod client;
 #[cfg(feature = "lab")]
 pub mod compare;
+pub mod flood;
 #[cfg(feature = "lab")]
 pub mod load;
 pub mod memory;

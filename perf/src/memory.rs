@@ -25,6 +25,10 @@ pub struct Setup {
     pub v6: bool,
     /// Largest IP packet of both links.
     pub mtu: u16,
+    /// VLAN of both links.
+    pub vlan: Option<u16>,
+    /// The backend's side, where it is not like the client's.
+    pub back: Option<Side>,
     /// Faults of each direction of the client's link and of the backend's.
     pub faults: [[Faults; 2]; 2],
     /// Client connections.
@@ -35,6 +39,17 @@ pub struct Setup {
     pub flows: usize,
     /// Who serves in the gateway.
     pub workers: Workers,
+}
+
+/// What is spoken on one side of the gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Side {
+    /// IPv6 instead of IPv4.
+    pub v6: bool,
+    /// Largest IP packet.
+    pub mtu: u16,
+    /// VLAN, if frames are tagged.
+    pub vlan: Option<u16>,
 }
 
 /// The workers of a gateway in memory, all on one thread.
@@ -64,12 +79,26 @@ impl Default for Setup {
             seed: 1,
             v6: false,
             mtu: 1500,
+            vlan: None,
+            back: None,
             faults: [[Faults::default(); 2]; 2],
             connections: 64,
             buffer: 64 * 1024,
             flows: 16_384,
             workers: Workers::default(),
         }
+    }
+}
+
+impl Setup {
+    /// The client's side, and the backend's.
+    pub fn sides(&self) -> [Side; 2] {
+        let front = Side {
+            v6: self.v6,
+            mtu: self.mtu,
+            vlan: self.vlan,
+        };
+        [front, self.back.unwrap_or(front)]
     }
 }
 
@@ -120,13 +149,11 @@ pub(crate) fn endpoints(v6: bool) -> [SocketAddr; 2] {
 
 /// The rules of the gateway, as text.
 pub fn rules(setup: &Setup) -> String {
-    let [first, second] = endpoints(setup.v6);
-    let (front, back, listen) = addresses(setup.v6);
+    let [first, second] = endpoints(setup.sides()[1].v6);
+    let (ports, listen) = ports(setup);
     format!(
         r#"
-ports:
-  front: {{ device: "net_memory0", addresses: ["{front}"], mtu: {mtu} }}
-  back: {{ device: "net_memory1", addresses: ["{back}"], mtu: {mtu} }}
+{ports}
 listeners:
   web: {{ address: "{listen}", buffer: {buffer}B, max_connections: 1000000 }}
 services:
@@ -138,7 +165,6 @@ services:
 routes:
   - {{ host: sluice.test, path: /, service: hello, request_headers: {{ set: {{ x-edge: "1" }} }} }}
 "#,
-        mtu = setup.mtu,
         buffer = setup.buffer,
     )
 }
@@ -146,13 +172,11 @@ routes:
 /// As [`rules`], for calls: a service that multiplexes in this way over so many connections to its one
 /// endpoint.
 pub fn rpc_rules(setup: &Setup, multiplex: &str, shared_connections: u32) -> String {
-    let [endpoint, _] = endpoints(setup.v6);
-    let (front, back, listen) = addresses(setup.v6);
+    let [endpoint, _] = endpoints(setup.sides()[1].v6);
+    let (ports, listen) = ports(setup);
     format!(
         r#"
-ports:
-  front: {{ device: "net_memory0", addresses: ["{front}"], mtu: {mtu} }}
-  back: {{ device: "net_memory1", addresses: ["{back}"], mtu: {mtu} }}
+{ports}
 listeners:
   rpc: {{ address: "{listen}", buffer: {buffer}B, max_connections: 100000 }}
 services:
@@ -167,18 +191,37 @@ services:
 routes:
   - {{ rpc: {{}}, service: bench }}
 "#,
-        mtu = setup.mtu,
         buffer = setup.buffer,
     )
 }
 
-/// Addresses of the gateway's ports and of its listener.
-fn addresses(v6: bool) -> (&'static str, &'static str, &'static str) {
-    if v6 {
-        ("fd77:1::1/64", "fd77:2::1/64", "[fd77:1::1]:80")
+/// The gateway's ports as rules, and the address of its listener.
+fn ports(setup: &Setup) -> (String, &'static str) {
+    let [front, back] = setup.sides();
+    let port = |side: Side, number: u8| {
+        let address = match side.v6 {
+            true => format!("fd77:{}::1/64", number + 1),
+            false => format!("10.77.{}.1/24", number + 1),
+        };
+        let vlan = side
+            .vlan
+            .map_or(String::new(), |vlan| format!(", vlan: {vlan}"));
+        format!(
+            "{{ device: \"net_memory{number}\", addresses: [\"{address}\"], mtu: {}{vlan} }}",
+            side.mtu
+        )
+    };
+    let text = format!(
+        "ports:\n  front: {}\n  back: {}",
+        port(front, 0),
+        port(back, 1)
+    );
+    let listen = if front.v6 {
+        "[fd77:1::1]:80"
     } else {
-        ("10.77.1.1/24", "10.77.2.1/24", "10.77.1.1:80")
-    }
+        "10.77.1.1:80"
+    };
+    (text, listen)
 }
 
 /// Compiles the rules of [`rules`], or of a test of its own.
@@ -215,6 +258,7 @@ pub fn port_setups(snapshot: &Snapshot) -> Vec<PortSetup> {
                 .iter()
                 .map(|route| ((route.to.network(), route.to.prefix()), route.via))
                 .collect(),
+            vlan: port.vlan,
         })
         .collect()
 }
@@ -268,10 +312,12 @@ impl Gateway {
         } else {
             Spread::Flow(steering.clone())
         };
-        let mut link =
-            |faults| net.link_of_queues(setup.mtu, faults, count.into(), queues.into(), &spread);
-        let (client_port, front) = link(setup.faults[0]);
-        let (backend_port, back) = link(setup.faults[1]);
+        let [front, back] = setup.sides();
+        let mut link = |side: Side, faults| {
+            net.link_of_queues(side.mtu, faults, count.into(), queues.into(), &spread)
+        };
+        let (client_port, front) = link(front, setup.faults[0]);
+        let (backend_port, back) = link(back, setup.faults[1]);
         let target = snapshot.listeners[0].addresses[0];
         let seats: Vec<Option<Seat<SimPort>>> = match count {
             1 => vec![None],
@@ -353,22 +399,25 @@ fn steering(setup: &Setup) -> Result<Steering, String> {
 const PER_ADDRESS: usize = 25_000;
 
 /// The addresses at the far ends: the client's, as many as its connections need, and the backend's.
-pub(crate) fn far_ends(v6: bool, connections: usize) -> [PortSetup; 2] {
-    let prefix = if v6 { 64 } else { 24 };
-    let clients = (2..255).take(connections.div_ceil(PER_ADDRESS).max(1));
+pub(crate) fn far_ends(setup: &Setup) -> [PortSetup; 2] {
+    let [front, back] = setup.sides();
+    let prefix = |side: Side| if side.v6 { 64 } else { 24 };
+    let clients = (2..255).take(setup.connections.div_ceil(PER_ADDRESS).max(1));
     let client = clients.map(|host: u8| -> (IpAddr, u8) {
-        let address = if v6 {
+        let address = if front.v6 {
             [0xfd77, 1, 0, 0, 0, 0, 0, u16::from(host)].into()
         } else {
             [10, 77, 1, host].into()
         };
-        (address, prefix)
+        (address, prefix(front))
     });
-    let backend = endpoints(v6).map(|endpoint| (endpoint.ip(), prefix));
-    [client.collect(), backend.into()].map(|addresses| PortSetup {
+    let backend = endpoints(back.v6).map(|endpoint| (endpoint.ip(), prefix(back)));
+    let port = |addresses, side: Side| PortSetup {
         addresses,
         routes: vec![],
-    })
+        vlan: side.vlan,
+    };
+    [port(client.collect(), front), port(backend.into(), back)]
 }
 
 /// The client's stack, and the backend's.
@@ -381,7 +430,7 @@ pub(crate) fn hosts(setup: &Setup, [front, back]: [SimPort; 2]) -> [Stack<SimPor
         };
         Stack::new(vec![(port, link)], limits, Secrets::from_seed(seed), stats)
     };
-    let [client, backend] = far_ends(setup.v6, setup.connections);
+    let [client, backend] = far_ends(setup);
     [
         stack(front, client, setup.seed ^ 0xc11e),
         stack(back, backend, setup.seed ^ 0xbacc),
@@ -434,7 +483,7 @@ impl Memory {
             receive: setup.buffer,
             send: setup.buffer,
         };
-        let endpoints = endpoints(setup.v6);
+        let endpoints = endpoints(setup.sides()[1].v6);
         Ok(Memory {
             net: parts.net,
             client: Client::new(parts.client, parts.target, setup.connections, buffers),

@@ -172,6 +172,11 @@ impl<P: PacketIo> Host<P> {
         frames
     }
 
+    /// Its stack.
+    pub fn stack(&self) -> &Stack<P> {
+        &self.stack
+    }
+
     /// When there is something to do, frames aside.
     pub fn next_wake(&self) -> Option<Instant> {
         self.stack.next_wake()

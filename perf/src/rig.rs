@@ -85,7 +85,7 @@ impl Rig {
     ) -> Result<Rig, String> {
         let gateway = Gateway::new(setup, &compiled(rules, 1)?)?;
         let stats = Arc::new(StackStats::default());
-        let [front, back] = far_ends(setup.v6, setup.connections);
+        let [front, back] = far_ends(setup);
         let stack = Stack::new(
             vec![(gateway.front, front), (gateway.back, back)],
             Limits::default(),
@@ -120,7 +120,7 @@ impl Rig {
             protocol,
             replies,
             port: 1,
-            addresses: endpoints(setup.v6).into(),
+            addresses: endpoints(setup.sides()[1].v6).into(),
             body: BODY,
             buffers,
         };

@@ -50,7 +50,7 @@ impl Scripted {
             send: setup.buffer,
         };
         let mut backend = Host::new(parts.backend);
-        for endpoint in endpoints(setup.v6) {
+        for endpoint in endpoints(setup.sides()[1].v6) {
             backend.listen(endpoint, buffers);
         }
         Ok(Scripted {

@@ -27,7 +27,7 @@ fn stack(port: SimPort, address: &str, seed: u64) -> (Stack<SimPort>, Arc<StackS
     let stats = Arc::new(StackStats::default());
     let setup = PortSetup {
         addresses: vec![(address.parse().unwrap(), 24)],
-        routes: vec![],
+        ..PortSetup::default()
     };
     let (limits, secrets) = (Limits::default(), Secrets::from_seed(seed));
     let stack = Stack::new(vec![(port, setup)], limits, secrets, stats.clone());

@@ -72,7 +72,7 @@ impl Loop {
         let (near, far) = net.link(1500, [setup.faults; 2]);
         let port = |address: [u8; 4]| PortSetup {
             addresses: vec![(address.into(), 24)],
-            routes: vec![],
+            ..PortSetup::default()
         };
         let stats = Arc::new(StackStats::default());
         let stack = Stack::new(
@@ -297,7 +297,7 @@ fn a_call_that_times_out_ends_alone() {
         let stats = Arc::new(StackStats::default());
         let port = PortSetup {
             addresses: vec![(address.into(), 24)],
-            routes: vec![],
+            ..PortSetup::default()
         };
         let limits = Limits::default();
         let stack = Stack::new(

@@ -17,6 +17,8 @@ use sluice_wire::thrift::MessageKind;
 
 use crate::sim::Report;
 
+/// Virtual time after which a caller gives up, where resets may get lost.
+const CALLER_PATIENCE: Duration = Duration::from_secs(200);
 /// Virtual time in which every call must have its outcome once no more are made.
 const PATIENCE: Duration = Duration::from_secs(900);
 /// Virtual time after which nothing may be left of what was under way.
@@ -66,8 +68,11 @@ pub fn run(seed: u64) -> Report {
         jitter: Duration::from_micros(if level > 0.0 { rng.below(500) } else { 0 }),
     };
     let faults = [[lane(), lane()], [lane(), lane()]];
+    let mut links = Rng::new(seed ^ 0x6c61_6e73);
     let setup = Setup {
         seed,
+        mtu: [576, 1_500, 9_000][links.below(3) as usize],
+        vlan: links.chance(0.5).then(|| 1 + links.below(4_094) as u16),
         faults,
         buffer: [16, 64][rng.below(2) as usize] * 1024,
         ..Setup::default()
@@ -109,11 +114,15 @@ pub fn run(seed: u64) -> Report {
 }
 
 fn rules(setup: &Setup, multiplex: &str, rng: &mut Rng) -> String {
+    let vlan = setup
+        .vlan
+        .map_or(String::new(), |vlan| format!(", vlan: {vlan}"));
+    let link = format!("mtu: {}{vlan}", setup.mtu);
     format!(
         r#"
 ports:
-  front: {{ device: "net_memory0", addresses: ["10.77.1.1/24"] }}
-  back: {{ device: "net_memory1", addresses: ["10.77.2.1/24"] }}
+  front: {{ device: "net_memory0", addresses: ["10.77.1.1/24"], {link} }}
+  back: {{ device: "net_memory1", addresses: ["10.77.2.1/24"], {link} }}
 listeners:
   rpc: {{ address: "10.77.1.1:80", buffer: {}B }}
 services:
@@ -155,6 +164,9 @@ impl Play {
             }
             if self.left == 0 {
                 let since = *stopped.get_or_insert(now);
+                if self.rough && now.since(since) > CALLER_PATIENCE {
+                    self.give_up();
+                }
                 if now.since(since) > PATIENCE {
                     let open: Vec<_> = self.callers.iter().map(|c| c.open.keys()).collect();
                     let text = format!("no outcome after {PATIENCE:?}: {open:?}");
@@ -167,6 +179,20 @@ impl Play {
             }
         }
         self.end();
+    }
+
+    /// Ends the connections of calls that are still open. A reset that got lost is not sent again: only its
+    /// receiver's own patience ends such a connection.
+    fn give_up(&mut self) {
+        let now = self.world.now();
+        for caller in &mut self.callers {
+            if !caller.open.is_empty() {
+                self.world.client.reset(caller.connection, now);
+                caller.open.clear();
+                caller.order.clear();
+                caller.rest.clear();
+            }
+        }
     }
 
     fn open_caller(&mut self) {
@@ -308,6 +334,12 @@ impl Play {
         self.world.client.close_all(now);
         self.world.backend.close_all(now);
         self.world.pass(QUIET);
+        let held = self.world.worker.held().into_iter();
+        let left: Vec<_> = held.filter(|(_, n)| *n > 0).collect();
+        if !left.is_empty() {
+            let text = format!("held at the end: {left:?}");
+            self.report.violations.push(text);
+        }
         let stats = &self.world.stats;
         let levels = [
             &stats.downstream,

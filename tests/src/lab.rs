@@ -65,7 +65,7 @@ impl Lab {
     }
 
     /// Runs a command where the gateway is.
-    pub(crate) fn at_gateway(&self, command: &[&str]) -> Output {
+    pub fn at_gateway(&self, command: &[&str]) -> Output {
         self.run("gateway", command)
     }
 
@@ -82,6 +82,13 @@ impl Lab {
     /// returned.
     pub fn serve(&self, command: &[&str]) -> Server {
         let mut server = Server::start(&self.namespace("backend"), command);
+        server.wait_for("");
+        server
+    }
+
+    /// The same where the clients are.
+    pub fn serve_at_client(&self, command: &[&str]) -> Server {
+        let mut server = Server::start(&self.namespace("client"), command);
         server.wait_for("");
         server
     }

@@ -2,7 +2,8 @@
 //!
 //! What stands here is the harness: [`lab`] makes a private copy of the lab for a test, [`gateway`]
 //! runs the real binary in it, [`http`] reads what comes back, [`peers`] are RPC frameworks to talk to;
-//! [`sim`], [`calls`] and [`changing`] play the gateway without a network. The tests are in `tests/`.
+//! [`sim`], [`calls`] and [`changing`] play the gateway without a network, [`streams`] the TCP below it. The
+//! tests are in `tests/`.
 //!
 //! The harness panics where a test cannot go on; its panics say what was run and what it printed.
 #![forbid(unsafe_code)]
@@ -15,3 +16,4 @@ pub mod http;
 pub mod lab;
 pub mod peers;
 pub mod sim;
+pub mod streams;

@@ -12,7 +12,8 @@ use sluice_engine::WorkerStats;
 use sluice_engine::stats::EngineEvent;
 use sluice_perf::bytes::{self, Ask, Form};
 use sluice_perf::client::{End, Outcome, Request, Workload};
-use sluice_perf::memory::{Memory, Setup, Workers, compiled, rules};
+use sluice_perf::memory::{Memory, Setup, Side, Workers, compiled, rules};
+use sluice_stack::Limits;
 use sluice_stack::counters::Counted;
 use sluice_stack::fate::StackEvent;
 use sluice_stack::io::IoStats;
@@ -29,6 +30,9 @@ const PATIENCE: Duration = Duration::from_secs(7_200);
 const CLIENT_PATIENCE: Duration = Duration::from_secs(200);
 /// Virtual time after which nothing may be left of what was under way.
 const QUIET: Duration = Duration::from_secs(120);
+
+/// Flows of the gateway at most.
+const FLOWS: usize = 4_096;
 
 /// What one seed came to.
 #[derive(Debug, Default)]
@@ -77,15 +81,23 @@ impl Scene {
             [576, 1500, 9000]
         };
         let restarts = rng.chance(0.2);
+        let front = Side {
+            v6,
+            mtu: mtus[rng.below(3) as usize],
+            vlan: None,
+        };
+        let [front, back] = sides(seed, front);
         Scene {
             setup: Setup {
                 seed,
                 v6,
-                mtu: mtus[rng.below(3) as usize],
+                mtu: front.mtu,
+                vlan: front.vlan,
+                back: Some(back),
                 faults,
                 connections: 1 + rng.below(12) as usize,
                 buffer: [16, 20, 64][rng.below(3) as usize] * 1024,
-                flows: 4096,
+                flows: FLOWS,
                 workers: workers(seed),
             },
             requests: 20 + rng.below(80),
@@ -96,6 +108,30 @@ impl Scene {
             steering_changes: Rng::new(seed ^ 0x7365_6174).chance(0.5),
         }
     }
+}
+
+/// In half of the worlds frames of the client's link have a VLAN, in half those of the backend's; in a
+/// third the backend's link is one of its own, so that what comes in as IPv4 may go out as IPv6, and large
+/// frames as small ones. From a chance of its own as well.
+fn sides(seed: u64, front: Side) -> [Side; 2] {
+    let mut rng = Rng::new(seed ^ 0x6c61_6e73);
+    let mut vlan = || rng.chance(0.5).then(|| 1 + rng.below(4_094) as u16);
+    let [near, far] = [vlan(), vlan()];
+    let own = rng.chance(0.3);
+    let v6 = if own { rng.chance(0.5) } else { front.v6 };
+    let mtu = match (own, v6) {
+        (true, true) => 1_280 + rng.below(9_216 - 1_280 + 1) as u16,
+        (true, false) => 576 + rng.below(9_216 - 576 + 1) as u16,
+        (false, _) => front.mtu,
+    };
+    let back = Side { v6, mtu, vlan: far };
+    [
+        Side {
+            vlan: near,
+            ..front
+        },
+        back,
+    ]
 }
 
 /// Half of the worlds have several workers, with a queue for each or fewer, and a device that steers
@@ -376,7 +412,32 @@ pub(crate) fn turn(memory: &mut Memory, play: &mut impl Workload, report: &mut R
     for other in &memory.others {
         other.worker.publish_ports();
     }
+    let mut beyond = Vec::new();
+    if !memory.net.is_bounded() {
+        beyond.push("a queue of a link is longer than it may be".to_owned());
+    }
     for (worker, stats) in memory.all_stats().enumerate() {
+        let levels = [
+            (
+                "half-open flows",
+                &stats.stack.half_open,
+                Limits::default().half_open,
+            ),
+            (
+                "TIME-WAIT records",
+                &stats.stack.time_wait,
+                Limits::default().time_wait,
+            ),
+            ("flows", &stats.stack.flows, FLOWS),
+        ];
+        for (what, level, bound) in levels {
+            if level.get() > bound as u64 {
+                beyond.push(format!(
+                    "worker {worker}: {} {what}, at most {bound}",
+                    level.get()
+                ));
+            }
+        }
         let ports = stats.ports.iter().map(|port| port.get().rx_frames);
         let events = |event| stats.stack.events.get(event);
         let received = ports.sum::<u64>() + events(StackEvent::TakenOver);
@@ -387,12 +448,39 @@ pub(crate) fn turn(memory: &mut Memory, play: &mut impl Workload, report: &mut R
             ));
         }
     }
+    if report.violations.is_empty() {
+        report.violations = beyond;
+    }
 }
 
 /// What must hold when everything is over.
 fn settled(memory: &Memory, play: &Play, generation: u64, report: &mut Report) {
     for stats in memory.all_stats() {
         worker_settled(stats, memory, generation, report);
+    }
+    let workers = std::iter::once(&memory.worker).chain(memory.others.iter().map(|o| &o.worker));
+    let held = workers.map(|worker| ("a worker", worker.held()));
+    let client = ("the client", memory.client.stack().held().to_vec());
+    let backend = ("the backend", memory.backend.stack().held().to_vec());
+    // Of a reset that got lost a backend never learns.
+    let hosts = if play.rough {
+        vec![client]
+    } else {
+        vec![client, backend]
+    };
+    for (who, held) in held.chain(hosts) {
+        let left: Vec<_> = held.into_iter().filter(|(_, n)| *n > 0).collect();
+        if !left.is_empty() {
+            report
+                .violations
+                .push(format!("{who} holds at the end: {left:?}"));
+        }
+    }
+    // Each port of each worker, client and backend keeps a buffer to send from.
+    let (in_hand, spare) = (memory.net.in_hand(), 2 * (2 + memory.others.len()));
+    if in_hand > spare {
+        let text = format!("{in_hand} frames in hand at the end, at most {spare} are kept");
+        report.violations.push(text);
     }
     let all = || memory.all_stats();
     let mut must = |holds: bool, what: &str| {

@@ -112,6 +112,45 @@ fn files_that_documents_name_exist() {
 }
 
 #[test]
+fn tests_that_documents_name_exist() {
+    let mut sources = String::new();
+    for directory in [
+        "dataplane/stack/src",
+        "dataplane/stack/tests",
+        "tests/tests",
+    ] {
+        read_sources(&root().join(directory), &mut sources);
+    }
+    let text = fs::read_to_string(root().join("docs/hostile-input.md")).expect("it can be read");
+    let (_, section) = text
+        .split_once("## Frames and segments")
+        .expect("a section");
+    let (section, _) = section.split_once("<!--").expect("its end");
+    let is_test = |name: &&str| name.matches('_').count() > 3 && !name.contains('/');
+    let mut seen = 0;
+    for name in section.split('`').skip(1).step_by(2).filter(is_test) {
+        assert!(
+            sources.contains(&format!("fn {name}(")),
+            "no test is called {name}"
+        );
+        seen += 1;
+    }
+    assert!(seen >= 20, "{seen} tests");
+}
+
+/// Appends all Rust sources below a directory.
+fn read_sources(directory: &Path, sources: &mut String) {
+    for entry in fs::read_dir(directory).expect("a directory").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            read_sources(&path, sources);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            sources.push_str(&fs::read_to_string(&path).expect("a source can be read"));
+        }
+    }
+}
+
+#[test]
 fn architecture_lists_the_crates_there_are() {
     let text = fs::read_to_string(root().join("ARCHITECTURE.md")).expect("it can be read");
     let listed: BTreeSet<(String, String)> = text

@@ -7,7 +7,7 @@ use sluice_perf::memory::{Memory, Setup};
 use sluice_perf::two_hop::TwoHop;
 use sluice_stack::sim::Faults;
 use sluice_stack::time::Instant;
-use sluice_tests::{calls, changing, sim};
+use sluice_tests::{calls, changing, sim, streams};
 use sluice_wire::http1::RequestKind;
 
 fn play(seeds: impl IntoIterator<Item = u64>) {
@@ -72,6 +72,17 @@ fn rules_that_change_under_load_lose_no_request_and_give_each_what_they_allow() 
 fn a_request_that_was_held_reaches_its_service_although_newer_rules_do_not_have_it() {
     // The turn among its endpoints was looked for in the newest rules alone.
     change_rules([21]);
+}
+
+#[test]
+fn simulated_streams_arrive_whole_and_end_where_they_were_ended() {
+    for seed in 1..=100 {
+        let violations = streams::run(seed).violations.join("\n");
+        assert!(
+            violations.is_empty(),
+            "scripts/sim --seed {seed}\n{violations}"
+        );
+    }
 }
 
 #[test]

@@ -23,6 +23,7 @@ mod forwarding;
 mod generations;
 mod handoff;
 mod heads;
+mod held;
 mod inspection;
 mod mirror;
 mod named;

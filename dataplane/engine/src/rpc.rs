@@ -80,6 +80,13 @@ pub(crate) struct Rpc {
     methods: methods::Methods,
 }
 
+impl Rpc {
+    /// Bytes that wait in calls.
+    pub(crate) fn held(&self) -> usize {
+        self.buffers.held
+    }
+}
+
 /// Buffers that are given back, and how much there is in those that are not.
 #[derive(Default)]
 struct Buffers {

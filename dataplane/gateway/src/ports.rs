@@ -60,5 +60,6 @@ pub(crate) fn stack_setup(port: &Port) -> PortSetup {
             .iter()
             .map(|route| ((route.to.address(), route.to.prefix()), route.via))
             .collect(),
+        vlan: port.vlan,
     }
 }

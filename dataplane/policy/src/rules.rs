@@ -117,6 +117,9 @@ pub struct Port {
     /// Largest IP packet in bytes: 576 to 9216, and at least 1280 with IPv6.
     #[serde(default = "mtu")]
     pub mtu: u16,
+    /// VLAN whose 802.1Q tag every frame on this port carries, 1 to 4094. Without it, no frame does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<u16>,
     /// Queue pairs of the device to use at most, where that is fewer than it has and than there are
     /// workers: what the other end of a memif has.
     #[serde(default, skip_serializing_if = "Option::is_none")]

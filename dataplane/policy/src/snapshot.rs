@@ -124,6 +124,8 @@ pub struct Port {
     pub routes: Vec<StaticRoute>,
     /// Largest IP packet in bytes: 576 to 9216, and at least 1280 with IPv6.
     pub mtu: u16,
+    /// VLAN whose 802.1Q tag every frame carries, 1 to 4094.
+    pub vlan: Option<u16>,
     /// Queue pairs to use at most; no more than workers.
     pub queues: u16,
 }

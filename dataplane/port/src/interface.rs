@@ -83,6 +83,12 @@ impl Interface {
             .max(1)
     }
 
+    /// Its MTU; `None` where the kernel does not tell.
+    pub(crate) fn mtu(&self) -> Option<u16> {
+        let mtu = number(&self.directory.as_ref()?.join("mtu"))?;
+        Some(u16::try_from(mtu).unwrap_or(u16::MAX))
+    }
+
     /// Received frames that the interface dropped since the port was opened.
     pub fn rx_dropped(&self) -> u64 {
         let now = self.directory.as_deref().map_or(0, dropped);

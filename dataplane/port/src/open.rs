@@ -24,7 +24,7 @@ pub enum Device {
     /// A virtual device with its arguments, `net_memif0,role=client`.
     Vdev(String),
     /// A network interface of the kernel: through AF_XDP, and where that fails through AF_PACKET. Both
-    /// need root; neither carries jumbo frames (AF_XDP some 3,500 bytes, AF_PACKET 1,500).
+    /// need root. AF_XDP carries packets of some 3,500 bytes, AF_PACKET as large ones as the interface.
     Interface(String),
 }
 
@@ -116,6 +116,19 @@ pub enum OpenError {
         /// Frames that are not enough yet.
         needed: u32,
     },
+    /// Packets of the port's MTU would not pass.
+    #[error(
+        "interface `{name}` has an MTU of {has} bytes, {wanted} was asked for. Give it that: ip link set dev \
+         {name} mtu {wanted}"
+    )]
+    InterfaceMtu {
+        /// The interface.
+        name: String,
+        /// Its own.
+        has: u16,
+        /// The port's.
+        wanted: u16,
+    },
     /// Neither way to a network interface worked.
     #[error(
         "interface `{name}` could be opened neither with AF_XDP nor with AF_PACKET.\n{xdp}\n{packet}"
@@ -133,6 +146,12 @@ pub enum OpenError {
 /// Frames that `net_af_xdp` takes from the pool of each queue at the start and keeps
 /// (`ETH_AF_XDP_DFLT_NUM_DESCS`).
 const XDP_FILL_FRAMES: u32 = 2048;
+
+/// What the driver of AF_PACKET takes for the largest packet, whatever the interface carries.
+const PLAIN_MTU: u16 = 1500;
+
+/// Bytes that a ring of AF_PACKET has in front of each frame, at most (TPACKET_V2, `tpacket_rcv`).
+const PACKET_LEAD: u16 = 80;
 
 /// The kernel frees the queue of a closed AF_XDP socket a moment after the socket, such as that of a
 /// gateway that was killed: how often one is opened, and the time between.
@@ -156,7 +175,7 @@ pub fn open(eal: &EalHandle, config: &PortConfig) -> Result<OpenedPort, OpenErro
             interface = spec.kernel_interface().map(Interface::hold).transpose()?;
             let pools = make_pools(eal, config)?;
             (
-                open_device(&spec, config, config.queues, &pools)?,
+                open_device(&spec, config, config.queues, None, &pools)?,
                 pools,
                 None,
             )
@@ -164,8 +183,7 @@ pub fn open(eal: &EalHandle, config: &PortConfig) -> Result<OpenedPort, OpenErro
         Device::Interface(name) => {
             check_interface(name, config)?;
             let held = interface.insert(Interface::hold(name)?);
-            let queues = config.queues.min(held.queues());
-            open_interface(eal, name, config, queues)?
+            open_interface(eal, name, config, held)?
         }
     };
     let OpenPort { port, queues } = opened;
@@ -190,10 +208,12 @@ pub fn open(eal: &EalHandle, config: &PortConfig) -> Result<OpenedPort, OpenErro
     })
 }
 
-/// A frame of the MTU with its Ethernet header, VLAN tag and check sequence; at least 2048, below which
-/// many NICs split frames.
+/// A frame of the MTU with its Ethernet header, VLAN tag and check sequence, and what AF_PACKET's ring has
+/// in front of it; at least 2048, below which many NICs split frames.
 fn frame_size(mtu: u16) -> u16 {
-    (mtu + L2_MAX as u16 + 4).next_multiple_of(64).max(2048)
+    (mtu + L2_MAX as u16 + 4 + PACKET_LEAD)
+        .next_multiple_of(64)
+        .max(2048)
 }
 
 /// A pool per worker.
@@ -211,6 +231,7 @@ fn open_device(
     spec: &DeviceSpec,
     config: &PortConfig,
     queues: u16,
+    device_mtu: Option<u16>,
     pools: &[Pool],
 ) -> Result<OpenPort, PortError> {
     let (rx_descriptors, tx_descriptors) = (config.descriptors, config.descriptors);
@@ -218,6 +239,7 @@ fn open_device(
         spec,
         &dpdk::PortConfig {
             mtu: config.mtu,
+            device_mtu,
             rx_descriptors,
             tx_descriptors,
             fewer_queues: true,
@@ -251,12 +273,13 @@ fn open_interface(
     eal: &EalHandle,
     name: &str,
     config: &PortConfig,
-    queues: u16,
+    interface: &Interface,
 ) -> Result<(OpenPort, Vec<Pool>, Option<String>), OpenError> {
+    let queues = config.queues.min(interface.queues());
     let mut pools = make_pools(eal, config)?;
     let mut attempt = 1;
     let xdp = loop {
-        let error = match open_device(&af_xdp(name, queues), config, queues, &pools) {
+        let error = match open_device(&af_xdp(name, queues), config, queues, None, &pools) {
             Ok(opened) => return Ok((opened, pools, None)),
             Err(error @ PortError::InterfaceMissing(_)) => return Err(error.into()),
             Err(error) => error,
@@ -271,7 +294,19 @@ fn open_interface(
         attempt += 1;
         sleep(XDP_PAUSE);
     };
-    match open_device(&af_packet(name, queues), config, queues, &pools) {
+    let jumbo = config.mtu > PLAIN_MTU;
+    if let (true, Some(has)) = (jumbo, interface.mtu())
+        && has < config.mtu
+    {
+        return Err(OpenError::InterfaceMtu {
+            name: name.to_owned(),
+            has,
+            wanted: config.mtu,
+        });
+    }
+    let device = af_packet(name, queues, jumbo.then(|| frame_size(config.mtu)));
+    let device_mtu = jumbo.then_some(PLAIN_MTU);
+    match open_device(&device, config, queues, device_mtu, &pools) {
         Ok(opened) => {
             let notice = format!(
                 "interface `{name}` is used through AF_PACKET, which is slower, since AF_XDP failed: {xdp}"
@@ -297,11 +332,17 @@ fn af_xdp(interface: &str, queues: u16) -> DeviceSpec {
     )
 }
 
-fn af_packet(interface: &str, queues: u16) -> DeviceSpec {
-    vdev(
-        "net_af_packet",
-        format!("iface={interface},qpairs={queues}"),
-    )
+/// With rings for packets that do not fit the driver's own.
+fn af_packet(interface: &str, queues: u16, frame_size: Option<u16>) -> DeviceSpec {
+    let mut args = format!("iface={interface},qpairs={queues}");
+    if let Some(size) = frame_size {
+        // The driver takes the frames of all blocks for one row, so a block is full to the end: whole pages,
+        // since the size is a multiple of 64.
+        let block = 64 * u32::from(size);
+        // Writing to a string cannot fail.
+        let _ = write!(args, ",framesz={size},blocksz={block}");
+    }
+    vdev("net_af_packet", args)
 }
 
 fn vdev(driver: &str, args: String) -> DeviceSpec {

@@ -284,7 +284,7 @@ fn an_interface_that_af_xdp_cannot_have_is_opened_by_af_packet_with_a_notice() {
 }
 
 #[test]
-fn frames_larger_than_an_interface_can_carry_are_refused_with_both_reasons() {
+fn jumbo_frames_are_for_interfaces_that_have_the_mtu() {
     let veth = Veth::up();
     let eal = eal();
     let interface = Device::Interface(veth.near.clone());
@@ -294,11 +294,23 @@ fn frames_larger_than_an_interface_can_carry_are_refused_with_both_reasons() {
         ..config(interface)
     };
     let text = open(eal.handle(), &large).unwrap_err().to_string();
+    let mend = format!("ip link set dev {} mtu 9000", veth.near);
     assert!(
-        text.contains("AF_XDP") && text.contains("9000 was asked for"),
+        text.contains("has an MTU of 1500 bytes, 9000 was asked for") && text.contains(&mend),
         "{text}"
     );
-    assert!(text.contains("to 1500 bytes, 9000 was asked for"), "{text}");
+    let far = format!("slf{}", std::process::id());
+    ip(&format!("-n {} link set {far} mtu 9000", veth.namespace));
+    ip(&format!("link set {} mtu 9000", veth.near));
+    let mut opened = open(eal.handle(), &large).unwrap();
+    assert!(
+        opened.description.contains("(net_af_packet), ")
+            && opened.description.contains(", MTU 9000, "),
+        "{}",
+        opened.description
+    );
+    arp_exchange(&mut opened);
+    assert_eq!(opened.ios[0].caps().mtu, 9000);
 }
 
 #[test]

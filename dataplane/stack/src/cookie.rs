@@ -40,7 +40,10 @@ impl Cookies {
         let mss = syn.mss.unwrap_or(SIZES[1]);
         let size = SIZES.iter().rposition(|&size| size <= mss).unwrap_or(0);
         let cookie = self.cookie(key, syn.seq, period, size);
-        Self::syn(cookie, syn.seq, syn.window, size)
+        Syn {
+            mss: syn.mss.and(SIZES.get(size).copied()),
+            ..Self::syn(cookie, syn.seq, syn.window, size)
+        }
     }
 
     /// The SYN whose cookie a segment brings back; `None` where it is none of ours, or too old.
@@ -128,10 +131,11 @@ mod tests {
                 found,
                 Some(Syn {
                     window: 500,
+                    mss: Some(size),
                     ..made
                 })
             );
-            assert_eq!(made.mss, Some(size));
+            assert_eq!(made.mss, mss.and(Some(size)));
             assert_eq!(
                 cookies.check(&key(6), &back, at(63)),
                 None,

@@ -26,8 +26,12 @@ crate::counters! {
         Truncated => "truncated",
         /// Dropped: neither IPv4, IPv6 nor ARP.
         UnknownEtherType => "unknown_ethertype",
-        /// Dropped: an 802.1Q tag on a port that has no VLANs.
+        /// Dropped: of a VLAN that is not the port's (802.1Q).
         Vlan => "vlan",
+        /// Dropped: of no VLAN, on a port that has one.
+        Untagged => "untagged",
+        /// Dropped: a tag of a provider (802.1ad), or a second one.
+        DoubleTagged => "double_tagged",
         /// Dropped: an IP header that breaks RFC 791 or RFC 8200.
         BadIp => "bad_ip_header",
         /// Dropped: an IP fragment; TCP peers are told to fit the path's MTU instead.

@@ -15,6 +15,8 @@ use crate::neighbour::Mac;
 use crate::tcp::emit::{FIN, RST, SYN};
 
 pub(crate) const ETHERNET: usize = 14;
+/// An 802.1Q tag: the type that says so, and priority and VLAN.
+pub(crate) const TAG: usize = 4;
 const TCP: u8 = 6;
 /// Congestion experienced (RFC 3168 5).
 const MARKED: u8 = 3;
@@ -96,14 +98,15 @@ pub(crate) enum Inbound<'a> {
 pub(crate) struct Station<'a> {
     pub(crate) port: u8,
     pub(crate) mac: Mac,
+    pub(crate) vlan: Option<u16>,
     pub(crate) addresses: &'a [IpAddr],
 }
 
 /// The flow that a frame is of, if it is what most are. Nothing is checked: it only says what will be
-/// needed.
+/// needed. The packet begins behind `l2_len` bytes.
 #[inline]
-pub(crate) fn hint(frame: &[u8], port: u8) -> Option<FlowKey> {
-    let (header, packet) = frame.split_first_chunk::<ETHERNET>()?;
+pub(crate) fn hint(frame: &[u8], l2_len: usize, port: u8) -> Option<FlowKey> {
+    let (header, packet) = frame.split_at_checked(l2_len)?;
     let number = |at: &[u8; 2]| u16::from_be_bytes(*at);
     match header {
         [.., 0x08, 0x00] => {
@@ -146,14 +149,42 @@ pub(crate) fn parse<'a>(
         return Err(FrameFate::NotForUs);
     }
     let unicast = destination == station.mac;
-    let payload = &frame[ETHERNET..];
-    match ethernet.ethertype() {
+    let (mut ethertype, mut payload) = (u16::from(ethernet.ethertype()), &frame[ETHERNET..]);
+    if station.vlan.is_some() || is_tag(ethertype) {
+        (ethertype, payload) = untag(ethertype, payload, station.vlan)?;
+    }
+    match EthernetProtocol::from(ethertype) {
         EthernetProtocol::Ipv4 if unicast => ipv4(payload, ethernet.src_addr().0, verify, station),
         EthernetProtocol::Ipv4 => Err(FrameFate::NotForUs),
         EthernetProtocol::Ipv6 => ipv6(payload, ethernet.src_addr().0, verify, unicast, station),
         EthernetProtocol::Arp => arp(payload),
-        EthernetProtocol::Unknown(0x8100 | 0x88a8) => Err(FrameFate::Vlan),
         EthernetProtocol::Unknown(_) => Err(FrameFate::UnknownEtherType),
+    }
+}
+
+/// Whether what follows is a tag: of 802.1Q, of a provider (802.1ad), or of a provider before that.
+fn is_tag(ethertype: u16) -> bool {
+    matches!(ethertype, 0x8100 | 0x88a8 | 0x9100)
+}
+
+/// What is behind the tag that frames of the port's VLAN carry. On a port without one, a tag that gives a
+/// priority alone (VLAN 0, IEEE 802.1Q 9.6) is as good as none.
+fn untag(ethertype: u16, payload: &[u8], vlan: Option<u16>) -> Result<(u16, &[u8]), FrameFate> {
+    if !is_tag(ethertype) {
+        return Err(FrameFate::Untagged);
+    }
+    let (&[c0, c1, e0, e1], packet) = payload
+        .split_first_chunk::<TAG>()
+        .ok_or(FrameFate::Truncated)?;
+    let inner = u16::from_be_bytes([e0, e1]);
+    if ethertype != 0x8100 || is_tag(inner) {
+        return Err(FrameFate::DoubleTagged);
+    }
+    match (u16::from_be_bytes([c0, c1]) & 0x0fff, vlan) {
+        (0, None) => Ok((inner, packet)),
+        (0, Some(_)) => Err(FrameFate::Untagged),
+        (tagged, Some(own)) if tagged == own => Ok((inner, packet)),
+        _ => Err(FrameFate::Vlan),
     }
 }
 

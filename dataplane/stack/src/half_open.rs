@@ -50,6 +50,10 @@ impl Syn {
         now: Instant,
     ) -> Outgoing<'static> {
         let mss = own_mss(v4, mtu);
+        // What a SYN does not say is not answered, so that the answer is no longer than the question: a
+        // forged one gets nobody more bytes than it took. The client then sends segments of 536 bytes, or
+        // 1,220 (RFC 9293 3.7.1).
+        let told = self.mss.map(|_| mss);
         let receive = receive_limit(buffers, mss);
         let window_scale = self.window_scale.map(|_| scale(receive));
         let stamps = self
@@ -58,7 +62,7 @@ impl Syn {
         let ecn = if self.ecn { ECE } else { 0 };
         Outgoing {
             window: receive.min(u32::from(u16::MAX)) as u16,
-            options: OptionBytes::syn(mss, window_scale, self.sack, stamps),
+            options: OptionBytes::syn(told, window_scale, self.sack, stamps),
             ..Outgoing::bare(SYN | ACK | ecn, self.start.isn, self.seq.wrapping_add(1))
         }
     }

@@ -6,12 +6,12 @@ mod echo;
 
 use std::net::IpAddr;
 
-use smoltcp::wire::{EthernetAddress, EthernetFrame, EthernetProtocol, IpCidr, IpRepr};
+use smoltcp::wire::{IpCidr, IpRepr};
 
 use crate::counters::Counters;
 use crate::crew::{Lesson, Line, PASSED_PER_POLL};
 use crate::fate::{FrameFate, StackEvent};
-use crate::frame::{ETHERNET, Inbound, Station};
+use crate::frame::{ETHERNET, Inbound, Station, TAG};
 use crate::io::{L3, PacketIo, PortCaps, RxBurst, RxFrame, TxFrame, TxMeta};
 use crate::neighbour::{Held, Lookup, Mac, NeighbourRef, Neighbours};
 use crate::rate_limit::RateLimit;
@@ -30,6 +30,8 @@ pub struct PortSetup {
     pub addresses: Vec<(IpAddr, u8)>,
     /// Destination prefix and the on-link router that leads there.
     pub routes: Vec<((IpAddr, u8), IpAddr)>,
+    /// The VLAN whose tag every frame of the port carries (802.1Q), 1 to 4094; `None`: none does.
+    pub vlan: Option<u16>,
 }
 
 /// A port and everything between its frames and TCP.
@@ -40,6 +42,7 @@ pub(crate) struct Link<P: PacketIo> {
     /// Sees every frame that enters or leaves, while somebody watches.
     pub(crate) tap: Option<Tap>,
     index: u8,
+    vlan: Option<u16>,
     addresses: Vec<IpAddr>,
     on_link: Vec<IpCidr>,
     routes: Vec<(IpCidr, IpAddr)>,
@@ -70,6 +73,7 @@ impl<P: PacketIo> Link<P> {
             neighbours: Neighbours::default(),
             tap: None,
             index,
+            vlan: setup.vlan,
             addresses: setup
                 .addresses
                 .iter()
@@ -129,7 +133,17 @@ impl<P: PacketIo> Link<P> {
         Station {
             port: self.index,
             mac: self.caps.mac,
+            vlan: self.vlan,
             addresses: &self.addresses,
+        }
+    }
+
+    /// Bytes in front of the packet in every frame that is sent.
+    #[inline]
+    pub(crate) fn l2_len(&self) -> usize {
+        match self.vlan {
+            None => ETHERNET,
+            Some(_) => ETHERNET + TAG,
         }
     }
 
@@ -144,6 +158,11 @@ impl<P: PacketIo> Link<P> {
                 tap.offer(Direction::In, frame.bytes());
             }
         }
+    }
+
+    /// Whether an address is one of this port's own.
+    pub(crate) fn is_own(&self, address: IpAddr) -> bool {
+        self.addresses.contains(&address)
     }
 
     /// The on-link address that leads to `remote`.
@@ -210,13 +229,9 @@ impl<P: PacketIo> Link<P> {
         let result = match lookup {
             Lookup::Mac(mac) => self.send_to(mac, ethertype(meta.l3), len, meta, write),
             Lookup::Unknown => {
-                let mut frame = vec![0; ETHERNET + len];
-                let header = EthernetProtocol::from(ethertype(meta.l3));
-                let mut ethernet = EthernetFrame::new_unchecked(&mut frame[..]);
-                ethernet.set_src_addr(EthernetAddress(self.caps.mac));
-                ethernet.set_ethertype(header);
-                let result = write(&mut frame[ETHERNET..]);
-                let held = self.neighbours.hold(to, Held { frame, meta });
+                let mut packet = vec![0; len];
+                let result = write(&mut packet);
+                let held = self.neighbours.hold(to, Held { packet, meta });
                 events.count(if held {
                     StackEvent::NeighbourHeld
                 } else {
@@ -244,16 +259,24 @@ impl<P: PacketIo> Link<P> {
         let Some(mut frame) = self.spare.take() else {
             return Err(write);
         };
-        let bytes = frame.fill(ETHERNET + len);
-        let (header, packet) = bytes.split_at_mut(ETHERNET);
-        header[0..6].copy_from_slice(&mac);
-        header[6..12].copy_from_slice(&self.caps.mac);
-        header[12..14].copy_from_slice(&ethertype.to_be_bytes());
+        let l2_len = self.l2_len();
+        let bytes = frame.fill(l2_len + len);
+        let (header, packet) = bytes.split_at_mut(l2_len);
+        let (addresses, rest) = header.split_at_mut(12);
+        addresses[..6].copy_from_slice(&mac);
+        addresses[6..].copy_from_slice(&self.caps.mac);
+        let [e0, e1] = ethertype.to_be_bytes();
+        match self.vlan.map(u16::to_be_bytes) {
+            None => rest.copy_from_slice(&[e0, e1]),
+            // Of no priority.
+            Some([v0, v1]) => rest.copy_from_slice(&[0x81, 0x00, v0, v1, e0, e1]),
+        }
         let result = write(packet);
         if let Some(tap) = &self.tap {
             tap.offer(Direction::Out, bytes);
         }
-        self.transmit(frame, meta);
+        let l2_len = l2_len as u8;
+        self.transmit(frame, TxMeta { l2_len, ..meta });
         Ok(result)
     }
 
@@ -304,7 +327,7 @@ impl<P: PacketIo> Link<P> {
 }
 
 const NO_IP: TxMeta = TxMeta {
-    l2_len: ETHERNET as u8,
+    l2_len: 0, // `Link::send_to` says
     l3_len: 0,
     l3: L3::None,
     tcp: false,
@@ -317,7 +340,7 @@ fn meta(ip: &IpRepr, tcp: bool) -> TxMeta {
         IpRepr::Ipv6(_) => L3::V6,
     };
     TxMeta {
-        l2_len: ETHERNET as u8,
+        l2_len: 0, // `Link::send_to` says
         l3_len: ip.header_len() as u8,
         l3,
         tcp,

@@ -22,6 +22,9 @@ const MAX_HELD_TOTAL: usize = 4096;
 const FRESH: Duration = Duration::from_secs(30);
 /// Pause between two questions (RFC 4861 RETRANS_TIMER).
 const ASK_EVERY: Duration = Duration::from_secs(1);
+/// Records looked at for one to replace when the table is full, from where the last look ended: a host that
+/// floods the link with addresses must not have all of them looked at for each.
+const LOOKED_AT: usize = 32;
 /// Questions without an answer until the neighbour counts as gone (MAX_MULTICAST_SOLICIT).
 const MAX_ASKED: u8 = 3;
 
@@ -36,10 +39,10 @@ pub(crate) type Mac = [u8; 6];
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NeighbourRef(u16);
 
-/// A frame that waits for its destination MAC; the first six bytes are filled in when it is known.
+/// A packet that waits for its destination's MAC.
 #[derive(Debug)]
 pub(crate) struct Held {
-    pub(crate) frame: Vec<u8>,
+    pub(crate) packet: Vec<u8>,
     pub(crate) meta: TxMeta,
 }
 
@@ -74,6 +77,10 @@ pub(crate) struct Neighbours {
     asking: Vec<NeighbourRef>,
     /// Frames that wait, for whomever.
     held: usize,
+    /// Where the next look for a record to replace begins.
+    hand: usize,
+    /// No question is overdue before then.
+    retry_at: Option<Instant>,
 }
 
 impl Neighbours {
@@ -108,13 +115,16 @@ impl Neighbours {
             self.table.push(fresh);
             NeighbourRef((self.table.len() - 1) as u16)
         } else {
-            // Full: replace one that nothing uses. A scan, but only for a newcomer on a full link.
-            let at = self
-                .table
-                .iter()
-                .position(|n| n.users == 0 && n.held.is_empty())?;
+            // Full: replace one that nothing uses.
+            let at = (self.hand..self.hand + LOOKED_AT)
+                .map(|at| at % MAX_NEIGHBOURS)
+                .find(|&at| self.table[at].users == 0 && self.table[at].held.is_empty());
+            self.hand = (at.unwrap_or(self.hand + LOOKED_AT - 1) + 1) % MAX_NEIGHBOURS;
+            let at = at?;
             self.by_address.remove(&self.table[at].address);
-            self.asking.retain(|a| usize::from(a.0) != at);
+            if self.table[at].asked_at.is_some() {
+                self.asking.retain(|a| usize::from(a.0) != at);
+            }
             self.table[at] = fresh;
             NeighbourRef(at as u16)
         };
@@ -136,6 +146,7 @@ impl Neighbours {
         if ask {
             Self::asked(record, now);
             self.asking.push(neighbour);
+            self.retry_at.get_or_insert(now + ASK_EVERY);
         }
         (record.mac.map_or(Lookup::Unknown, Lookup::Mac), ask)
     }
@@ -164,6 +175,19 @@ impl Neighbours {
             self.held += 1;
         }
         room
+    }
+
+    /// Flows that go by any of them.
+    pub(crate) fn users(&self) -> u64 {
+        self.table
+            .iter()
+            .map(|record| u64::from(record.users))
+            .sum()
+    }
+
+    /// Frames that wait for any of them.
+    pub(crate) fn waiting(&self) -> usize {
+        self.held
     }
 
     pub(crate) fn address(&self, neighbour: NeighbourRef) -> IpAddr {
@@ -226,19 +250,17 @@ impl Neighbours {
             record.asked = 0;
             false
         });
+        let due = self
+            .asking
+            .iter()
+            .filter_map(|n| table[usize::from(n.0)].asked_at);
+        self.retry_at = due.min().map(|at| at + ASK_EVERY);
         retry
     }
 
-    /// When [`Self::retry`] has something to do; `None` while every question is answered.
+    /// When [`Self::retry`] may have something to do; `None` while every question is answered.
     pub(crate) fn next_retry(&self) -> Option<Instant> {
-        self.asking
-            .iter()
-            .map(|n| {
-                self.table[usize::from(n.0)]
-                    .asked_at
-                    .map_or(Instant::ZERO, |at| at + ASK_EVERY)
-            })
-            .min()
+        self.retry_at.filter(|_| !self.asking.is_empty())
     }
 }
 
@@ -250,4 +272,49 @@ pub(crate) struct Retry {
     pub(crate) lost: usize,
     /// Flows that were being opened by way of a neighbour that never answered.
     pub(crate) stranded: Vec<FlowId>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_full_of_neighbours_costs_a_newcomer_a_bounded_look() {
+        let address = |n: usize| IpAddr::from((0x0a00_0000 + n as u32).to_be_bytes());
+        let mut neighbours = Neighbours::default();
+        let used: Vec<_> = (0..MAX_NEIGHBOURS)
+            .map(|n| neighbours.acquire(address(n)).expect("room"))
+            .collect();
+        assert_eq!(neighbours.acquire(address(MAX_NEIGHBOURS)), None);
+        assert_eq!(neighbours.hand, LOOKED_AT, "so many were looked at");
+        // One that is free is found, once the look comes by.
+        neighbours.release(used[3_000]);
+        let looks =
+            (0..MAX_NEIGHBOURS).position(|_| neighbours.acquire(address(MAX_NEIGHBOURS)).is_some());
+        assert_eq!(looks, Some((3_000 - LOOKED_AT) / LOOKED_AT));
+        assert_eq!(neighbours.users(), MAX_NEIGHBOURS as u64);
+    }
+
+    #[test]
+    fn questions_are_due_a_second_after_they_were_asked() {
+        let at = |millis| Instant::ZERO + Duration::from_millis(millis);
+        let mut neighbours = Neighbours::default();
+        let both = [1, 2].map(|n| neighbours.acquire([10, 0, 0, n].into()).expect("room"));
+        assert_eq!(neighbours.next_retry(), None);
+        neighbours.lookup(both[0], at(0));
+        neighbours.lookup(both[1], at(300));
+        assert_eq!(neighbours.next_retry(), Some(at(1_000)));
+        assert_eq!(neighbours.retry(at(1_000)).ask.len(), 1);
+        assert_eq!(neighbours.next_retry(), Some(at(1_300)));
+        assert_eq!(neighbours.retry(at(1_300)).ask.len(), 1);
+        assert_eq!(neighbours.next_retry(), Some(at(2_000)));
+        neighbours.learn([10, 0, 0, 1].into(), [2; 6], false, at(1_400));
+        neighbours.learn([10, 0, 0, 2].into(), [2; 6], false, at(1_400));
+        assert_eq!(neighbours.next_retry(), None);
+        // Asked again much later, it is due a second after that.
+        neighbours.lookup(both[0], at(100_000));
+        assert!(neighbours.next_retry() <= Some(at(101_000)));
+        assert_eq!(neighbours.retry(at(100_500)).ask.len(), 0);
+        assert_eq!(neighbours.next_retry(), Some(at(101_000)));
+    }
 }

@@ -39,6 +39,8 @@ struct Shared {
     now: Cell<Instant>,
     /// Buffers of frames that were consumed, for the next ones.
     buffers: RefCell<Vec<Vec<u8>>>,
+    /// Frames that somebody has in hand, received ones and those to be sent.
+    in_hand: Cell<usize>,
     faults_done: Cell<u64>,
     checksums_good: Cell<bool>,
 }
@@ -86,6 +88,7 @@ impl Net {
             shared: Rc::new(Shared {
                 now: Cell::new(Instant::ZERO),
                 buffers: RefCell::new(Vec::new()),
+                in_hand: Cell::new(0),
                 faults_done: Cell::new(0),
                 checksums_good: Cell::new(false),
             }),
@@ -184,6 +187,21 @@ impl Net {
         self.shared.now.set(self.now().max(at));
     }
 
+    /// Puts a frame of a third station onto the link made `number`-th (from 0), on its way to the second
+    /// port, or to the first of its queues; the destination becomes that port's MAC.
+    pub fn inject(&self, number: usize, frame: &[u8]) {
+        let Some([lane, ..]) = self.lanes.get(number * 2).map(Vec::as_slice) else {
+            return;
+        };
+        let mut bytes = self.shared.copy(frame);
+        if let Some(destination) = bytes.first_chunk_mut() {
+            *destination = [2, 0, 0, 0, 2 * number as u8, 2];
+        }
+        if let Err(bytes) = lane.put(self.now(), bytes) {
+            self.shared.buffers.borrow_mut().push(bytes);
+        }
+    }
+
     /// When the next frame arrives somewhere; `None` when none is on its way.
     pub fn next_arrival(&self) -> Option<Instant> {
         self.lanes
@@ -191,6 +209,18 @@ impl Net {
             .flatten()
             .filter_map(|l| l.frames.borrow().front().map(|f| f.0))
             .min()
+    }
+
+    /// How many frames those at the ports have in hand: received ones that they keep, and buffers to send
+    /// from.
+    pub fn in_hand(&self) -> usize {
+        self.shared.in_hand.get()
+    }
+
+    /// Whether no queue has more frames than it may.
+    pub fn is_bounded(&self) -> bool {
+        let mut lanes = self.lanes.iter().flatten();
+        lanes.all(|lane| lane.frames.borrow().len() <= lane.bound)
     }
 
     /// How many frames were lost, doubled, held up, damaged or refused a buffer so far.
@@ -294,10 +324,7 @@ impl PacketIo for SimPort {
             };
             self.stats.rx_frames += 1;
             self.stats.rx_bytes += bytes.len() as u64;
-            into.push(SimFrame {
-                bytes,
-                shared: self.shared.clone(),
-            });
+            into.push(SimFrame::new(bytes, &self.shared));
         }
         into.len() - before
     }
@@ -313,10 +340,7 @@ impl PacketIo for SimPort {
             return None;
         }
         let bytes = self.shared.buffers.borrow_mut().pop().unwrap_or_default();
-        Some(SimFrame {
-            bytes,
-            shared: self.shared.clone(),
-        })
+        Some(SimFrame::new(bytes, &self.shared))
     }
 
     fn send(&mut self, mut frame: SimFrame, _meta: TxMeta) {
@@ -390,6 +414,16 @@ pub struct SimFrame {
     shared: Rc<Shared>,
 }
 
+impl SimFrame {
+    fn new(bytes: Vec<u8>, shared: &Rc<Shared>) -> Self {
+        shared.in_hand.set(shared.in_hand.get() + 1);
+        SimFrame {
+            bytes,
+            shared: shared.clone(),
+        }
+    }
+}
+
 impl RxFrame for SimFrame {
     fn bytes(&self) -> &[u8] {
         &self.bytes
@@ -413,6 +447,7 @@ impl TxFrame for SimFrame {
 
 impl Drop for SimFrame {
     fn drop(&mut self) {
+        self.shared.in_hand.set(self.shared.in_hand.get() - 1);
         let bytes = std::mem::take(&mut self.bytes);
         if bytes.capacity() > 0 {
             self.shared.buffers.borrow_mut().push(bytes);

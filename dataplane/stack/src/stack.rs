@@ -4,6 +4,7 @@ mod ahead;
 mod arriving;
 mod contained;
 mod footprint;
+mod held;
 mod keys;
 mod opening;
 mod passing;

@@ -13,7 +13,7 @@ use crossbeam::queue::ArrayQueue;
 
 use crate::counters::Gauge;
 use crate::fate::StackEvent;
-use crate::frame::ETHERNET;
+use crate::frame::{ETHERNET, TAG};
 use crate::stack::StackStats;
 use crate::time::Instant;
 
@@ -66,8 +66,15 @@ pub(crate) struct Ends {
 impl Ends {
     pub(crate) fn of(frame: &[u8]) -> Option<Ends> {
         const TCP: u8 = 6;
-        let packet = frame.get(ETHERNET..)?;
-        match frame.get(12..ETHERNET)? {
+        // Behind a tag or two (802.1Q, 802.1ad).
+        let mut l2_len = ETHERNET;
+        while let [0x81, 0x00] | [0x88, 0xa8] = frame.get(l2_len - 2..l2_len)?
+            && l2_len < ETHERNET + 2 * TAG
+        {
+            l2_len += TAG;
+        }
+        let packet = frame.get(l2_len..)?;
+        match frame.get(l2_len - 2..l2_len)? {
             [0x08, 0x00] => {
                 let later_fragment = (u16_at(packet, 6)? & 0x1fff) != 0;
                 let is_tcp = *packet.get(9)? == TCP && !later_fragment;

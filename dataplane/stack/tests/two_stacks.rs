@@ -17,11 +17,12 @@ struct Host {
     stats: Arc<StackStats>,
 }
 
-fn host(port: SimPort, address: &str, prefix: u8, seed: u64) -> Host {
+fn host(port: SimPort, address: &str, prefix: u8, vlan: Option<u16>, seed: u64) -> Host {
     let stats = Arc::new(StackStats::default());
     let setup = PortSetup {
         addresses: vec![(address.parse().unwrap(), prefix)],
-        routes: vec![],
+        vlan,
+        ..PortSetup::default()
     };
     let stack = Stack::new(
         vec![(port, setup)],
@@ -40,6 +41,17 @@ struct Pair {
 }
 
 fn pair(seed: u64, v6: bool, mtu: u16, faults: Faults, buffers: Buffers) -> Pair {
+    pair_on(None, seed, v6, mtu, faults, buffers)
+}
+
+fn pair_on(
+    vlan: Option<u16>,
+    seed: u64,
+    v6: bool,
+    mtu: u16,
+    faults: Faults,
+    buffers: Buffers,
+) -> Pair {
     let mut net = Net::new(seed);
     let (a, b) = net.link(mtu, [faults, faults]);
     let (from, to, prefix) = if v6 {
@@ -47,8 +59,8 @@ fn pair(seed: u64, v6: bool, mtu: u16, faults: Faults, buffers: Buffers) -> Pair
     } else {
         ("10.0.0.1", "10.0.0.2", 24)
     };
-    let client = host(a, from, prefix, seed);
-    let mut server = host(b, to, prefix, seed + 1);
+    let client = host(a, from, prefix, vlan, seed);
+    let mut server = host(b, to, prefix, vlan, seed + 1);
     let server_at = SocketAddr::new(to.parse::<IpAddr>().unwrap(), 80);
     server.stack.listen(0, server_at, 7, buffers);
     Pair {
@@ -222,8 +234,15 @@ fn a_clean_link_carries_an_echo_with_exactly_these_counts() {
 #[test]
 fn ipv6_and_jumbo_frames_carry_a_megabyte() {
     for (v6, mtu) in [(true, 1500), (true, 9000), (false, 9000)] {
-        let pair = pair(5, v6, mtu, Faults::default(), Buffers::default());
-        settled(&echo(pair, 1 << 20, Duration::from_secs(60)));
+        for vlan in [None, Some(1), Some(4094)] {
+            let pair = pair_on(vlan, 5, v6, mtu, Faults::default(), Buffers::default());
+            let pair = echo(pair, 1 << 20, Duration::from_secs(60));
+            settled(&pair);
+            // Segments were as large as they can be: so many, and acknowledgements of what came back.
+            let data = (1 << 20) / (u64::from(mtu) - 72);
+            let frames = pair.client.stack.ports().next().unwrap().stats().tx_frames;
+            assert!(frames < 5 * data, "{frames} frames of up to {mtu} bytes");
+        }
     }
 }
 
@@ -246,7 +265,8 @@ fn loss_reordering_duplication_and_damage_are_mended() {
         jitter: Duration::from_micros(100),
     };
     for seed in 0..12 {
-        let pair = pair(seed, seed % 2 == 0, 1500, faults, Buffers::default());
+        let vlan = (seed % 3 == 0).then_some(seed as u16 + 1);
+        let pair = pair_on(vlan, seed, seed % 2 == 0, 1500, faults, Buffers::default());
         let pair = echo(pair, 200_000, Duration::from_secs(600));
         assert!(pair.net.faults_done() > 10, "seed {seed} had no faults");
         settled(&pair);

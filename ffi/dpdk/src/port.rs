@@ -19,6 +19,9 @@ use crate::setup::Setup;
 pub struct PortConfig {
     /// Largest IP packet, bytes.
     pub mtu: u16,
+    /// What the device is configured with instead, where its driver says less than it carries; the MTU it
+    /// has then stays.
+    pub device_mtu: Option<u16>,
     /// Descriptors of a receive queue, adjusted to what the device allows.
     pub rx_descriptors: u16,
     /// Descriptors of a transmit queue, adjusted to what the device allows.

@@ -91,11 +91,11 @@ impl Setup {
                 max,
             });
         };
-        self.check_mtu(info, config.mtu, pools)?;
+        self.check_mtu(info, config, pools)?;
 
         let mut offloads = Offloads::default();
         let mut conf = ffi::rte_eth_conf::default();
-        conf.rxmode.mtu = u32::from(config.mtu);
+        conf.rxmode.mtu = u32::from(config.device_mtu.unwrap_or(config.mtu));
         (conf.rxmode.offloads, conf.txmode.offloads) = offloads.negotiate(info);
         info.default_rxconf.offloads = conf.rxmode.offloads;
         info.default_txconf.offloads = conf.txmode.offloads;
@@ -123,7 +123,9 @@ impl Setup {
             ffi::rte_eth_dev_adjust_nb_rx_tx_desc(id, &mut rx_descriptors, &mut tx_descriptors)
         };
         self.done("choosing the number of descriptors", result)?;
-        self.set_mtu(id, config.mtu)?;
+        if config.device_mtu.is_none() {
+            self.set_mtu(id, config.mtu)?;
+        }
         for (queue, pool) in (0..queues).zip(pools) {
             self.configure_queue_pair(id, info, queue, (rx_descriptors, tx_descriptors), pool)?;
         }
@@ -197,9 +199,10 @@ impl Setup {
     fn check_mtu(
         &self,
         info: &ffi::rte_eth_dev_info,
-        asked: u16,
+        config: &PortConfig,
         pools: &[Pool],
     ) -> Result<(), PortError> {
+        let asked = config.mtu;
         // How DPDK itself counts what a frame adds to the packet (`eth_dev_get_overhead_len`).
         let overhead = match info.max_rx_pktlen.checked_sub(u32::from(info.max_mtu)) {
             Some(overhead) if info.max_mtu != u16::MAX => overhead,
@@ -207,10 +210,9 @@ impl Setup {
         };
         let longest = info.max_rx_pktlen.saturating_sub(overhead);
         let frame = pools.iter().map(Pool::frame_size).min().unwrap_or(0);
-        let max = info
-            .max_mtu
-            .min(u16::try_from(longest).unwrap_or(u16::MAX))
-            .min(frame.saturating_sub(FRAME_OVERHEAD));
+        let says = info.max_mtu.min(u16::try_from(longest).unwrap_or(u16::MAX));
+        let carries = config.device_mtu.map_or(says, |_| u16::MAX);
+        let max = carries.min(frame.saturating_sub(FRAME_OVERHEAD));
         let min = info.min_mtu;
         if (min..=max).contains(&asked) {
             return Ok(());

@@ -14,7 +14,7 @@ use crate::report::command::ReportArgs;
 
 const RUN_EXAMPLES: &str = "\
 Ports are described like `ports:` in the rules, key=value with ; between:
-  interface=eth1 or device=DPDK-DEVICE; address=10.77.1.2/24, again for more; mtu=1500;
+  interface=eth1 or device=DPDK-DEVICE; address=10.77.1.2/24, again for more; mtu=1500; vlan=7;
   route=0.0.0.0/0 via 10.77.1.1. A backend has listen=8080 and body=100 besides; without a device it
   shares the client's port.
 

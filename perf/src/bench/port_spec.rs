@@ -18,6 +18,7 @@ pub(crate) struct PortSpec {
     pub(crate) addresses: Vec<Cidr>,
     pub(crate) routes: Vec<(Cidr, IpAddr)>,
     pub(crate) mtu: u16,
+    pub(crate) vlan: Option<u16>,
     /// As it was written.
     pub(crate) text: String,
 }
@@ -72,8 +73,8 @@ enum Kind {
 }
 
 const DEVICE_KEYS: &str = "device, interface, mtu";
-const PORT_KEYS: &str = "device, interface, address, route, mtu";
-const BACKEND_KEYS: &str = "device, interface, address, route, mtu, listen, body, replies";
+const PORT_KEYS: &str = "device, interface, address, route, mtu, vlan";
+const BACKEND_KEYS: &str = "device, interface, address, route, mtu, vlan, listen, body, replies";
 
 /// What has been read so far.
 #[derive(Default)]
@@ -83,6 +84,7 @@ struct Keys {
     addresses: Vec<Cidr>,
     routes: Vec<(Cidr, IpAddr)>,
     mtu: Option<u16>,
+    vlan: Option<u16>,
     listen: Option<u16>,
     body: Option<u64>,
     replies: Option<Replies>,
@@ -130,6 +132,17 @@ fn route(text: &str) -> Result<(Cidr, IpAddr), SpecError> {
     Ok((value("route", to.trim())?, value("route", via.trim())?))
 }
 
+fn vlan(text: &str) -> Result<u16, SpecError> {
+    match value("vlan", text)? {
+        vlan @ 1..=4094 => Ok(vlan),
+        _ => Err(SpecError::Value {
+            key: "vlan",
+            value: text.to_owned(),
+            reason: "write 1 to 4094".into(),
+        }),
+    }
+}
+
 fn read(text: &str, kind: Kind) -> Result<Keys, SpecError> {
     let mut keys = Keys::default();
     for pair in text
@@ -146,6 +159,7 @@ fn read(text: &str, kind: Kind) -> Result<Keys, SpecError> {
             "address" if kind != Kind::Device => keys.addresses.push(value("address", text)?),
             "route" if kind != Kind::Device => keys.routes.push(route(text)?),
             "mtu" => keys.mtu = Some(value("mtu", text)?),
+            "vlan" if kind != Kind::Device => keys.vlan = Some(vlan(text)?),
             "listen" if kind == Kind::Backend => keys.listen = Some(value("listen", text)?),
             "body" if kind == Kind::Backend => {
                 let body = body(text).map_err(|reason| SpecError::Value {
@@ -200,6 +214,7 @@ fn port(keys: Keys, text: &str) -> Result<PortSpec, SpecError> {
         addresses: keys.addresses,
         routes: keys.routes,
         mtu: keys.mtu.unwrap_or(1500),
+        vlan: keys.vlan,
         text: text.to_owned(),
     })
 }
@@ -256,6 +271,7 @@ impl PortSpec {
             routes: routes
                 .map(|(to, via)| ((to.network(), to.prefix()), *via))
                 .collect(),
+            vlan: self.vlan,
         }
     }
 

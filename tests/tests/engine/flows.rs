@@ -1,6 +1,7 @@
 //! The stack below: handshakes, resets, TIME-WAIT, limits and floods.
 
-use std::net::SocketAddr;
+use std::collections::HashSet;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,14 +32,19 @@ struct Bench {
 
 impl Bench {
     fn new(limits: Limits) -> Bench {
+        Bench::with_addresses(limits, &[SERVER])
+    }
+
+    fn with_addresses(limits: Limits, addresses: &[[u8; 4]]) -> Bench {
         let mut net = Net::new(1);
         let (ours, peer) = net.link(1500, [Faults::default(); 2]);
         net.vouch_for_checksums();
         let stats = Arc::new(StackStats::default());
         let mac = ours.caps().mac;
         let link = PortSetup {
-            addresses: vec![(SERVER.into(), 24)],
+            addresses: addresses.iter().map(|a| ((*a).into(), 24)).collect(),
             routes: vec![(([0, 0, 0, 0].into(), 0), [10, 0, 0, 2].into())],
+            vlan: None,
         };
         let secrets = Secrets::from_seed(1);
         let mut stack = Stack::new(vec![(ours, link)], limits, secrets, stats.clone());
@@ -392,6 +398,61 @@ fn when_source_ports_run_out_a_connection_is_refused_not_mixed_up() {
     assert!(opened > 25_000, "{opened} of 28,231 ports were used");
     let elsewhere = SocketAddr::from(([192, 0, 2, 1], 81));
     assert!(b.stack.connect(0, elsewhere, opened, tiny, now).is_ok());
+}
+
+#[test]
+fn every_source_address_has_its_ports_for_every_destination() {
+    let limits = Limits {
+        flows: 100_000,
+        ..Limits::default()
+    };
+    let second = [10, 0, 0, 9];
+    let mut b = Bench::with_addresses(limits, &[SERVER, second]);
+    let to = |port| SocketAddr::from(([192, 0, 2, 1], port));
+    let (tiny, now) = (
+        Buffers {
+            receive: 512,
+            send: 512,
+        },
+        b.net.now(),
+    );
+    let mut opened = Vec::new();
+    let error = loop {
+        match b.stack.connect(0, to(80), 1, tiny, now) {
+            Ok(flow) => opened.push(flow),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error, ConnectError::PortsExhausted);
+    assert_eq!(b.stats.events.get(StackEvent::PortsExhausted), 1);
+    let sources: Vec<_> = opened
+        .iter()
+        .map(|flow| b.stack.key(*flow).unwrap().local())
+        .collect();
+    let of = |address: [u8; 4]| {
+        sources
+            .iter()
+            .filter(|s| s.ip() == IpAddr::from(address))
+            .count()
+    };
+    assert!(
+        of(SERVER) > 25_000 && of(second) > 20_000,
+        "{} {}",
+        of(SERVER),
+        of(second)
+    );
+    assert_eq!(sources.iter().collect::<HashSet<_>>().len(), opened.len());
+    // Another destination has all of them anew, and ports that are given back are there again.
+    let elsewhere = b.stack.connect(0, to(81), 1, tiny, now).unwrap();
+    assert_eq!(
+        b.stack.key(elsewhere).unwrap().local().ip(),
+        IpAddr::from(SERVER)
+    );
+    for flow in &opened[..5_000] {
+        b.stack.abort(*flow, now);
+    }
+    b.turn();
+    assert!(b.stack.connect(0, to(80), 1, tiny, now).is_ok());
 }
 
 // ---- the whole gateway -------------------------------------------------------------------------

@@ -5,6 +5,7 @@
 mod bodies;
 mod clients;
 mod connections;
+mod floods;
 mod flows;
 mod frames;
 mod heads;

@@ -17,6 +17,7 @@ mod refusals;
 mod rules;
 mod semantics;
 mod service;
+mod tagged;
 mod workers;
 
 /// The gateway's address that most tests connect to.

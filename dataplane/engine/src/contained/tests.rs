@@ -73,7 +73,7 @@ impl World {
         let stats = Arc::new(WorkerStats::new(2));
         let port = |address: [u8; 4]| PortSetup {
             addresses: vec![(address.into(), 24)],
-            routes: vec![],
+            ..PortSetup::default()
         };
         let host = |io, address, seed| {
             let ports = vec![(io, port(address))];

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
 use super::report::Report;
 use crate::rules;
@@ -14,6 +15,8 @@ const MTU_V4: u16 = 576;
 const MTU_V6: u16 = 1280;
 /// Largest MTU: the usual jumbo frame.
 const MTU_MAX: u16 = 9216;
+/// What a VLAN can be called (IEEE 802.1Q 9.6: 0 is none, 4095 reserved).
+const VLANS: RangeInclusive<u16> = 1..=4094;
 /// Longest name of a Linux interface (IFNAMSIZ without the end).
 const MAX_INTERFACE: usize = 15;
 
@@ -65,6 +68,14 @@ fn compile_port(
             format!("{} is too small for IPv6, which needs {MTU_V6}", port.mtu),
         );
     }
+    if port.vlan.is_some_and(|vlan| !VLANS.contains(&vlan)) {
+        let path = path.key("vlan");
+        report.mend(
+            &path,
+            "no VLAN has this number",
+            "write 1 to 4094, or leave it out for frames without a tag",
+        );
+    }
     let queues = port.queues.unwrap_or(u16::MAX);
     if queues == 0 {
         report.wrong(&path.key("queues"), "a port needs one");
@@ -75,6 +86,7 @@ fn compile_port(
         addresses: port.addresses.clone(),
         routes: static_routes(path, port, report),
         mtu: port.mtu,
+        vlan: port.vlan,
         queues: queues.min(workers.max(1)),
     }
 }

@@ -76,6 +76,12 @@ fn ports() {
                 &["g.yaml:2:60: ports.front.mtu: 9217 is outside 576 to 9216"],
             ),
             (
+                "  front: { interface: eth1, addresses: [10.0.1.1/24], vlan: 4095 }\n",
+                &[
+                    "g.yaml:2:61: ports.front.vlan: no VLAN has this number; write 1 to 4094, or leave it out for frames without a tag",
+                ],
+            ),
+            (
                 "  front: { interface: eth1, addresses: [10.0.1.1/24, \"fd00::1/64\"], mtu: 1279 }\n",
                 &["g.yaml:2:74: ports.front.mtu: 1279 is too small for IPv6, which needs 1280"],
             ),

@@ -12,7 +12,6 @@ use super::{BROADCAST, Link, NO_IP, ethertype, meta};
 use crate::counters::Counters;
 use crate::crew::Lesson;
 use crate::fate::{FrameFate, StackEvent};
-use crate::frame::ETHERNET;
 use crate::io::PacketIo;
 use crate::key::FlowId;
 use crate::neighbour::{Held, Mac};
@@ -184,10 +183,10 @@ impl<P: PacketIo> Link<P> {
             mac,
             create,
         } = lesson;
-        for Held { frame, meta } in self.neighbours.learn(address, mac, create, now) {
-            let len = frame.len().saturating_sub(ETHERNET);
-            let _ = self.send_to(mac, ethertype(meta.l3), len, meta, |packet| {
-                packet.copy_from_slice(&frame[ETHERNET..]);
+        for Held { packet, meta } in self.neighbours.learn(address, mac, create, now) {
+            let ethertype = ethertype(meta.l3);
+            let _ = self.send_to(mac, ethertype, packet.len(), meta, |place| {
+                place.copy_from_slice(&packet);
             });
         }
     }

@@ -31,9 +31,10 @@ impl<P: PacketIo> Stack<P> {
 
     #[inline(never)]
     fn fetch(&self, port: u8, burst: &RxBurst<P::Rx>) {
+        let l2_len = self.ports[usize::from(port)].l2_len();
         let keys: ArrayVec<_, BURST> = burst
             .iter()
-            .filter_map(|frame| frame::hint(frame.bytes(), port))
+            .filter_map(|frame| frame::hint(frame.bytes(), l2_len, port))
             .collect();
         let places: ArrayVec<u32, BURST> = keys
             .iter()

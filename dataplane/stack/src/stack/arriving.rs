@@ -7,6 +7,7 @@ use crate::frame::{self, Inbound, Segment, TooBig};
 use crate::half_open::Syn;
 use crate::io::{BURST, PacketIo, RxBurst, RxChecksum, RxFrame};
 use crate::key::FlowKey;
+use crate::link::Link;
 use crate::tcp::emit::{ACK, Outgoing, RST, SYN};
 use crate::tcp::ingress::{Reaction, Surroundings};
 use crate::tcp::seq::before;
@@ -99,6 +100,10 @@ impl<P: PacketIo> Stack<P> {
         segment: &Segment<'_>,
         now: Instant,
     ) -> FrameFate {
+        let own = |link: &Link<P>| link.is_own(key.remote().ip());
+        if self.ports.get(port).is_some_and(own) {
+            return FrameFate::BadSource;
+        }
         let opens = segment.has(SYN) && !segment.has(ACK);
         if let Some(&record) = self.time_wait.get(&key) {
             let reuse = opens && before(record.their_next, segment.seq);

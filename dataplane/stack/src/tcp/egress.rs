@@ -127,7 +127,7 @@ impl Tcp {
             ack: if answer { self.receive.next } else { 0 },
             flags: if answer { SYN | ACK } else { SYN },
             window,
-            options: OptionBytes::syn(self.own_mss, scale, self.sack, stamps),
+            options: OptionBytes::syn(Some(self.own_mss), scale, self.sack, stamps),
             ..Outgoing::bare(0, 0, 0)
         });
         self.meter.active = now;

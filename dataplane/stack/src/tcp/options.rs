@@ -151,24 +151,29 @@ impl OptionBytes {
         }
     }
 
-    /// The options of a SYN or of the answer to one.
+    /// The options of a SYN or of the answer to one: in as few words as anybody could put them.
     pub(crate) fn syn(
-        mss: u16,
+        mss: Option<u16>,
         scale: Option<u8>,
         sack: bool,
         timestamps: Option<(u32, u32)>,
     ) -> Self {
         let mut options = OptionBytes::NONE;
-        let [high, low] = mss.to_be_bytes();
-        options.push([MSS, 4, high, low]);
+        if let Some([high, low]) = mss.map(u16::to_be_bytes) {
+            options.push([MSS, 4, high, low]);
+        }
         if let Some(scale) = scale {
             options.push([NOTHING, WINDOW_SCALE, 3, scale]);
         }
-        if sack {
-            options.push([NOTHING, NOTHING, SACK_PERMITTED, 2]);
-        }
+        let at = options.as_slice().len();
         if let Some((value, echo)) = timestamps {
             options.timestamps(value, echo);
+        }
+        match (sack, timestamps) {
+            // In place of what pads the timestamps.
+            (true, Some(_)) => options.bytes[at..at + 2].copy_from_slice(&[SACK_PERMITTED, 2]),
+            (true, None) => options.push([NOTHING, NOTHING, SACK_PERMITTED, 2]),
+            (false, _) => {}
         }
         options
     }
@@ -180,7 +185,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_again() {
-        let syn = OptionBytes::syn(1460, Some(7), true, Some((5, 0)));
+        let syn = OptionBytes::syn(Some(1460), Some(7), true, Some((5, 0)));
         let read = Options::read(syn.as_slice()).unwrap();
         let expected = Options {
             mss: Some(1460),

@@ -31,6 +31,8 @@ const TRIM_MOST: usize = 256;
 pub(crate) struct Pool {
     classes: [Class; CLASSES],
     kept: usize,
+    /// Buffers that flows have.
+    lent: u64,
     queues: Vec<VecDeque<Sent>>,
     /// The fewest queues that were here since the last trim.
     idle_queues: usize,
@@ -58,6 +60,7 @@ impl Pool {
     /// A buffer of at least so many bytes.
     #[inline]
     pub(crate) fn take(&mut self, bytes: usize) -> Box<[u8]> {
+        self.lent += 1;
         if bytes <= SMALLEST
             && let Some(found) = self.classes[0].pop()
         {
@@ -76,11 +79,20 @@ impl Pool {
         vec![0; size].into_boxed_slice()
     }
 
+    /// Buffers that flows have.
+    pub(crate) fn lent(&self) -> u64 {
+        self.lent
+    }
+
     /// Takes a buffer back.
     #[inline]
     pub(crate) fn give(&mut self, buffer: Box<[u8]>) {
         let size = buffer.len();
-        if size == 0 || self.kept + size > KEPT {
+        if size == 0 {
+            return;
+        }
+        self.lent = self.lent.saturating_sub(1);
+        if self.kept + size > KEPT {
             return;
         }
         if let Some(class) = self.class(size) {

@@ -3,7 +3,6 @@
 use super::emit::{Outgoing, ip_header};
 use crate::counters::Counters;
 use crate::fate::StackEvent;
-use crate::frame::ETHERNET;
 use crate::io::{L3, PacketIo, TxMeta};
 use crate::key::FlowKey;
 use crate::link::Link;
@@ -35,7 +34,7 @@ impl<P: PacketIo> FlowWire<'_, P> {
     pub(crate) fn send(&mut self, segment: &Outgoing<'_>) {
         let v4 = self.key.is_v4();
         let meta = TxMeta {
-            l2_len: ETHERNET as u8,
+            l2_len: 0, // the link's to say
             l3_len: ip_header(v4) as u8,
             l3: if v4 { L3::V4 } else { L3::V6 },
             tcp: true,

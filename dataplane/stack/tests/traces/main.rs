@@ -2,8 +2,10 @@
 
 mod peer;
 
+mod attacks;
 mod closing;
 mod hostile;
 mod loss;
 mod receiving;
+mod tagged;
 mod waiting;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_stack::counters::Counted;
-use sluice_stack::fate::StackEvent;
+use sluice_stack::fate::{FrameFate, StackEvent};
 use sluice_stack::io::{L3, PacketIo, RxBurst, RxFrame, TxFrame, TxMeta};
 use sluice_stack::sim::{Faults, Net, SimPort};
 use sluice_stack::{
@@ -85,6 +85,10 @@ impl Segment {
 }
 
 pub(crate) struct Peer {
+    /// What stands behind the addresses of each frame that the peer sends: tags.
+    pub(crate) tags: Vec<u8>,
+    /// The tag that each frame of ours has to carry.
+    tag: Vec<u8>,
     pub(crate) net: Net,
     pub(crate) stack: Stack<SimPort>,
     pub(crate) stats: Arc<StackStats>,
@@ -93,6 +97,10 @@ pub(crate) struct Peer {
     /// Our first byte's number.
     base: u32,
     ends: [u16; 2],
+    /// The source of what the peer sends.
+    pub(crate) from: [u8; 4],
+    /// Flags and offset of a fragment, in what the peer sends.
+    pub(crate) fragment: [u8; 2],
     /// The window field of what the peer says.
     pub(crate) window: u16,
     pub(crate) flow: Option<FlowId>,
@@ -102,6 +110,11 @@ pub(crate) struct Peer {
 
 impl Peer {
     pub(crate) fn new(limits: Limits, buffers: Buffers) -> Peer {
+        Peer::on(None, limits, buffers)
+    }
+
+    /// On a VLAN.
+    pub(crate) fn on(vlan: Option<u16>, limits: Limits, buffers: Buffers) -> Peer {
         let mut net = Net::new(1);
         let (ours, port) = net.link(1500, [Faults::default(); 2]);
         net.vouch_for_checksums();
@@ -109,7 +122,8 @@ impl Peer {
         let mac = ours.caps().mac;
         let link = PortSetup {
             addresses: vec![(OURS.into(), 24)],
-            routes: vec![],
+            vlan,
+            ..PortSetup::default()
         };
         let mut stack = Stack::new(
             vec![(ours, link)],
@@ -118,7 +132,11 @@ impl Peer {
             stats.clone(),
         );
         stack.listen(0, SocketAddr::from((OURS, 80)), 7, buffers);
+        let tag = vlan.map(|vlan| [&[0x81, 0][..], &vlan.to_be_bytes()].concat());
+        let tag = tag.unwrap_or_default();
         let mut peer = Peer {
+            tags: tag.clone(),
+            tag,
             net,
             stack,
             stats,
@@ -126,6 +144,8 @@ impl Peer {
             mac,
             base: 0,
             ends: [40_000, 80],
+            from: PEER,
+            fragment: [0x40, 0],
             window: 0xffff,
             flow: None,
             next: 0,
@@ -329,23 +349,31 @@ impl Peer {
         frame.extend(MAC);
         frame.extend([8, 0, 0x45, ecn]);
         frame.extend((20 + body.len() as u16).to_be_bytes());
-        frame.extend([0, 0, 0x40, 0, 64, protocol, 0, 0]);
-        frame.extend(PEER);
+        frame.extend([0, 0]);
+        frame.extend(self.fragment);
+        frame.extend([64, protocol, 0, 0]);
+        frame.extend(self.from);
         frame.extend(OURS);
         frame.extend(body);
         self.put(&frame);
+    }
+
+    /// What a router quotes of our segment at `seq`.
+    pub(crate) fn quoted(&self, seq: u32) -> Vec<u8> {
+        let mut packet = vec![0x45, 0, 5, 220, 0, 0, 0x40, 0, 64, 6, 0, 0];
+        packet.extend(OURS);
+        packet.extend(PEER);
+        packet.extend(self.ends[1].to_be_bytes());
+        packet.extend(self.ends[0].to_be_bytes());
+        packet.extend(self.base.wrapping_add(seq).to_be_bytes());
+        packet
     }
 
     /// A router says that the segment at `seq` was too large.
     pub(crate) fn too_big(&mut self, seq: u32, mtu: u16) {
         let mut icmp = vec![3, 4, 0, 0, 0, 0];
         icmp.extend(mtu.to_be_bytes());
-        icmp.extend([0x45, 0, 5, 220, 0, 0, 0x40, 0, 64, 6, 0, 0]);
-        icmp.extend(OURS);
-        icmp.extend(PEER);
-        icmp.extend(self.ends[1].to_be_bytes());
-        icmp.extend(self.ends[0].to_be_bytes());
-        icmp.extend(self.base.wrapping_add(seq).to_be_bytes());
+        icmp.extend(self.quoted(seq));
         let sum = icmp
             .chunks(2)
             .map(|w| u32::from(u16::from_be_bytes([w[0], w[1]])))
@@ -356,6 +384,12 @@ impl Peer {
     }
 
     fn put(&mut self, bytes: &[u8]) {
+        let (addresses, rest) = bytes.split_at(12);
+        self.put_bytes(&[addresses, &self.tags, rest].concat());
+    }
+
+    /// Queues bytes that need not be a frame.
+    pub(crate) fn put_bytes(&mut self, bytes: &[u8]) {
         let mut frame = self.port.alloc().expect("a buffer");
         frame.fill(bytes.len()).copy_from_slice(bytes);
         let meta = TxMeta {
@@ -382,8 +416,9 @@ impl Peer {
         while self.port.rx_burst(&mut burst) > 0 {
             for frame in burst.drain(..) {
                 // A question, not the answer to one of ours.
-                asked |= frame.bytes()[12..14] == [8, 6] && frame.bytes()[21] == 1;
-                all.extend(self.parse(frame.bytes()));
+                let bytes = self.untagged(frame.bytes());
+                asked |= bytes[12..14] == [8, 6] && bytes[21] == 1;
+                all.extend(self.parse(&bytes));
             }
         }
         if asked {
@@ -392,6 +427,35 @@ impl Peer {
             all.extend(self.take());
         }
         all
+    }
+
+    /// The frame without the tag that it has to carry.
+    fn untagged(&self, frame: &[u8]) -> Vec<u8> {
+        let (addresses, rest) = frame.split_at(12);
+        let rest = rest.strip_prefix(&self.tag[..]);
+        [addresses, rest.expect("the tag of the VLAN")].concat()
+    }
+
+    /// Frames that have come to the peer, without their tags.
+    pub(crate) fn take_frames(&mut self) -> Vec<Vec<u8>> {
+        let mut burst = RxBurst::new();
+        let mut all = Vec::new();
+        while self.port.rx_burst(&mut burst) > 0 {
+            all.extend(burst.drain(..).map(|frame| self.untagged(frame.bytes())));
+        }
+        all
+    }
+
+    /// Fates counted since these.
+    pub(crate) fn fates_since(&self, before: &[(FrameFate, u64)]) -> Vec<(FrameFate, u64)> {
+        let now = self.stats.frames.iter().zip(before);
+        let since = now.map(|((fate, now), (_, before))| (fate, now - before));
+        since.filter(|(_, n)| *n > 0).collect()
+    }
+
+    /// Fates counted so far.
+    pub(crate) fn fates(&self) -> Vec<(FrameFate, u64)> {
+        self.stats.frames.iter().collect()
     }
 
     fn parse(&self, frame: &[u8]) -> Option<Segment> {

@@ -51,7 +51,7 @@ pub(crate) fn host(port: SimPort, address: &str, seed: u64, half_open: usize) ->
     let prefix = if address.contains(':') { 64 } else { 24 };
     let setup = PortSetup {
         addresses: vec![(address.parse().unwrap(), prefix)],
-        routes: vec![],
+        ..PortSetup::default()
     };
     let limits = Limits {
         flows: 4096,

@@ -27,6 +27,7 @@ pub(crate) fn pool(eal: &Eal, frames: u32) -> Pool {
 
 pub(crate) const CONFIG: PortConfig = PortConfig {
     mtu: 1500,
+    device_mtu: None,
     rx_descriptors: 256,
     tx_descriptors: 256,
     fewer_queues: false,

@@ -25,7 +25,7 @@ impl Pair {
         let stack = |io, host: u8, stats: &Arc<StackStats>| {
             let setup = PortSetup {
                 addresses: vec![([10, 0, 0, host].into(), 24)],
-                routes: vec![],
+                ..PortSetup::default()
             };
             let secrets = Secrets::from_seed(host.into());
             Stack::new(vec![(io, setup)], Limits::default(), secrets, stats.clone())
