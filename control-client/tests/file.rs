@@ -290,13 +290,13 @@ fn rolling_back_again_steps_further_and_not_to_and_fro() {
         assert_eq!(change(&mut source, count), u64::from(count));
     }
     for (generation, count) in [(5, 3), (6, 2), (7, 1)] {
-        let back = source.roll_back(None).unwrap();
+        let back = accepted(vec![source.roll_back(None).unwrap()]);
         assert_eq!((back.generation, endpoints(&back)), (generation, count));
     }
     let error = source.roll_back(None).unwrap_err().to_string();
     assert_eq!(error, "there are no rules before these");
     // A change begins anew: the rules before it are those that were in force.
     assert_eq!(change(&mut source, 9), 8);
-    let back = source.roll_back(None).unwrap();
+    let back = accepted(vec![source.roll_back(None).unwrap()]);
     assert_eq!((back.generation, endpoints(&back)), (9, 1));
 }
