@@ -47,11 +47,13 @@ pub enum Protocol {
     TtHeader,
     /// Thrift without TTHeader.
     Thrift,
+    /// Thrift behind a MeshHeader.
+    MeshHeader,
 }
 
 /// A call whose frame was read.
 pub(crate) struct CallSeen<'a> {
-    pub(crate) ttheader: bool,
+    pub(crate) protocol: Protocol,
     pub(crate) rpc: &'a RpcView<'a>,
 }
 
@@ -193,11 +195,7 @@ impl Record {
         seen: &CallSeen<'_>,
         (route, service): (Option<&Route>, Option<ServiceId>),
     ) {
-        self.protocol = Some(if seen.ttheader {
-            Protocol::TtHeader
-        } else {
-            Protocol::Thrift
-        });
+        self.protocol = Some(seen.protocol);
         put(&mut self.method, seen.rpc.method);
         let key = |key| seen.rpc.head.and_then(|head| head.integer(key));
         put(

@@ -180,12 +180,13 @@ impl<P: PacketIo> Worker<P> {
                 }
                 self.close_upstream(upstream, false, now);
                 *left = left.saturating_sub(1);
-            } else if let Some(channel) = pool.rpc.idle.pop() {
-                let passed = pool.rpc.idle.len();
+            } else if let Some((channel, passed)) = pool.pop_idle_channel() {
                 self.close_channel(channel, false, now);
                 *left = left.saturating_sub(1 + passed / PASSED_PER_STEP);
             } else {
-                self.leave_shared_channels(number, now);
+                for streams in [false, true] {
+                    self.leave_shared_channels(number, streams, now);
+                }
                 return true;
             }
             if *left == 0 {

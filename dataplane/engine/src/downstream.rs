@@ -30,7 +30,7 @@ pub(crate) struct Downstream {
     pub(crate) listener: u32,
     /// What it is counted under for its client's address.
     pub(crate) counted: Option<u32>,
-    opened: Instant,
+    pub(crate) opened: Instant,
     /// The address and port of who connected, or for whom a PROXY header says that it did.
     pub(crate) peer: SocketAddr,
     /// The peer's address as text, for `X-Forwarded-For`.

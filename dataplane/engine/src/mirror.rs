@@ -18,7 +18,7 @@ use crate::stats::EngineEvent;
 use crate::worker::{Role, Worker};
 
 /// Copies under way at a time, per worker.
-const MAX_COPIES: u32 = 1024;
+pub(crate) const MAX_COPIES: u32 = 1024;
 /// Bytes of bodies kept for copies at a time, per worker.
 pub(crate) const MAX_COPIED_BYTES: usize = 16 << 20;
 /// Bytes of a copy's connection in each direction.

@@ -11,7 +11,7 @@ use sluice_stack::time::Instant;
 
 use crate::mirror::Copied;
 use crate::numbering::Keep;
-use crate::rpc::Channels;
+use crate::rpc::{Channels, Kind};
 use crate::traffic::{EndpointKey, EndpointStats};
 
 /// A connection to an endpoint.
@@ -71,7 +71,9 @@ pub(crate) struct Pool {
     /// Waiting connections, the one used last on top: the others can age out.
     pub(crate) idle: VecDeque<u32>,
     /// Its connections that carry RPCs, and who waits for one.
-    pub(crate) rpc: Channels,
+    rpc: Channels,
+    /// Its connections that carry streams of RPC.
+    streams: Channels,
     connections: u32,
     /// The newest rules name it.
     named: bool,
@@ -100,6 +102,7 @@ impl Pool {
             key,
             idle: VecDeque::new(),
             rpc: Channels::default(),
+            streams: Channels::default(),
             connections: 0,
             named: true,
             suspect_until: None,
@@ -133,6 +136,32 @@ impl Pool {
     /// Whether the newest rules name it.
     pub(crate) fn is_named(&self) -> bool {
         self.named
+    }
+
+    /// Takes one of its connections for one call or stream at a time that has none; with how many such
+    /// there are besides.
+    pub(crate) fn pop_idle_channel(&mut self) -> Option<(u32, usize)> {
+        let idle = match self.rpc.idle.is_empty() {
+            true => &mut self.streams.idle,
+            false => &mut self.rpc.idle,
+        };
+        Some((idle.pop()?, idle.len()))
+    }
+
+    /// Its connections that carry RPCs: streams, or calls.
+    #[inline]
+    pub(crate) fn channels(&self, streams: bool) -> &Channels {
+        if streams { &self.streams } else { &self.rpc }
+    }
+
+    /// See [`Self::channels`].
+    #[inline]
+    pub(crate) fn channels_mut(&mut self, streams: bool) -> &mut Channels {
+        if streams {
+            &mut self.streams
+        } else {
+            &mut self.rpc
+        }
     }
 
     /// The number of its service, which stays while the gateway runs.
@@ -304,22 +333,33 @@ impl Pools {
         let service = &self.get(pool)?.service;
         self.iter()
             .filter(|pool| Arc::ptr_eq(&pool.service, service))
-            .find_map(|pool| pool.rpc.idle.first().copied())
+            .find_map(|pool| {
+                let idle = pool.rpc.idle.first();
+                idle.or(pool.streams.idle.first()).copied()
+            })
     }
 
-    /// Connections to the endpoint that carry one call at a time.
-    pub(crate) fn own_channels(&self, pool: u32) -> usize {
-        self.get(pool).map_or(0, |pool| {
-            (pool.connections as usize).saturating_sub(pool.rpc.shared.len())
+    /// Connections of this kind to the endpoint, those being opened among them.
+    pub(crate) fn channels_of(&self, pool: u32, kind: Kind) -> usize {
+        let channels = self.get(pool).map(|pool| pool.channels(kind.streams));
+        channels.map_or(0, |channels| match kind.own {
+            true => channels.own as usize,
+            false => channels.shared.len(),
         })
     }
 
     /// A connection that carries RPCs is over.
-    pub(crate) fn channel_closed(&mut self, pool: u32, channel: u32) {
+    pub(crate) fn channel_closed(&mut self, pool: u32, channel: u32, kind: Kind) {
         self.count(pool, -1);
-        if let Some(pool) = self.get_mut(pool) {
-            pool.rpc.idle.retain(|&idle| idle != channel);
-            pool.rpc.shared.retain(|&shared| shared != channel);
+        let Some(pool) = self.get_mut(pool) else {
+            return;
+        };
+        let channels = pool.channels_mut(kind.streams);
+        if kind.own {
+            channels.own = channels.own.saturating_sub(1);
+            channels.idle.retain(|&idle| idle != channel);
+        } else {
+            channels.shared.retain(|&shared| shared != channel);
         }
     }
 

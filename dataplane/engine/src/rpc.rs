@@ -12,6 +12,9 @@
 //! finds their calls and puts them, under the sequences that the caller chose, into the caller's send
 //! queue. Whatever else becomes of a call is answered in `answer.rs`.
 //!
+//! A stream is a call of many frames either way (`streams.rs`): its first is put to the rules, the others
+//! follow it.
+//!
 //! A frame enters a connection that callers share only when all of it is there and there is room for
 //! all of it, so nobody can stall others with half of one. Frames that are too large for that go on a
 //! connection of their own, ring to ring as they come.
@@ -21,6 +24,7 @@ mod call;
 mod caller;
 mod channel;
 mod channels;
+mod copies;
 mod dispatch;
 mod due;
 mod frames;
@@ -28,21 +32,29 @@ mod front;
 mod judge;
 mod keys;
 mod lost;
+mod mesh;
 mod methods;
 mod opening;
 mod output;
+mod proxied;
+pub(crate) mod refused;
 mod replies;
 mod send;
+mod streams;
+mod terms;
 mod transfer;
+
+use std::collections::HashMap;
 
 use slab::Slab;
 use sluice_stack::wheel::Wheel;
 
-pub(crate) use channels::Channels;
+pub(crate) use channels::{Channels, Kind};
 
 use call::Call;
 use caller::Caller;
 use channel::Channel;
+use channels::Ticket;
 
 /// Largest frame that shares a connection with others.
 const SHARED_FRAME: usize = 256 << 10;
@@ -64,14 +76,17 @@ pub(crate) enum Dialect {
     TtHeader,
     /// Thrift messages, in Thrift frames or not.
     Thrift,
+    /// The same behind a MeshHeader each; what comes back may have none.
+    MeshHeader,
 }
 
 /// The worker's callers, calls and channels.
-#[derive(Default)]
 pub(crate) struct Rpc {
     pub(crate) callers: Slab<Caller>,
     pub(crate) calls: Slab<Call>,
     pub(crate) channels: Slab<Channel>,
+    /// Streams by their caller and the id that it gave them.
+    streams: HashMap<(u32, i32), Ticket, ahash::RandomState>,
     /// Timers of all three, see [`due::Due`].
     pub(crate) timers: Wheel,
     /// Tells calls apart that have the same number one after the other.
@@ -84,6 +99,19 @@ impl Rpc {
     /// Bytes that wait in calls.
     pub(crate) fn held(&self) -> usize {
         self.buffers.held
+    }
+
+    pub(crate) fn new(hasher: ahash::RandomState) -> Self {
+        Rpc {
+            callers: Slab::new(),
+            calls: Slab::new(),
+            channels: Slab::new(),
+            streams: HashMap::with_hasher(hasher),
+            timers: Wheel::default(),
+            stamps: 0,
+            buffers: Buffers::default(),
+            methods: methods::Methods::default(),
+        }
     }
 }
 

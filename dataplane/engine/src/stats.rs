@@ -8,6 +8,7 @@ use sluice_stack::StackStats;
 use sluice_stack::counters::{Counters, Gauge};
 use sluice_stack::io::IoStats;
 
+pub use crate::rpc::refused::Refused;
 use crate::traffic::Traffic;
 
 sluice_stack::counters! {
@@ -72,6 +73,8 @@ sluice_stack::counters! {
         ClientStalled => "client_stalled",
         /// A oneway RPC was sent to the service; no answer comes.
         Oneway => "oneway",
+        /// A stream of RPC that its caller or its service reset.
+        StreamReset => "stream_reset",
         /// An RPC that is none, or that the gateway can't answer: its connection was closed.
         NotARequest => "not_a_request",
         /// The connection changed to another protocol, and either side ended it.
@@ -162,6 +165,8 @@ sluice_stack::counters! {
         TtHeader => "ttheader",
         /// Thrift in frames or without.
         Thrift => "thrift",
+        /// Thrift behind a MeshHeader.
+        MeshHeader => "meshheader",
     }
 }
 
@@ -189,6 +194,14 @@ sluice_stack::counters! {
         InOrder => "in_order",
         /// A service asked for its connection to be closed after a reply (`crrst`).
         ServiceLeaves => "service_leaves",
+        /// A stream was begun.
+        Stream => "stream",
+        /// A frame came to a stream that is over or never was, and was dropped.
+        LateStreamFrame => "late_stream_frame",
+        /// A stream that shares its connection to the service was reset: its caller took too little of it.
+        StreamOverflow => "stream_overflow",
+        /// A stream was reset: its service took nothing, which held up its caller's other calls.
+        StreamHeldUp => "stream_held_up",
         /// A call's exception was answered by the service.
         Exception => "exception",
         /// A call was answered by the service with a biz-status other than 0.
@@ -325,6 +338,10 @@ pub struct WorkerStats {
     pub protocols: Counters<ConnectionProtocol>,
     /// What happens to RPCs besides.
     pub rpc: Counters<RpcEvent>,
+    /// Why frames of callers were refused.
+    pub refused_frames: Counters<Refused>,
+    /// Why frames of services were refused.
+    pub refused_replies: Counters<Refused>,
     /// Client connections now.
     pub downstream: Gauge,
     /// Connections to endpoints now.

@@ -156,7 +156,7 @@ impl<P: PacketIo> Worker<P> {
             down_timers: Wheel::default(),
             up_timers: Wheel::default(),
             pools: Pools::default(),
-            rpc: Rpc::default(),
+            rpc: Rpc::new(hasher.clone()),
             generations: Generations::new(first.rules, first.changes),
             handoff,
             inspection: setup.inspection,

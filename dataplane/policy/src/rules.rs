@@ -24,7 +24,7 @@ pub(crate) use addresses::is_dns_name;
 pub use addresses::{Address, Cidr, EndpointAddress, SocketAddress};
 pub use lanes::{Lanes, Tag, TagFrom};
 pub use listeners::{
-    Forwarded, ForwardedHeader, ForwardedMode, Listener, ListenerProtocol, ProxyProtocol,
+    Forwarded, ForwardedHeader, ForwardedMode, Listener, ListenerProtocol, ProxyProtocol, Replies,
     RequestLimits,
 };
 pub use matching::{Key, PathForm, PathMatch, Range, Sample, SampleForm, ValueForm, ValueMatch};

@@ -13,7 +13,8 @@ use crate::names::{Lookup, Resolved};
 use crate::request::{HttpView, Message, RequestView, RpcView};
 use crate::router::Router;
 use crate::rules::{
-    Cidr, Forwarded, Idle, ListenerProtocol, Multiplex, Only, ProxyProtocol, ServiceProtocol,
+    Cidr, Forwarded, Idle, ListenerProtocol, Multiplex, Only, ProxyProtocol, Replies,
+    ServiceProtocol,
 };
 
 /// One checked, resolved set of rules.
@@ -185,6 +186,8 @@ pub struct Listener {
     pub protocol: ListenerProtocol,
     /// How long a connection may be idle between requests.
     pub idle_timeout: Duration,
+    /// In which order callers get replies that don't say so.
+    pub replies: Replies,
     /// How long a client may take to send a request's head.
     pub head_timeout: Duration,
     /// How long a client may take to send `body_least` more bytes of a body.

@@ -47,7 +47,7 @@ mod sequence;
 #[cfg(test)]
 mod tests;
 
-pub use answer::{Answer, KeptAnswer};
+pub use answer::{Answer, KeptAnswer, write_stream_reset};
 pub use checksum::crc32c;
 pub use edit::{Edit, Edits};
 pub use error::{EncodeError, HeadError, PayloadError, RewriteError};

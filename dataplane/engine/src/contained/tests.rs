@@ -55,6 +55,25 @@ routes:
 
 const ANSWER: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello";
 
+/// A call of 30 bytes: head, message and an empty struct.
+fn call(sequence: u8) -> Vec<u8> {
+    let mut frame = vec![
+        0, 0, 0, 32, 0x10, 0, 0, 1, 0, 0, 0, sequence, 0, 1, 0, 0, 0, 0,
+    ];
+    frame.extend_from_slice(&[0x80, 1, 0, 1, 0, 0, 0, 4, b'e', b'c', b'h', b'o']);
+    frame.extend_from_slice(&[0, 0, 0, sequence, 0, 0]);
+    frame
+}
+
+/// The replies to these calls.
+fn replies(calls: &[u8]) -> Vec<u8> {
+    let mut all = calls.to_vec();
+    for frame in all.chunks_mut(36) {
+        frame[21] = 2;
+    }
+    all
+}
+
 struct World {
     net: Net,
     client: Stack<SimPort>,
@@ -114,10 +133,14 @@ impl World {
                     if matches!(owner, Owner::Listener(_)) {
                         self.backend.adopt(flow, 0);
                     }
-                    let asked = self.backend.peek(flow).len();
-                    if asked > 0 {
-                        self.backend.consume(flow, asked);
-                        self.backend.write(flow, ANSWER);
+                    let asked = self.backend.peek(flow).to_vec();
+                    if !asked.is_empty() {
+                        self.backend.consume(flow, asked.len());
+                        let answer = match asked.first() {
+                            Some(0) => replies(&asked),
+                            _ => ANSWER.to_vec(),
+                        };
+                        self.backend.write(flow, &answer);
                     } else if self.backend.view(flow).finished {
                         self.backend.close(flow, now);
                     }
@@ -163,6 +186,8 @@ impl World {
         self.pass(40_000);
         let worker = &self.worker;
         assert!(worker.downs.is_empty() && worker.ups.is_empty() && worker.exchanges.is_empty());
+        let rpc = &worker.rpc;
+        assert!(rpc.callers.is_empty() && rpc.calls.is_empty() && rpc.channels.is_empty());
         assert_eq!(worker.connections, [0]);
         assert_eq!(
             (worker.upstream_idle, worker.stack.is_delivered()),
@@ -251,5 +276,67 @@ fn a_defect_on_the_way_out_of_another_one_is_contained_too() {
     w.ask(second);
     w.pass(10);
     assert!(w.is_answered(second));
+    w.is_clean();
+}
+
+/// Three callers at once; what the second one's call runs into at `point` ends that connection, or that call,
+/// alone.
+fn one_of_three_callers(point: &'static str, gone: bool) {
+    let mut w = World::new();
+    let callers = [w.open(), w.open(), w.open()];
+    for caller in callers {
+        w.client.write(caller, &call(1));
+    }
+    plant(&[(point, 1)]);
+    w.pass(10);
+    assert!(all_reached(), "{point}");
+    let ended = callers.map(|caller| w.is_gone(caller));
+    assert_eq!(ended, [false, gone, false]);
+    let mut answered = 0;
+    let mut told = 0;
+    for caller in callers {
+        let got = w.client.peek(caller).to_vec();
+        w.client.consume(caller, got.len());
+        match got.get(21) {
+            Some(2) => answered += 1,
+            _ => told += usize::from(!got.is_empty()),
+        }
+    }
+    assert_eq!((answered, told), (2, usize::from(!gone)), "{point}");
+    assert_eq!(w.stats.events.get(EngineEvent::Panicked), 1);
+    // The others go on, and so do new ones.
+    let newcomer = w.open();
+    for caller in [callers[0], callers[2], newcomer] {
+        w.client.write(caller, &call(2));
+        w.pass(10);
+        let got = w.client.peek(caller).to_vec();
+        w.client.consume(caller, got.len());
+        assert_eq!(got, replies(&call(2)));
+    }
+    w.is_clean();
+}
+
+#[test]
+fn a_defect_at_a_call_ends_that_caller_alone() {
+    one_of_three_callers("call", true);
+}
+
+#[test]
+fn a_defect_at_a_reply_ends_that_connection_to_the_service_and_its_call_alone() {
+    one_of_three_callers("reply", false);
+}
+
+#[test]
+fn a_defect_at_the_end_of_a_call_is_contained_too() {
+    let mut w = World::new();
+    let [first, second] = [w.open(), w.open()];
+    w.client.write(first, &call(1));
+    plant(&[("reply", 0), ("end", 0)]);
+    w.pass(10);
+    assert!(all_reached());
+    assert_eq!(w.stats.events.get(EngineEvent::Panicked), 1);
+    w.client.write(second, &call(1));
+    w.pass(10);
+    assert_eq!(w.client.peek(second), replies(&call(1)));
     w.is_clean();
 }

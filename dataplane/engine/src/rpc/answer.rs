@@ -73,8 +73,7 @@ impl<P: PacketIo> Worker<P> {
                 return self.abort_caller(caller, RequestFate::Truncated, now);
             }
         }
-        let listener = self.rpc.callers.get(caller as usize).map(|c| c.listener);
-        let last = listener.is_some_and(|listener| self.is_leaving(listener));
+        let last = self.takes_no_more(caller, now);
         let Some(call) = self.rpc.calls.get_mut(number as usize) else {
             return;
         };
@@ -91,7 +90,7 @@ impl<P: PacketIo> Worker<P> {
         self.spare.out.clear();
         let out = &mut self.spare.out;
         let written = match call.dialect {
-            Dialect::Thrift => {
+            Dialect::Thrift | Dialect::MeshHeader => {
                 let (kind, text) = words.as_exception();
                 answer
                     .message(&call.method)
@@ -162,8 +161,6 @@ impl LocalReply {
         RequestFate::Malformed,
         "the message in this frame is malformed",
     );
-    pub(super) const STREAM: Self =
-        Self::new(501, RequestFate::Unsupported, "streams are not served here");
     pub(super) const TOO_MANY_WAIT: Self = Self::new(
         503,
         RequestFate::Unavailable,

@@ -10,6 +10,7 @@ use super::Dialect;
 use super::channels::Ticket;
 use super::due::Due;
 use super::judge::{Origin, Then};
+use super::streams::Stream;
 use crate::ended::Notes;
 use crate::stats::RequestFate;
 use crate::traffic::Outcome;
@@ -49,6 +50,8 @@ pub(crate) struct Call {
     /// How it is answered here; `None` where it can't be.
     pub(super) answer: Option<KeptAnswer>,
     pub(super) method: Vec<u8>,
+    /// Its MeshHeader as it was received; empty where it had none.
+    pub(super) mesh: Vec<u8>,
     /// Its frame, while it waits for a channel; empty for a large one, which stays in its ring.
     pub(super) frame: Vec<u8>,
     /// The channel it was sent on, and its name there.
@@ -67,6 +70,8 @@ pub(crate) struct Call {
     pub(super) end: Instant,
     /// When it has waited long enough for what it waits for; never later than `end`.
     pub(super) deadline: Instant,
+    /// It is a stream.
+    pub(super) stream: Option<Box<Stream>>,
     pub(super) notes: Notes,
 }
 
@@ -113,10 +118,14 @@ impl<P: PacketIo> Worker<P> {
 
     /// Takes a call from its channel: no reply to it is waited for any more.
     pub(super) fn leave_channel(&mut self, number: u32, how: Ended, now: Instant) {
-        let Some(call) = self.rpc.calls.get_mut(number as usize) else {
+        let Some(call) = self.rpc.calls.get(number as usize) else {
             return;
         };
-        let Some((channel, name)) = call.channel.take() else {
+        if call.stream.is_some() {
+            self.reset_at_service(number, how, now);
+        }
+        let call = self.rpc.calls.get_mut(number as usize);
+        let Some((channel, name)) = call.and_then(|call| call.channel.take()) else {
             return;
         };
         self.cancel_on_channel(channel, name, number, how, now);
@@ -128,6 +137,15 @@ impl<P: PacketIo> Worker<P> {
         let Some(call) = self.rpc.calls.try_remove(number as usize) else {
             return;
         };
+        if call.caller == NONE {
+            return self.end_copy(
+                call,
+                matches!(fate, RequestFate::Answered | RequestFate::Oneway),
+            );
+        }
+        if let Some(stream) = call.stream {
+            self.forget_stream(call.caller, *stream);
+        }
         let rpc = &mut self.rpc;
         if let Some(before) = rpc.calls.get_mut(call.before as usize) {
             before.behind = call.behind;
@@ -179,6 +197,7 @@ impl<P: PacketIo> Worker<P> {
                 .count((pools, pool), method, (outcome, time), traffic);
         }
         rpc.buffers.give_back(call.method);
+        rpc.buffers.give_back(call.mesh);
         self.ended(call.notes, fate, 0, now);
         self.generations.end(call.generation, &self.handoff);
     }

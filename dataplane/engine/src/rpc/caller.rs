@@ -1,6 +1,7 @@
 //! A client's connection that speaks RPC: what it does next, how long it may wait, how it ends.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use sluice_stack::io::PacketIo;
 use sluice_stack::time::Instant;
@@ -15,11 +16,14 @@ use super::{CALLS_PER_CALLER, Dialect};
 use crate::access::Record;
 use crate::downstream::{Downstream, Step};
 use crate::ended::Notes;
-use crate::stats::{EngineEvent, RequestFate};
+use crate::stats::{EngineEvent, Refused, RequestFate};
 use crate::worker::Worker;
 
 /// Frames of one connection taken in a row before others get their turn.
 const FRAMES_PER_TURN: usize = 32;
+
+/// How long a caller that is asked to leave may go on before nothing more is taken from it.
+const TO_LEAVE: Duration = Duration::from_secs(5);
 
 /// See above.
 pub(crate) struct Caller {
@@ -30,6 +34,15 @@ pub(crate) struct Caller {
     counted: Option<u32>,
     /// Who connected, or for whom a PROXY header says that it did.
     pub(super) peer: SocketAddr,
+    /// The address that it connected to.
+    pub(super) local: SocketAddr,
+    /// Tells it from others that had its number.
+    pub(super) stamp: u32,
+    /// A channel that waits for it alone.
+    pub(super) kept: Option<u32>,
+    opened: Instant,
+    /// That the time is over in which it takes calls has been counted.
+    aged: bool,
     pub(super) dialect: Dialect,
     /// Its calls, in the order in which they came.
     pub(super) first: u32,
@@ -44,6 +57,12 @@ pub(crate) struct Caller {
     /// Bytes that there must be before the next frame is looked at; 0 before its first byte.
     pub(super) need: usize,
     pub(super) skipping: Option<Box<Skipping>>,
+    /// How many of them are streams.
+    pub(super) streams: u32,
+    /// The stream whose frame is at the front of the receive ring and can't go on, and since when.
+    pub(super) stalled: Option<(u32, Instant)>,
+    /// Streams wait until its output is sent.
+    pub(super) holds_streams: bool,
     /// A frame that is too large for a shared connection, on its way.
     pub(super) upload: Option<Upload>,
     /// The call whose reply flows in as it comes.
@@ -65,16 +84,24 @@ pub(crate) struct Caller {
 
 impl Caller {
     /// A connection that was found to speak RPC.
-    pub(super) fn new(down: &Downstream, dialect: Dialect, whole: usize) -> Self {
+    pub(super) fn new(down: &Downstream, dialect: Dialect, whole: usize, stamp: u32) -> Self {
         Caller {
             flow: down.flow,
             listener: down.listener,
             counted: down.counted,
             peer: down.peer,
+            local: down.local,
+            stamp,
+            kept: None,
+            opened: down.opened,
+            aged: false,
             dialect,
             first: NONE,
             last: NONE,
             calls: 0,
+            streams: 0,
+            stalled: None,
+            holds_streams: false,
             whole,
             max_frame: 0,
             requests: 0,
@@ -90,6 +117,11 @@ impl Caller {
             paused: false,
             waiting_since: down.waiting_since,
         }
+    }
+
+    /// Bytes that wait for room in its send queue, or behind a reply that flows in.
+    pub(super) fn waiting(&self) -> usize {
+        self.out.len() - self.out_sent + self.held.len()
     }
 
     /// Whether something written earlier has still to go to the send queue.
@@ -128,6 +160,12 @@ impl<P: PacketIo> Worker<P> {
         let Some(caller) = self.rpc.callers.get_mut(number as usize) else {
             return Step::Over;
         };
+        if std::mem::take(&mut caller.holds_streams) {
+            self.wake_streams(number);
+        }
+        let Some(caller) = self.rpc.callers.get_mut(number as usize) else {
+            return Step::Over;
+        };
         if let Some(call) = caller.download {
             // Its output has room again, which is all that its reply may have waited for.
             let channel = self.rpc.calls.get(call as usize).and_then(|c| c.channel);
@@ -144,7 +182,13 @@ impl<P: PacketIo> Worker<P> {
         }
         let nothing = view.readable == 0;
         if caller.closing || (nothing && view.finished) {
-            if caller.calls == 0 {
+            if caller.streams > 0 {
+                self.end_open_streams(number, now);
+            }
+            let Some(caller) = self.rpc.callers.get_mut(number as usize) else {
+                return Step::Over;
+            };
+            if caller.calls == 0 && !caller.has_backlog() {
                 self.close_caller(number, now);
                 return Step::Over;
             }
@@ -156,13 +200,22 @@ impl<P: PacketIo> Worker<P> {
             return Step::Wait;
         }
         if nothing {
-            let (calls, listener) = (caller.calls, caller.listener);
-            if calls == 0 && self.is_leaving(listener) {
+            if caller.calls == 0 && self.takes_no_more(number, now) {
                 self.close_caller(number, now);
                 return Step::Over;
             }
             return Step::Wait;
         }
+        if self.is_spent(number, now) {
+            // Behind the calls that are under way it is closed.
+            if let Some(caller) = self.rpc.callers.get_mut(number as usize) {
+                caller.closing = true;
+            }
+            return Step::Again;
+        }
+        let Some(caller) = self.rpc.callers.get_mut(number as usize) else {
+            return Step::Over;
+        };
         if view.readable < caller.need && !view.finished {
             return Step::Wait;
         }
@@ -186,13 +239,52 @@ impl<P: PacketIo> Worker<P> {
         if let Some(upload) = &caller.upload {
             return upload.progress + idle;
         }
+        if let Some((call, since)) = caller.stalled {
+            return self.stalled_until(caller, (call, since), idle);
+        }
         if caller.need > 0 || caller.requests == 0 {
             return caller.waiting_since + head;
         }
         if caller.calls > 0 {
             return now + idle;
         }
-        caller.waiting_since + idle
+        let aged = self.lifetime_of(caller).map(|time| caller.opened + time);
+        (caller.waiting_since + idle).min(aged.unwrap_or(Instant::NEVER))
+    }
+
+    /// For how long a caller's connection may take calls.
+    #[inline]
+    fn lifetime_of(&self, caller: &Caller) -> Option<Duration> {
+        let rules = self.generations.current().listener_rules(caller.listener);
+        rules.and_then(|rules| rules.lifetime)
+    }
+
+    /// Whether a caller is asked to leave: its listener is, or its time is over.
+    #[inline]
+    pub(super) fn takes_no_more(&mut self, number: u32, now: Instant) -> bool {
+        let Some(caller) = self.rpc.callers.get_mut(number as usize) else {
+            return false;
+        };
+        let rules = self.generations.current().listener_rules(caller.listener);
+        let Some(rules) = rules else {
+            return true;
+        };
+        let lifetime = rules.lifetime;
+        let aged = lifetime.is_some_and(|lifetime| now >= caller.opened + lifetime);
+        if aged && !std::mem::replace(&mut caller.aged, true) {
+            self.stats.events.count(EngineEvent::DownstreamAged);
+        }
+        aged || self.draining
+    }
+
+    /// Whether a caller's time has been over for so long that nothing more is taken from it.
+    #[inline]
+    fn is_spent(&self, number: u32, now: Instant) -> bool {
+        let caller = self.rpc.callers.get(number as usize);
+        caller.is_some_and(|caller| {
+            let lifetime = self.lifetime_of(caller);
+            lifetime.is_some_and(|lifetime| now >= caller.opened + lifetime + TO_LEAVE)
+        })
     }
 
     /// The timer of a caller's connection has fired.
@@ -210,8 +302,12 @@ impl<P: PacketIo> Worker<P> {
             self.abort_caller(number, RequestFate::ClientStalled, now);
         } else if caller.upload.is_some() {
             self.abort_caller(number, RequestFate::BodyTimeout, now);
+        } else if let Some((call, _)) = caller.stalled {
+            self.end_stalled(call, caller.calls > 1, now);
         } else if caller.need > 0 {
             self.end_unread(number, RequestFate::HeadTimeout, now);
+        } else if caller.calls == 0 && self.takes_no_more(number, now) {
+            self.close_caller(number, now);
         } else {
             self.stats.events.count(EngineEvent::DownstreamIdle);
             self.close_caller(number, now);
@@ -225,6 +321,9 @@ impl<P: PacketIo> Worker<P> {
             return;
         };
         caller.closing = true;
+        if caller.need > 0 && fate != RequestFate::Malformed {
+            self.stats.refused_frames.count(Refused::Truncated);
+        }
         let begun = if caller.need > 0 {
             caller.waiting_since
         } else {
@@ -280,6 +379,9 @@ impl<P: PacketIo> Worker<P> {
         let Some(caller) = self.rpc.callers.try_remove(number as usize) else {
             return;
         };
+        if let Some(kept) = caller.kept {
+            self.close_kept_channel(kept, (number, caller.stamp), now);
+        }
         self.uncount(caller.listener, caller.counted);
         self.stats.events.count(EngineEvent::DownstreamClosed);
     }

@@ -1,18 +1,19 @@
 //! A connection to an endpoint that speaks RPC: opened, used by many calls or by one at a time, kept
 //! for the next, closed.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
-use sluice_policy::Service;
-use sluice_policy::rules::{Multiplex, ServiceProtocol};
+use sluice_policy::rules::ProxyProtocol;
 use sluice_stack::io::PacketIo;
 use sluice_stack::time::Instant;
 use sluice_stack::{Buffers, ConnectError, FlowId, Phase};
-use sluice_wire::ttheader::{Ended, Mode, Table};
+use sluice_wire::ttheader::{Ended, Table};
 
-use super::call::Call;
+use super::channels::{Kind, Ticket};
 use super::due::Due;
 use super::front::{Bounds, Skipping};
+use super::terms::Terms;
 use super::{Dialect, SHARED_FRAME};
 use crate::downstream::Step;
 use crate::reply::LocalReply;
@@ -43,10 +44,25 @@ pub(crate) struct Channel {
     pub(crate) flow: FlowId,
     pub(crate) pool: u32,
     pub(super) dialect: Dialect,
+    /// It begins with a PROXY header.
+    pub(super) greets: Option<ProxyProtocol>,
+    /// The caller, and its stamp, that it belongs to, once it has begun with the header of that.
+    pub(super) client: Option<(u32, u32)>,
+    /// It waits for its caller.
+    pub(super) kept: bool,
     /// Its calls by the names they have here.
     pub(super) table: Table<u32>,
     /// Callers share it.
     pub(super) shared: bool,
+    /// It carries streams, and nothing else.
+    pub(super) streams: bool,
+    /// What its send queue has no room for, of streams, and how much of it has been sent since.
+    pub(super) out: Vec<u8>,
+    pub(super) out_sent: usize,
+    /// Streams with frames that wait for room.
+    pub(super) blocked: VecDeque<Ticket>,
+    /// When something of its output last moved.
+    pub(super) progress: Instant,
     pub(super) opened: bool,
     /// It waits among its endpoint's idle ones.
     pub(super) idle: bool,
@@ -97,69 +113,13 @@ pub(super) enum Way {
     Through(u32),
 }
 
-/// What a service's rules say of its channels.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Terms {
-    dialect: Dialect,
-    multiplex: Multiplex,
-    pub(super) shared_connections: usize,
-    pub(super) max_connections: u32,
-    connect_timeout: Duration,
-}
-
-impl Terms {
-    /// For a call that was `asked` so; `None` where the service does not speak RPC.
-    #[inline]
-    pub(super) fn of(service: &Service, asked: Dialect) -> Option<Self> {
-        let dialect = match service.protocol {
-            ServiceProtocol::Auto => asked,
-            ServiceProtocol::TtHeader => Dialect::TtHeader,
-            ServiceProtocol::Thrift => Dialect::Thrift,
-            ServiceProtocol::Http => return None,
-        };
-        Some(Terms {
-            dialect,
-            multiplex: service.multiplex,
-            shared_connections: service.shared_connections as usize,
-            max_connections: service.max_connections,
-            connect_timeout: service.connect_timeout,
-        })
-    }
-
-    /// Whether callers share channels at all.
-    pub(super) fn shares(&self) -> bool {
-        self.multiplex != Multiplex::None
-    }
-
-    /// Whether a call needs a channel of its own.
-    pub(super) fn needs_own(&self, call: &Call) -> bool {
-        !self.shares()
-            || call.large > 0
-            || (self.multiplex == Multiplex::Message && !call.rewritable)
-    }
-
-    /// Whether a channel, for one call at a time (`own`) or for many, still is as they say.
-    pub(super) fn fit(&self, channel: &Channel, own: bool) -> bool {
-        channel.dialect == self.dialect && channel.table.mode() == self.mode(own)
-    }
-
-    fn mode(&self, own: bool) -> Mode {
-        match self.multiplex {
-            _ if own => Mode::PingPong,
-            Multiplex::None => Mode::PingPong,
-            Multiplex::Frame => Mode::FrameSequence,
-            Multiplex::Message => Mode::MessageSequence,
-        }
-    }
-}
-
 impl<P: PacketIo> Worker<P> {
     /// Begins to open a channel, for one call at a time (`own`) or for many.
     pub(super) fn open_channel(
         &mut self,
         pool: u32,
         terms: &Terms,
-        own: bool,
+        kind: Kind,
         now: Instant,
     ) -> Result<(), ConnectError> {
         let found = self.pools.get(pool);
@@ -179,8 +139,16 @@ impl<P: PacketIo> Worker<P> {
             flow,
             pool,
             dialect: terms.dialect,
-            table: Table::new(terms.mode(own), CALLS),
-            shared: !own,
+            greets: terms.proxy_protocol,
+            client: None,
+            kept: false,
+            table: Table::new(terms.mode(kind.own), if kind.own { 1 } else { CALLS }),
+            shared: !kind.own,
+            streams: kind.streams,
+            out: Vec::new(),
+            out_sent: 0,
+            blocked: VecDeque::new(),
+            progress: now,
             opened: false,
             idle: false,
             leaving: false,
@@ -196,10 +164,12 @@ impl<P: PacketIo> Worker<P> {
         });
         self.pools.opened(pool);
         if let Some(pool) = self.pools.get_mut(pool) {
-            if own {
-                pool.rpc.opening += 1;
+            let channels = pool.channels_mut(kind.streams);
+            if kind.own {
+                channels.own += 1;
+                channels.opening += 1;
             } else {
-                pool.rpc.shared.push(number);
+                channels.shared.push(number);
             }
         }
         self.stats.events.count(EngineEvent::UpstreamOpened);
@@ -224,6 +194,14 @@ impl<P: PacketIo> Worker<P> {
         if !opened {
             self.channel_opened(number, now);
         }
+        if self
+            .rpc
+            .channels
+            .get(number as usize)
+            .is_some_and(Channel::has_backlog)
+        {
+            self.flush_channel(number, now);
+        }
         let mut turns = 0;
         loop {
             match self.next_reply(number, now) {
@@ -245,9 +223,10 @@ impl<P: PacketIo> Worker<P> {
         {
             self.stack.wake(caller.flow);
         }
-        let waiting = self.pools.get(pool);
-        if channel.shared && waiting.is_some_and(|pool| !pool.rpc.for_shared.is_empty()) {
-            self.serve_waiting(pool, None, now);
+        let (shared, streams) = (channel.shared, channel.streams);
+        let waiting = self.pools.get(pool).map(|pool| pool.channels(streams));
+        if shared && waiting.is_some_and(|waiting| !waiting.for_shared.is_empty()) {
+            self.serve_waiting(pool, streams, None, now);
         }
     }
 
@@ -257,16 +236,17 @@ impl<P: PacketIo> Worker<P> {
         };
         channel.opened = true;
         channel.idle_since = now;
-        let (pool, shared) = (channel.pool, channel.shared);
+        let (pool, shared, streams) = (channel.pool, channel.shared, channel.streams);
         if let Some(pool) = self.pools.get_mut(pool) {
             pool.clear();
             if !shared {
-                pool.rpc.opening = pool.rpc.opening.saturating_sub(1);
+                let channels = pool.channels_mut(streams);
+                channels.opening = channels.opening.saturating_sub(1);
             }
         }
         self.arm_channel(number, now);
         if shared {
-            self.serve_waiting(pool, None, now);
+            self.serve_waiting(pool, streams, None, now);
         } else {
             self.release_channel(number, now);
         }
@@ -282,13 +262,21 @@ impl<P: PacketIo> Worker<P> {
             return;
         }
         channel.idle_since = now;
-        let (pool, leaving) = (channel.pool, channel.leaving);
+        let (pool, leaving, streams) = (channel.pool, channel.leaving, channel.streams);
         if leaving || !self.rests_well(number) {
             return self.close_channel(number, false, now);
         }
-        let waiting = self.pools.get(pool);
-        if waiting.is_some_and(|pool| !pool.rpc.for_own.is_empty()) {
-            self.serve_waiting(pool, Some(number), now);
+        let client = self
+            .rpc
+            .channels
+            .get(number as usize)
+            .and_then(|own| own.client);
+        if client.is_some() {
+            return self.keep_channel(number, now);
+        }
+        let waiting = self.pools.get(pool).map(|pool| pool.channels(streams));
+        if waiting.is_some_and(|waiting| !waiting.for_own.is_empty()) {
+            self.serve_waiting(pool, streams, Some(number), now);
             let taken = self.rpc.channels.get(number as usize);
             if taken.is_none_or(|channel| channel.table.in_use() > 0) {
                 return;
@@ -296,11 +284,13 @@ impl<P: PacketIo> Worker<P> {
         }
         let draining = self.draining;
         match self.pools.get_mut(pool) {
-            Some(pool) if pool.rpc.idle.len() < pool.max_idle as usize && !draining => {
+            Some(pool)
+                if pool.channels(streams).idle.len() < pool.max_idle as usize && !draining =>
+            {
                 if let Some(channel) = self.rpc.channels.get_mut(number as usize)
                     && !std::mem::replace(&mut channel.idle, true)
                 {
-                    pool.rpc.idle.push(number);
+                    pool.channels_mut(streams).idle.push(number);
                 }
                 self.arm_channel(number, now);
             }
@@ -388,6 +378,8 @@ impl<P: PacketIo> Worker<P> {
                 self.close_channel(number, false, now);
             }
         } else if channel.table.in_use() == 0 {
+            // Of a stream more may come, which nobody else is to see.
+            channel.leaving |= channel.streams;
             self.release_channel(number, now);
         } else {
             // Its reply is owed.
@@ -406,10 +398,12 @@ impl<P: PacketIo> Worker<P> {
             && !channel.shared
             && let Some(pool) = self.pools.get_mut(channel.pool)
         {
-            pool.rpc.opening = pool.rpc.opening.saturating_sub(1);
+            let channels = pool.channels_mut(channel.streams);
+            channels.opening = channels.opening.saturating_sub(1);
         }
-        self.pools.channel_closed(channel.pool, number);
-        if abort {
+        self.pools
+            .channel_closed(channel.pool, number, channel.kind());
+        if abort || channel.has_backlog() {
             self.stack.abort(channel.flow, now);
         } else {
             self.stack.close(channel.flow, now);
@@ -417,7 +411,7 @@ impl<P: PacketIo> Worker<P> {
         self.stats.events.count(EngineEvent::UpstreamClosed);
     }
 
-    fn arm_channel(&mut self, number: u32, now: Instant) {
+    pub(super) fn arm_channel(&mut self, number: u32, now: Instant) {
         let Some(channel) = self.rpc.channels.get(number as usize) else {
             return;
         };
@@ -480,16 +474,16 @@ impl<P: PacketIo> Worker<P> {
 
     /// Has the channels that callers share to an endpoint that the newest rules don't name take no further
     /// calls, unless calls wait for them. Those for one call at a time close when they are free.
-    pub(crate) fn leave_shared_channels(&mut self, pool: u32, now: Instant) {
-        let Some(own) = self.pools.get(pool) else {
+    pub(crate) fn leave_shared_channels(&mut self, pool: u32, streams: bool, now: Instant) {
+        let Some(own) = self.pools.get(pool).map(|pool| pool.channels(streams)) else {
             return;
         };
-        if !own.rpc.for_shared.is_empty() {
+        if !own.for_shared.is_empty() {
             return;
         }
-        for at in (0..own.rpc.shared.len()).rev() {
-            let own = self.pools.get(pool);
-            let Some(&number) = own.and_then(|pool| pool.rpc.shared.get(at)) else {
+        for at in (0..own.shared.len()).rev() {
+            let own = self.pools.get(pool).map(|pool| pool.channels(streams));
+            let Some(&number) = own.and_then(|own| own.shared.get(at)) else {
                 continue;
             };
             let Some(channel) = self.rpc.channels.get_mut(number as usize) else {
@@ -509,6 +503,7 @@ impl<P: PacketIo> Worker<P> {
         for number in callers {
             self.abort_caller(number, crate::stats::RequestFate::Drained, now);
         }
+        self.abort_copies(now);
         let channels = self.rpc.channels.iter();
         let channels: Vec<u32> = channels.map(|(number, _)| number as u32).collect();
         for number in channels {
@@ -518,6 +513,18 @@ impl<P: PacketIo> Worker<P> {
 }
 
 impl Channel {
+    pub(super) fn kind(&self) -> Kind {
+        Kind {
+            streams: self.streams,
+            own: !self.shared,
+        }
+    }
+
+    /// Whether something written earlier has still to go to the send queue.
+    pub(super) fn has_backlog(&self) -> bool {
+        self.out_sent < self.out.len()
+    }
+
     /// Whether the one call it is used by is over, and its reply is still to come.
     fn owes(&self) -> bool {
         !self.shared && self.table.owes()

@@ -12,14 +12,25 @@ pub(crate) struct Ticket {
     pub(crate) stamp: u32,
 }
 
-/// See above.
+/// What a channel is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Kind {
+    /// Streams, and nothing else: servers tell by its first frame what a connection is for.
+    pub(crate) streams: bool,
+    /// One call or stream at a time; several callers share it otherwise.
+    pub(crate) own: bool,
+}
+
+/// Those for calls, or those for streams.
 #[derive(Debug, Default)]
 pub(crate) struct Channels {
     /// Those that callers share, open or being opened.
     pub(crate) shared: Vec<u32>,
     /// Those for one call at a time that have none, the one used last on top.
     pub(crate) idle: Vec<u32>,
-    /// Those for one call at a time that are being opened.
+    /// Those for one call at a time, whatever they do.
+    pub(crate) own: u32,
+    /// Those of them that are being opened.
     pub(crate) opening: u32,
     /// Calls that wait for a place on a shared one.
     pub(crate) for_shared: VecDeque<Ticket>,
@@ -30,7 +41,7 @@ pub(crate) struct Channels {
 }
 
 impl Channels {
-    /// The calls that wait for this kind of channel.
+    /// The calls that wait for a channel of their own, or for a shared one.
     pub(crate) fn waiting(&mut self, own: bool) -> &mut VecDeque<Ticket> {
         if own {
             &mut self.for_own

@@ -6,9 +6,10 @@ use sluice_stack::FlowId;
 use sluice_stack::io::PacketIo;
 use sluice_stack::time::Instant;
 
-use super::channel::{BUSY, Terms};
-use super::channels::MAX_WAITING;
+use super::channel::BUSY;
+use super::channels::{Kind, MAX_WAITING};
 use super::send::{Sent, Source};
+use super::terms::Terms;
 use crate::reply::LocalReply;
 use crate::stats::{EngineEvent, RpcEvent};
 use crate::upstream::in_turn;
@@ -19,8 +20,8 @@ use crate::worker::Worker;
 pub(super) enum Found {
     /// On this channel, at once.
     Channel(u32),
-    /// It waits for a channel to the endpoint of this pool, one of its own or not.
-    Wait(u32, bool),
+    /// It waits for a channel of this kind to the endpoint of this pool.
+    Wait(u32, Kind),
     /// Nowhere.
     Nowhere(LocalReply),
 }
@@ -34,13 +35,15 @@ impl<P: PacketIo> Worker<P> {
                 Sent::Yes => {}
                 // It is known to need one of its own now.
                 Sent::Alone => self.dispatch(number, source, now),
-                Sent::NoRoom(pool, own) => self.wait_for_channel(number, pool, own, source, now),
+                Sent::NoRoom(pool, kind) => {
+                    self.wait_for_channel(number, (pool, kind), source, now);
+                }
                 Sent::No(reply) => {
                     self.drop_frame(number, &source);
                     self.fail_call(number, reply, now);
                 }
             },
-            Found::Wait(pool, own) => self.wait_for_channel(number, pool, own, source, now),
+            Found::Wait(pool, kind) => self.wait_for_channel(number, (pool, kind), source, now),
             Found::Nowhere(reply) => {
                 self.drop_frame(number, &source);
                 self.fail_call(number, reply, now);
@@ -57,7 +60,7 @@ impl<P: PacketIo> Worker<P> {
             let len = call.large;
             match self.find_channel(number, len, now) {
                 Found::Channel(channel) => self.send_large(number, channel, now),
-                Found::Wait(pool, own) => self.enqueue(number, pool, own, now),
+                Found::Wait(pool, kind) => self.enqueue(number, (pool, kind), now),
                 Found::Nowhere(reply) => self.fail_call(number, reply, now),
             }
             return;
@@ -85,16 +88,22 @@ impl<P: PacketIo> Worker<P> {
             self.stats.events.count(EngineEvent::Fallback);
             call.fall_back(id, service);
         }
-        let Some(terms) = Terms::of(service, call.dialect) else {
+        let Some(terms) = Terms::of(service, call) else {
             return Found::Nowhere(LocalReply::NOT_RPC);
         };
         call.notes.attempt(pool);
-        let own = terms.needs_own(call);
+        let kind = terms.kind(call);
+        let own = kind.own;
         if own {
             if terms.shares() {
                 self.stats.rpc.count(RpcEvent::OwnConnection);
             }
-            if let Some(channel) = self.idle_channel(pool, &terms, now) {
+            let caller = call.caller;
+            let kept = match terms.proxy_protocol {
+                Some(_) => self.kept_channel(caller, pool, &terms, now),
+                None => None,
+            };
+            if let Some(channel) = kept.or_else(|| self.idle_channel(pool, &terms, now)) {
                 return Found::Channel(channel);
             }
         } else if let Some((channel, calls)) = self.shared_channel(pool, &terms, len)
@@ -102,14 +111,14 @@ impl<P: PacketIo> Worker<P> {
         {
             return Found::Channel(channel);
         }
-        let opened = self.open_another(pool, &terms, own, now);
+        let opened = self.open_another(pool, &terms, kind, now);
         if !own && let Some((channel, _)) = self.shared_channel(pool, &terms, len) {
             return Found::Channel(channel);
         }
         match opened {
-            Ok(()) => Found::Wait(pool, own),
-            Err(reply) => match self.endpoint_with_channels(number, own) {
-                Some(pool) => Found::Wait(pool, own),
+            Ok(()) => Found::Wait(pool, kind),
+            Err(reply) => match self.endpoint_with_channels(number, kind) {
+                Some(pool) => Found::Wait(pool, kind),
                 None => Found::Nowhere(reply),
             },
         }
@@ -118,7 +127,7 @@ impl<P: PacketIo> Worker<P> {
     /// Another endpoint of a call's service and lane to which there are connections that it can wait for:
     /// they are all that the service may have.
     #[cold]
-    fn endpoint_with_channels(&mut self, number: u32, own: bool) -> Option<u32> {
+    fn endpoint_with_channels(&mut self, number: u32, kind: Kind) -> Option<u32> {
         let call = self.rpc.calls.get_mut(number as usize)?;
         let (id, generation) = (call.service?, self.generations.get(call.generation)?);
         let service = generation.snapshot.service(id)?;
@@ -127,23 +136,21 @@ impl<P: PacketIo> Worker<P> {
             .endpoints
             .clone()
             .filter_map(|at| generation.pool(id, at));
-        let pool = pools.find(|&pool| match own {
-            true => self.pools.own_channels(pool) > 0,
-            false => (self.pools.get(pool)).is_some_and(|pool| !pool.rpc.shared.is_empty()),
-        })?;
+        let pool = pools.find(|&pool| self.pools.channels_of(pool, kind) > 0)?;
         call.notes.pool = Some(pool);
         Some(pool)
     }
 
-    fn terms_of(&self, number: u32) -> Option<Terms> {
+    pub(super) fn terms_of(&self, number: u32) -> Option<Terms> {
         let call = self.rpc.calls.get(number as usize)?;
         let generation = self.generations.get(call.generation)?;
-        Terms::of(generation.snapshot.service(call.service?)?, call.dialect)
+        Terms::of(generation.snapshot.service(call.service?)?, call)
     }
 
     /// The channel of one's own that was used last and is still good.
     fn idle_channel(&mut self, pool: u32, terms: &Terms, now: Instant) -> Option<u32> {
-        while let Some(number) = self.pools.get_mut(pool)?.rpc.idle.pop() {
+        let streams = terms.streams;
+        while let Some(number) = self.pools.get_mut(pool)?.channels_mut(streams).idle.pop() {
             let channel = self.rpc.channels.get_mut(number as usize);
             let fits = channel.is_some_and(|channel| {
                 channel.idle = false;
@@ -160,8 +167,9 @@ impl<P: PacketIo> Worker<P> {
     /// A shared channel with room for a frame, and how many calls it has.
     fn shared_channel(&mut self, pool: u32, terms: &Terms, len: usize) -> Option<(u32, usize)> {
         let state = self.pools.get_mut(pool)?;
-        let shared = &state.rpc.shared;
-        let start = state.rpc.turn;
+        let channels = state.channels_mut(terms.streams);
+        let shared = &channels.shared;
+        let start = channels.turn;
         for step in 0..shared.len() {
             let at = (start + step) % shared.len();
             let number = *shared.get(at)?;
@@ -172,12 +180,13 @@ impl<P: PacketIo> Worker<P> {
                 channel.leaving = true;
                 continue;
             }
-            if !channel.opened || channel.leaving || !channel.table.has_room() {
+            let full = !channel.table.has_room() || channel.has_backlog();
+            if !channel.opened || channel.leaving || full {
                 continue;
             }
             let view = self.stack.view(channel.flow);
             if view.writable >= len && !view.finished {
-                state.rpc.turn = at + 1;
+                channels.turn = at + 1;
                 return Some((number, channel.table.in_use()));
             }
         }
@@ -186,25 +195,26 @@ impl<P: PacketIo> Worker<P> {
 
     /// Opens one more channel where one is needed and allowed. An error is the answer for a call that
     /// has none to wait for.
-    fn open_another(
+    pub(super) fn open_another(
         &mut self,
         pool: u32,
         terms: &Terms,
-        own: bool,
+        kind: Kind,
         now: Instant,
     ) -> Result<(), LocalReply> {
         let Some(state) = self.pools.get(pool) else {
             return Err(LocalReply::NO_ENDPOINT);
         };
-        let shared = state.rpc.shared.iter();
+        let channels = state.channels(kind.streams);
+        let shared = channels.shared.iter();
         let usable = shared
             .filter(|&&number| {
                 let channel = self.rpc.channels.get(number as usize);
                 channel.is_some_and(|channel| !channel.leaving)
             })
             .count();
-        let enough = if own {
-            state.rpc.opening as usize > state.rpc.for_own.len()
+        let enough = if kind.own {
+            channels.opening as usize > channels.for_own.len()
         } else {
             usable >= terms.shared_connections
         };
@@ -213,17 +223,18 @@ impl<P: PacketIo> Worker<P> {
         }
         let max_connections = self.share(terms.max_connections);
         if self.pools.service_connections(pool) >= max_connections
-            && let Some(idle) = self.pools.idle_channel_of_same_service(pool)
+            && let Some(idle) = (self.pools.idle_channel_of_same_service(pool))
+                .or_else(|| self.kept_of_same_service(pool))
         {
             // What waits is not needed as much as what is asked for.
             self.close_channel(idle, false, now);
         }
         if self.pools.service_connections(pool) < max_connections {
-            let opened = self.open_channel(pool, terms, own, now);
+            let opened = self.open_channel(pool, terms, kind, now);
             return opened.map_err(|_| LocalReply::NO_ENDPOINT);
         }
-        let others = if own {
-            self.pools.own_channels(pool) > 0
+        let others = if kind.own {
+            self.pools.channels_of(pool, kind) > 0
         } else {
             usable > 0
         };
@@ -238,13 +249,12 @@ impl<P: PacketIo> Worker<P> {
     fn wait_for_channel(
         &mut self,
         number: u32,
-        pool: u32,
-        own: bool,
+        (pool, kind): (u32, Kind),
         source: Source<'_>,
         now: Instant,
     ) {
         if self.keep_frame(number, &source) {
-            self.enqueue(number, pool, own, now);
+            self.enqueue(number, (pool, kind), now);
         } else {
             self.fail_call(number, LocalReply::TOO_MUCH_HELD, now);
         }
@@ -276,7 +286,7 @@ impl<P: PacketIo> Worker<P> {
         true
     }
 
-    fn enqueue(&mut self, number: u32, pool: u32, own: bool, now: Instant) {
+    fn enqueue(&mut self, number: u32, (pool, kind): (u32, Kind), now: Instant) {
         let (Some(call), Some(pool)) = (
             self.rpc.calls.get(number as usize),
             self.pools.get_mut(pool),
@@ -284,7 +294,7 @@ impl<P: PacketIo> Worker<P> {
             return;
         };
         let ticket = call.ticket(number);
-        let waiting = pool.rpc.waiting(own);
+        let waiting = pool.channels_mut(kind.streams).waiting(kind.own);
         if waiting.len() >= MAX_WAITING {
             return self.fail_call(number, LocalReply::TOO_MANY_WAIT, now);
         }
@@ -292,19 +302,25 @@ impl<P: PacketIo> Worker<P> {
         self.stats.rpc.count(RpcEvent::Waited);
     }
 
-    /// Sends on calls that wait for channels to one endpoint while there is room: on `own`, which is
-    /// free, or on those that are shared.
-    pub(super) fn serve_waiting(&mut self, pool: u32, own: Option<u32>, now: Instant) {
+    /// Sends on calls, or `streams`, that wait for channels to one endpoint while there is room: on
+    /// `own`, which is free, or on those that are shared.
+    pub(super) fn serve_waiting(
+        &mut self,
+        pool: u32,
+        streams: bool,
+        own: Option<u32>,
+        now: Instant,
+    ) {
         loop {
             let Some(state) = self.pools.get_mut(pool) else {
                 return;
             };
-            let queue = state.rpc.waiting(own.is_some());
+            let queue = state.channels_mut(streams).waiting(own.is_some());
             let Some(&ticket) = queue.front() else {
                 return;
             };
             let Some(call) = self.waiting_call(ticket) else {
-                self.forget_ticket(pool, own);
+                self.forget_ticket(pool, streams, own);
                 continue;
             };
             let len = if call.large > 0 {
@@ -324,7 +340,7 @@ impl<P: PacketIo> Worker<P> {
             let Some(channel) = channel else {
                 return;
             };
-            self.forget_ticket(pool, own);
+            self.forget_ticket(pool, streams, own);
             if !self.send_waiting(ticket.call, channel, now) {
                 return;
             }
@@ -337,9 +353,10 @@ impl<P: PacketIo> Worker<P> {
         }
     }
 
-    fn forget_ticket(&mut self, pool: u32, own: Option<u32>) {
+    fn forget_ticket(&mut self, pool: u32, streams: bool, own: Option<u32>) {
         if let Some(pool) = self.pools.get_mut(pool) {
-            pool.rpc.waiting(own.is_some()).pop_front();
+            let channels = pool.channels_mut(streams);
+            channels.waiting(own.is_some()).pop_front();
         }
     }
 
@@ -354,13 +371,14 @@ impl<P: PacketIo> Worker<P> {
         }
         let frame = std::mem::take(&mut call.frame);
         match self.transmit(number, channel, &Source::kept(&frame), now) {
-            Sent::NoRoom(pool, own) => {
+            Sent::NoRoom(pool, kind) => {
                 // It keeps its frame and its place.
                 if let Some(call) = self.rpc.calls.get_mut(number as usize) {
                     call.frame = frame;
                     let ticket = call.ticket(number);
                     if let Some(pool) = self.pools.get_mut(pool) {
-                        pool.rpc.waiting(own).push_front(ticket);
+                        let channels = pool.channels_mut(kind.streams);
+                        channels.waiting(kind.own).push_front(ticket);
                     }
                 }
                 false

@@ -55,6 +55,12 @@ impl<P: PacketIo> Worker<P> {
             let deadline = call.deadline;
             return self.rpc.timers.set(key_of(number), deadline);
         }
+        let caller = self.rpc.callers.get(call.caller as usize);
+        if caller.is_some_and(|caller| caller.download == Some(number)) {
+            // Its reply has begun: to cut it off would end every other call of its caller. It goes on
+            // while it moves, see the deadline of callers.
+            return;
+        }
         if call.ready.is_some() {
             // Its reply is there. If its caller takes nothing, that ends with the caller.
             return;
@@ -67,6 +73,9 @@ impl<P: PacketIo> Worker<P> {
         let Some(call) = self.rpc.calls.get(number as usize) else {
             return;
         };
+        if call.stream.is_some() && call.channel.is_some() {
+            return self.stream_due(number, now);
+        }
         let reply = if now >= call.end {
             LocalReply::REQUEST_TIMEOUT
         } else {

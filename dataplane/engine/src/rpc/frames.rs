@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 
 use sluice_policy::ListenerId;
+use sluice_policy::rules::Replies;
+use sluice_stack::FlowId;
 use sluice_stack::io::PacketIo;
 use sluice_stack::time::Instant;
 use sluice_wire::Parsed;
@@ -14,10 +16,11 @@ use super::call::{Call, NONE};
 use super::front::{Bounds, Frame, FrameError, look};
 use super::judge::{Origin, Then};
 use super::send::Source;
+use super::streams::Stream;
 use crate::downstream::Step;
 use crate::ended::Notes;
 use crate::reply::LocalReply;
-use crate::stats::{RequestFate, RpcEvent};
+use crate::stats::{Refused, RequestFate, RpcEvent};
 use crate::traffic::Outcome;
 use crate::worker::Worker;
 
@@ -57,7 +60,18 @@ impl<P: PacketIo> Worker<P> {
             &mut self.spare.linear,
         );
         match looked {
-            Ok(Parsed::Complete(len)) => self.begin_call(number, front, len, &bounds, now),
+            Ok(Parsed::Complete(len)) if caller.dialect == Dialect::MeshHeader => {
+                self.begin_mesh_call(number, front, len, &bounds, now)
+            }
+            Ok(Parsed::Complete(len)) => {
+                let taken = Taken {
+                    front,
+                    len,
+                    ring: Some(caller.flow),
+                    mesh: &[],
+                };
+                self.begin_call(number, &taken, &bounds, now)
+            }
             Ok(Parsed::Incomplete { need }) => {
                 if caller.need == 0 {
                     caller.waiting_since = now;
@@ -68,23 +82,28 @@ impl<P: PacketIo> Worker<P> {
                 }
                 Step::Wait
             }
-            Err(_) => {
-                self.stats.rpc.count(RpcEvent::BadFrame);
-                self.end_unread(number, RequestFate::Malformed, now);
-                Step::Wait
-            }
+            Err(error) => self.refuse_frame(number, error.into(), now),
         }
     }
 
-    /// Begins the call whose frame of `len` bytes is at the front of its caller's receive ring.
-    fn begin_call(
+    /// Ends a caller's connection for a frame whose end is not known.
+    #[cold]
+    pub(super) fn refuse_frame(&mut self, number: u32, why: Refused, now: Instant) -> Step {
+        self.stats.rpc.count(RpcEvent::BadFrame);
+        self.stats.refused_frames.count(why);
+        self.end_unread(number, RequestFate::Malformed, now);
+        Step::Wait
+    }
+
+    /// Begins the call whose frame is at the front of its caller's receive ring, or was taken from there.
+    pub(super) fn begin_call(
         &mut self,
         number: u32,
-        front: &[u8],
-        len: usize,
+        taken: &Taken<'_>,
         bounds: &Bounds,
         now: Instant,
     ) -> Step {
+        let (front, len) = (taken.front, taken.len);
         let Some(caller) = self.rpc.callers.get_mut(number as usize) else {
             return Step::Over;
         };
@@ -95,37 +114,58 @@ impl<P: PacketIo> Worker<P> {
         };
         caller.need = 0;
         caller.requests = caller.requests.saturating_add(1);
-        let (dialect, flow, peer) = (caller.dialect, caller.flow, caller.peer);
-        let (frame, refused) = match Frame::parse(dialect, front, bounds) {
+        let (dialect, peer) = (caller.dialect, caller.peer);
+        let written = match dialect {
+            Dialect::MeshHeader => Dialect::TtHeader,
+            other => other,
+        };
+        let (frame, refused) = match Frame::parse(written, front, bounds) {
             Ok(frame) => (frame, None),
             Err((FrameError::Payload(error), Some(head))) => {
                 self.stats.rpc.count(RpcEvent::BadMessage);
+                self.stats.refused_frames.count(error.into());
                 let frame = Frame {
                     head: Some(head),
+                    mesh: &[],
                     payload: Payload::Other,
                 };
                 (frame, Some(error))
             }
-            Err(_) => {
-                self.stats.rpc.count(RpcEvent::BadFrame);
-                self.end_unread(number, RequestFate::Malformed, now);
-                return Step::Wait;
-            }
+            Err((error, _)) => return self.refuse_frame(number, error.into(), now),
         };
-        let asked = match Asked::of(&frame) {
+        let streaming = frame.head.as_ref().filter(|head| {
+            let flags = head.flags();
+            flags.contains(Flags::STREAMING)
+        });
+        if let Some(head) = streaming
+            && let Some(step) = self.stream_frame(number, head, (front, len), now)
+        {
+            return step;
+        }
+        let asked = match Asked::of(dialect, &frame) {
             Ok(asked) => asked,
-            Err(_) => {
+            Err(error) => {
+                self.stats.refused_frames.count(error.into());
                 self.end_unread(number, RequestFate::NotARequest, now);
                 return Step::Wait;
             }
         };
         let large = if len > bounds.whole { len } else { 0 };
+        let received = match &frame.head {
+            Some(head) if !taken.mesh.is_empty() => taken.mesh.len() + head.payload_len(),
+            _ => len,
+        };
         let notes = Notes {
-            bytes_in: if large > 0 { 0 } else { len as u64 },
+            bytes_in: if large > 0 { 0 } else { received as u64 },
             ..Notes::of_head(begun, 0, now)
         };
         let mut call = self.new_call((number, peer), &asked, (bounds, large), notes);
         call.dialect = dialect;
+        call.stream = streaming.map(|head| Stream::new(head.sequence(), now));
+        if !taken.mesh.is_empty() {
+            call.mesh = self.rpc.buffers.take();
+            call.mesh.extend_from_slice(taken.mesh);
+        }
         call.timeout = frame.head.as_ref().and_then(Head::timeout);
         let (then, hold) = match refused {
             Some(_) => {
@@ -134,19 +174,34 @@ impl<P: PacketIo> Worker<P> {
             }
             None => self.judge(&mut call, &frame),
         };
+        #[cfg(test)]
+        crate::contained::reach("call");
+        let to = self.copy_goes_to(&call);
         let call = self.insert_call(call);
+        if let Some(head) = streaming {
+            self.insert_stream(number, head.sequence(), call);
+        }
         let source = Source {
             front,
             frame: Some(&frame),
             len,
-            ring: Some(flow),
+            ring: taken.ring,
         };
         if large > 0 {
             self.begin_upload(number, call, len, now);
         }
         match (then, hold) {
             (then, Some(time)) => self.hold_call(call, then, (time, source), now),
-            (Then::Forward, None) => self.dispatch(call, source, now),
+            (Then::Forward, None) => match to {
+                None => self.dispatch(call, source, now),
+                Some(mirror) => {
+                    let copy = self.copy_call(call, mirror, &source, now);
+                    self.dispatch(call, source, now);
+                    if let Some(copy) = copy {
+                        self.dispatch_again(copy, now);
+                    }
+                }
+            },
             (other, None) => {
                 self.drop_frame(call, &source);
                 self.settle_call(call, other, now);
@@ -163,6 +218,11 @@ impl<P: PacketIo> Worker<P> {
         (bounds, large): (&Bounds, usize),
         notes: Notes,
     ) -> Call {
+        let rules = self.generations.current();
+        let any_order = (self.rpc.callers.get(caller as usize))
+            .filter(|caller| asked.ordered && caller.dialect == Dialect::TtHeader)
+            .and_then(|caller| rules.listener_rules(caller.listener))
+            .is_some_and(|own| own.replies == Replies::Any);
         let mut method = self.rpc.buffers.take();
         method.extend_from_slice(asked.method);
         Call {
@@ -183,12 +243,13 @@ impl<P: PacketIo> Worker<P> {
             held: None,
             dialect: Dialect::TtHeader,
             oneway: asked.answer.is_none(),
-            ordered: asked.ordered,
+            ordered: asked.ordered && !any_order,
             large,
             rewritable: asked.rewritable,
             timeout: None,
             answer: asked.answer,
             method,
+            mesh: Vec::new(),
             frame: Vec::new(),
             channel: None,
             connects: 0,
@@ -198,9 +259,22 @@ impl<P: PacketIo> Worker<P> {
             max_frame: bounds.frame,
             end: Instant::NEVER,
             deadline: Instant::NEVER,
+            stream: None,
             notes,
         }
     }
+}
+
+/// A frame of a caller.
+pub(super) struct Taken<'a> {
+    /// Its beginning, or all of it.
+    pub(super) front: &'a [u8],
+    /// Bytes of all of it.
+    pub(super) len: usize,
+    /// The flow whose receive ring begins with it; `None` where it has left that, and `front` is all of it.
+    pub(super) ring: Option<FlowId>,
+    /// The MeshHeader that it had in place of its TTHeader.
+    pub(super) mesh: &'a [u8],
 }
 
 /// What is asked, apart from what the rules look at.
@@ -216,14 +290,16 @@ struct Asked<'a> {
 impl<'a> Asked<'a> {
     /// # Errors
     /// The frame is no request, or one that can't be told from a control frame.
-    fn of(frame: &Frame<'a>) -> Result<Self, NoAnswer> {
+    fn of(dialect: Dialect, frame: &Frame<'a>) -> Result<Self, NoAnswer> {
         let message = frame.payload.message();
         let answer = match (&frame.head, message) {
-            (Some(head), _) => Answer::to(head, &frame.payload).map(|answer| answer.kept()),
-            (None, Some(message)) => {
+            (Some(head), _) if dialect == Dialect::TtHeader => {
+                Answer::to(head, &frame.payload).map(|answer| answer.kept())
+            }
+            (_, Some(message)) => {
                 AnswerTo::request(message).map(|answer| KeptAnswer::plain(&answer))
             }
-            (None, None) => Err(NoAnswer::NotARequest),
+            (_, None) => Err(NoAnswer::NotARequest),
         };
         let answer = match answer {
             Ok(answer) => Some(answer),
@@ -240,7 +316,7 @@ impl<'a> Asked<'a> {
         Ok(Asked {
             method,
             answer,
-            ordered: !flags.contains(Flags::OUT_OF_ORDER),
+            ordered: !flags.contains(Flags::OUT_OF_ORDER) && !flags.contains(Flags::STREAMING),
             rewritable: message.is_some() && head.is_none_or(|head| !head.has_validator()),
         })
     }

@@ -5,7 +5,7 @@ use sluice_stack::Stack;
 use sluice_stack::io::PacketIo;
 use sluice_wire::Parsed;
 use sluice_wire::thrift::{self, MessageError, MessageHead, MessageKind, SkipError, Skipper};
-use sluice_wire::ttheader::{self, Head, HeadError, Payload, PayloadError, Sequences};
+use sluice_wire::ttheader::{self, Head, HeadError, MeshHeader, Payload, PayloadError, Sequences};
 
 use super::Dialect;
 
@@ -25,7 +25,7 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    fn head(&self) -> ttheader::Limits {
+    pub(super) fn head(&self) -> ttheader::Limits {
         let most = ttheader::Limits::default().head;
         ttheader::Limits {
             head: most.min(self.whole.saturating_sub(MESSAGE_HEAD)),
@@ -73,7 +73,8 @@ pub(super) fn look<P: PacketIo>(
     let shown = stack.front(flow, bounds.whole, linear);
     let measured = match dialect {
         Dialect::TtHeader => Head::lengths(shown, &bounds.head())?,
-        Dialect::Thrift => message_lengths(shown, bounds, skipping)?,
+        Dialect::Thrift => message_lengths(shown, (bounds, 0), skipping)?,
+        Dialect::MeshHeader => behind_mesh_header(shown, bounds, skipping)?,
     };
     let (head_len, len) = match measured {
         Parsed::Complete(lengths) => lengths,
@@ -90,12 +91,40 @@ pub(super) fn look<P: PacketIo>(
     Ok(Parsed::Complete(len))
 }
 
-/// Bytes of the head of a plain message, none of which is TTHeader's, and of the whole message.
-fn message_lengths(
+/// Bytes of a MeshHeader, if there is one, and of the whole frame with the plain message behind it.
+#[cold]
+fn behind_mesh_header(
     shown: &[u8],
     bounds: &Bounds,
     skipping: &mut Option<Box<Skipping>>,
 ) -> Result<Parsed<(usize, usize)>, FrontError> {
+    let mesh_len = match MeshHeader::length(shown, &bounds.head()) {
+        Ok(Parsed::Complete(len)) => len,
+        Ok(Parsed::Incomplete { need }) => return Ok(Parsed::Incomplete { need }),
+        Err(HeadError::Magic) => 0,
+        Err(error) => return Err(error.into()),
+    };
+    let Some(message) = shown.get(mesh_len..).filter(|message| !message.is_empty()) else {
+        return Ok(Parsed::Incomplete { need: mesh_len + 1 });
+    };
+    Ok(
+        match message_lengths(message, (bounds, mesh_len), skipping)? {
+            Parsed::Complete((_, len)) => Parsed::Complete((mesh_len, mesh_len + len)),
+            Parsed::Incomplete { need } => Parsed::Incomplete {
+                need: mesh_len + need,
+            },
+        },
+    )
+}
+
+/// Bytes of the head of a plain message, none of which is TTHeader's, and of the whole message. `before` is what stands
+/// before it.
+fn message_lengths(
+    shown: &[u8],
+    (bounds, before): (&Bounds, usize),
+    skipping: &mut Option<Box<Skipping>>,
+) -> Result<Parsed<(usize, usize)>, FrontError> {
+    let whole = bounds.whole.saturating_sub(before);
     let message = match MessageHead::parse(shown, &bounds.message())? {
         Parsed::Complete(message) => message,
         Parsed::Incomplete { need } => return Ok(Parsed::Incomplete { need }),
@@ -104,7 +133,7 @@ fn message_lengths(
         return Ok(Parsed::Complete((0, len)));
     }
     // Only what comes together: where it ends is not known before.
-    let most = u32::try_from(bounds.whole).unwrap_or(u32::MAX);
+    let most = u32::try_from(whole).unwrap_or(u32::MAX);
     let (mut skipper, at) = match skipping.take() {
         Some(before) => (before.skipper, before.at),
         None => {
@@ -117,7 +146,7 @@ fn message_lengths(
     };
     match skipper.advance(shown.get(at..).unwrap_or_default())? {
         Some(more) => Ok(Parsed::Complete((0, at + more))),
-        None if shown.len() >= bounds.whole => Err(SkipError::TooLarge.into()),
+        None if shown.len() >= whole => Err(SkipError::TooLarge.into()),
         None => {
             let at = shown.len();
             *skipping = Some(Box::new(Skipping { skipper, at }));
@@ -130,6 +159,8 @@ fn message_lengths(
 pub(super) struct Frame<'a> {
     /// Its TTHeader, where it has one.
     pub(super) head: Option<Head<'a>>,
+    /// Its MeshHeader, which may be empty.
+    pub(super) mesh: &'a [u8],
     pub(super) payload: Payload<'a>,
 }
 
@@ -144,10 +175,21 @@ impl<'a> Frame<'a> {
         front: &'a [u8],
         bounds: &Bounds,
     ) -> Result<Self, (FrameError, Option<Head<'a>>)> {
-        if dialect == Dialect::Thrift {
+        if dialect != Dialect::TtHeader {
+            let mesh_len = match dialect {
+                Dialect::MeshHeader => MeshHeader::parse(front, &bounds.head()),
+                _ => Err(HeadError::Magic),
+            };
+            let mesh_len = match mesh_len {
+                Ok(Parsed::Complete(mesh)) => mesh.bytes().len(),
+                Ok(Parsed::Incomplete { .. }) | Err(HeadError::Magic) => 0,
+                Err(error) => return Err((error.into(), None)),
+            };
+            let (mesh, front) = front.split_at(mesh_len);
             return match MessageHead::parse(front, &bounds.message()) {
                 Ok(Parsed::Complete(message)) => Ok(Frame {
                     head: None,
+                    mesh,
                     payload: Payload::Message(message),
                 }),
                 Ok(Parsed::Incomplete { .. }) => Err((PayloadError::Truncated.into(), None)),
@@ -163,6 +205,7 @@ impl<'a> Frame<'a> {
         match head.payload(behind, &bounds.message()) {
             Ok(Parsed::Complete(payload)) => Ok(Frame {
                 head: Some(head),
+                mesh: &[],
                 payload,
             }),
             Ok(Parsed::Incomplete { .. }) => Err((PayloadError::Truncated.into(), Some(head))),
@@ -175,6 +218,14 @@ impl<'a> Frame<'a> {
         let message = self.payload.message();
         message
             .is_some_and(|message| matches!(message.kind, MessageKind::Call | MessageKind::Oneway))
+    }
+
+    /// Bytes before its payload.
+    #[inline]
+    pub(super) fn head_len(&self) -> usize {
+        self.head
+            .as_ref()
+            .map_or(self.mesh.len(), |head| head.bytes().len())
     }
 
     /// Its sequences; without a TTHeader that of the message is both.

@@ -7,12 +7,13 @@ use sluice_policy::action::{Action, RpcAnswer};
 use sluice_policy::{ListenerId, RequestView, Route, RpcView};
 use sluice_stack::io::PacketIo;
 use sluice_stack::time::Instant;
-use sluice_wire::ttheader::{Ended, Flags, Head, string};
+use sluice_wire::ttheader::{Ended, Head, string};
 
+use super::Dialect;
 use super::call::Call;
 use super::front::Frame;
 use super::send::Source;
-use crate::access::CallSeen;
+use crate::access::{CallSeen, Protocol};
 use crate::chain::{self, CallPassage, Verdict};
 use crate::reply::LocalReply;
 use crate::stats::{EngineEvent, RequestFate};
@@ -80,9 +81,10 @@ impl<P: PacketIo> Worker<P> {
         let view = call.origin.view(rpc);
         let mut passage = CallPassage::of_call(&rules.snapshot, own, view, trusted);
         passage.wall = self.date.seconds();
-        let streaming = head.is_some_and(|head| head.flags().contains(Flags::STREAMING));
+        let streaming = call.stream.is_some();
+        let leaving = streaming && self.is_leaving(caller.listener);
         let then = match chain::on_call(&mut passage) {
-            _ if streaming => Then::Reply(LocalReply::STREAM),
+            _ if leaving => Then::Reply(LocalReply::LEAVING),
             Verdict::Forward => Then::Forward,
             Verdict::Reply(reply) => Then::Reply(reply),
             Verdict::RuleReply(_) => Then::Respond,
@@ -97,7 +99,11 @@ impl<P: PacketIo> Worker<P> {
             &rules.snapshot,
             (Some(id), peer),
             &CallSeen {
-                ttheader: head.is_some(),
+                protocol: match call.dialect {
+                    Dialect::TtHeader => Protocol::TtHeader,
+                    Dialect::Thrift => Protocol::Thrift,
+                    Dialect::MeshHeader => Protocol::MeshHeader,
+                },
                 rpc: &rpc,
             },
             (passage.route, passage.service),
@@ -108,7 +114,12 @@ impl<P: PacketIo> Worker<P> {
             let whole = route.request_timeout.unwrap_or(service.request_timeout);
             let own = call.timeout.map(|timeout| timeout.duration());
             let whole = own.map_or(whole, |own| own.min(whole));
-            call.end = call.notes.begun + whole;
+            call.end = match own {
+                // A stream lasts as long as its caller says, or as it moves.
+                None if streaming => Instant::NEVER,
+                Some(own) if streaming => call.notes.begun + own,
+                _ => call.notes.begun + whole,
+            };
             let response = route.response_timeout.unwrap_or(service.response_timeout);
             // Until it is sent.
             let wait = service.connect_timeout + response + hold.unwrap_or_default();

@@ -5,6 +5,7 @@ use sluice_stack::io::PacketIo;
 use sluice_stack::time::Instant;
 
 use super::channel::Way;
+use super::channels::Kind;
 use crate::exchange::MAX_CONNECTS;
 use crate::reply::LocalReply;
 use crate::stats::{EngineEvent, RequestFate};
@@ -17,8 +18,8 @@ impl<P: PacketIo> Worker<P> {
         let Some(channel) = self.rpc.channels.try_remove(number as usize) else {
             return;
         };
-        let (pool, own) = (channel.pool, !channel.shared);
-        self.pools.channel_closed(pool, number);
+        let (pool, kind) = (channel.pool, channel.kind());
+        self.pools.channel_closed(pool, number, kind);
         let clean = channel.table.in_use() == 0 && reply.fate == RequestFate::ClosedEarly;
         if clean {
             self.stack.close(channel.flow, now);
@@ -26,6 +27,13 @@ impl<P: PacketIo> Worker<P> {
             self.stack.abort(channel.flow, now);
         }
         self.stats.events.count(EngineEvent::UpstreamClosed);
+        if !channel.opened
+            && kind.own
+            && let Some(pool) = self.pools.get_mut(pool)
+        {
+            let channels = pool.channels_mut(kind.streams);
+            channels.opening = channels.opening.saturating_sub(1);
+        }
         if let Some(caller) = channel.upload
             && let Some(caller) = self.rpc.callers.get_mut(caller as usize)
         {
@@ -43,13 +51,8 @@ impl<P: PacketIo> Worker<P> {
         for call in channel.table.into_calls() {
             self.fail_lost(call.owner, reply, now);
         }
-        let others = if own {
-            self.pools.own_channels(pool)
-        } else {
-            self.pools.get(pool).map_or(0, |pool| pool.rpc.shared.len())
-        };
-        if others == 0 {
-            self.send_elsewhere(pool, own, None, now);
+        if self.pools.channels_of(pool, kind) == 0 {
+            self.send_elsewhere(pool, kind, None, now);
         }
     }
 
@@ -66,7 +69,7 @@ impl<P: PacketIo> Worker<P> {
         let Some(channel) = self.rpc.channels.get(number as usize) else {
             return;
         };
-        let (pool, own) = (channel.pool, !channel.shared);
+        let (pool, kind) = (channel.pool, channel.kind());
         let failure = match reply.fate {
             RequestFate::ConnectTimeout => EndpointFailure::ConnectTimeout,
             _ => EndpointFailure::ConnectFailed,
@@ -78,27 +81,29 @@ impl<P: PacketIo> Worker<P> {
             }
         }
         self.close_channel(number, true, now);
-        self.send_elsewhere(pool, own, Some(reply), now);
+        self.send_elsewhere(pool, kind, Some(reply), now);
     }
 
     /// Has calls that wait for channels to an endpoint look for one anew: all where there is none left
     /// that they could wait for, else as many as can't have one. With `failed` the endpoint could not be
     /// connected to, which is the answer for calls that have nowhere else to go.
-    fn send_elsewhere(&mut self, pool: u32, own: bool, failed: Option<LocalReply>, now: Instant) {
+    fn send_elsewhere(&mut self, pool: u32, kind: Kind, failed: Option<LocalReply>, now: Instant) {
         let Some(state) = self.pools.get_mut(pool) else {
             return;
         };
-        let left = if own {
-            state.rpc.opening as usize
-        } else if state.rpc.shared.is_empty() {
+        let channels = state.channels_mut(kind.streams);
+        let left = if kind.own {
+            channels.opening as usize
+        } else if channels.shared.is_empty() {
             0
         } else {
             return;
         };
-        let waiting = state.rpc.waiting(own).len();
+        let waiting = channels.waiting(kind.own).len();
         for _ in left..waiting {
             let state = self.pools.get_mut(pool);
-            let Some(ticket) = state.and_then(|pool| pool.rpc.waiting(own).pop_front()) else {
+            let waiting = state.map(|pool| pool.channels_mut(kind.streams).waiting(kind.own));
+            let Some(ticket) = waiting.and_then(|waiting| waiting.pop_front()) else {
                 return;
             };
             let Some(call) = self.waiting_call(ticket) else {

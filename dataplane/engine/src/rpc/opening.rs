@@ -28,6 +28,7 @@ impl<P: PacketIo> Worker<P> {
             ListenerProtocol::Thrift => Some(Dialect::Thrift),
             ListenerProtocol::Auto => match detect(first) {
                 Some(Protocol::TtHeader) => Some(Dialect::TtHeader),
+                Some(Protocol::MeshHeader) => Some(Dialect::MeshHeader),
                 Some(
                     Protocol::ThriftBinary
                     | Protocol::ThriftCompact
@@ -65,10 +66,12 @@ impl<P: PacketIo> Worker<P> {
         self.stats.protocols.count(match dialect {
             Dialect::TtHeader => ConnectionProtocol::TtHeader,
             Dialect::Thrift => ConnectionProtocol::Thrift,
+            Dialect::MeshHeader => ConnectionProtocol::MeshHeader,
         });
         let flow = down.flow;
         let whole = SHARED_FRAME.min(self.stack.receive_limit(flow));
-        let caller = Caller::new(&down, dialect, whole);
+        self.rpc.stamps = self.rpc.stamps.wrapping_add(1);
+        let caller = Caller::new(&down, dialect, whole, self.rpc.stamps);
         let caller = self.rpc.callers.insert(caller) as u32;
         self.stack.adopt(flow, Role::Caller(caller).number());
         self.drive_caller(caller, now);
@@ -83,5 +86,5 @@ fn could_be_rpc(first: &[u8], max_frame: usize) -> bool {
     for (place, byte) in length.iter_mut().zip(first) {
         *place = *byte;
     }
-    matches!(first, [0x80 | 0x82, ..]) || u32::from_be_bytes(length) as usize <= max_frame
+    matches!(first, [0x80 | 0x82 | 0xff, ..]) || u32::from_be_bytes(length) as usize <= max_frame
 }

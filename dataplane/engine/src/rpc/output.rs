@@ -7,6 +7,7 @@ use sluice_stack::time::Instant;
 
 use super::KEPT_BUFFER;
 use super::call::NONE;
+use super::caller::Caller;
 use super::due::Due;
 use crate::stats::{RequestFate, RpcEvent};
 use crate::worker::Worker;
@@ -41,8 +42,22 @@ impl<P: PacketIo> Worker<P> {
         let call = self.rpc.calls.get(number as usize);
         call.is_some_and(|call| {
             let caller = self.rpc.callers.get(call.caller as usize);
-            call.ordered && caller.is_some_and(|caller| caller.first != number)
+            call.ordered && caller.is_some_and(|caller| self.first_call(caller) != number)
         })
+    }
+
+    /// The call of a caller that came first; streams are beside the order of calls.
+    #[inline]
+    pub(super) fn first_call(&self, caller: &Caller) -> u32 {
+        let mut first = caller.first;
+        if caller.streams > 0 {
+            while let Some(call) = self.rpc.calls.get(first as usize)
+                && call.stream.is_some()
+            {
+                first = call.behind;
+            }
+        }
+        first
     }
 
     /// Has a complete reply wait for its turn.
@@ -96,7 +111,10 @@ impl<P: PacketIo> Worker<P> {
                 self.rpc.buffers.give_back(held);
                 continue;
             }
-            let first = caller.first;
+            let first = match self.rpc.callers.get(number as usize) {
+                Some(caller) => self.first_call(caller),
+                None => return,
+            };
             let ready = self.rpc.calls.get(first as usize);
             let Some(fate) = ready.and_then(|call| call.ready) else {
                 return;
@@ -116,7 +134,7 @@ impl<P: PacketIo> Worker<P> {
     }
 
     /// Sends a caller these bytes, behind what waits already.
-    fn put(&mut self, number: u32, bytes: &[u8], now: Instant) {
+    pub(super) fn put(&mut self, number: u32, bytes: &[u8], now: Instant) {
         let Some(caller) = self.rpc.callers.get_mut(number as usize) else {
             return;
         };
@@ -180,7 +198,7 @@ impl<P: PacketIo> Worker<P> {
         let Some(caller) = self.rpc.callers.get(number as usize) else {
             return;
         };
-        let waiting = caller.out.len() - caller.out_sent + caller.held.len();
+        let waiting = caller.waiting();
         let (progress, listener) = (caller.progress, caller.listener);
         if waiting > MAX_BACKLOG {
             return self.abort_caller(number, RequestFate::ClientStalled, now);

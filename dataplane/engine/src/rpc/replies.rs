@@ -13,7 +13,7 @@ use sluice_wire::ttheader::{
 };
 
 use super::Dialect;
-use super::call::Call;
+use super::call::{Call, NONE};
 use super::channel::{Incoming, REPLIES, Way};
 use super::front::{Frame, look};
 use super::keys::{Changes, NewKeys, TooLarge, by_route};
@@ -21,7 +21,7 @@ use super::send::set_length;
 use crate::downstream::Step;
 use crate::generations::Generation;
 use crate::reply::LocalReply;
-use crate::stats::{EngineEvent, RequestFate, RpcEvent};
+use crate::stats::{EngineEvent, Refused, RequestFate, RpcEvent};
 use crate::traffic::Outcome;
 use crate::worker::Worker;
 
@@ -40,6 +40,9 @@ impl<P: PacketIo> Worker<P> {
         };
         if short {
             if ended {
+                if channel.incoming.is_some() || view.readable > 0 {
+                    self.stats.refused_replies.count(Refused::Truncated);
+                }
                 self.channel_lost(number, LocalReply::CLOSED_EARLY, now);
                 return Step::Over;
             }
@@ -56,6 +59,8 @@ impl<P: PacketIo> Worker<P> {
             self.close_channel(number, true, now);
             return Step::Over;
         }
+        #[cfg(test)]
+        crate::contained::reach("reply");
         let mut front = self.rpc.buffers.take();
         let step = self.take_reply(number, &mut front, now);
         self.rpc.buffers.give_back(front);
@@ -80,22 +85,36 @@ impl<P: PacketIo> Worker<P> {
                 channel.need = need;
                 let view = self.stack.view(channel.flow);
                 if view.finished || view.phase == Phase::Closed {
+                    self.stats.refused_replies.count(Refused::Truncated);
                     self.channel_lost(number, LocalReply::CLOSED_EARLY, now);
                     return Step::Over;
                 }
                 self.reply_goes_on(number, view.readable, now);
                 return Step::Wait;
             }
-            Err(_) => return self.bad_reply(number, RpcEvent::BadReply, now),
+            Err(error) => {
+                self.stats.refused_replies.count(error.into());
+                return self.bad_reply(number, RpcEvent::BadReply, now);
+            }
         };
         channel.need = 0;
         let frame = match Frame::parse(channel.dialect, front, &REPLIES) {
             Ok(frame) if !frame.is_request() => frame,
-            _ => return self.bad_reply(number, RpcEvent::BadReply, now),
+            Ok(_) => {
+                self.stats.refused_replies.count(Refused::NotAReply);
+                return self.bad_reply(number, RpcEvent::BadReply, now);
+            }
+            Err((error, _)) => {
+                self.stats.refused_replies.count(error.into());
+                return self.bad_reply(number, RpcEvent::BadReply, now);
+            }
         };
         if frame.head.as_ref().is_some_and(Head::closes) && !channel.leaving {
             channel.leaving = true;
             self.stats.rpc.count(RpcEvent::ServiceLeaves);
+        }
+        if channel.streams {
+            return self.stream_reply(number, &frame, (front, len), now);
         }
         let flow = channel.flow;
         match channel.table.reply(frame.sequences()) {
@@ -124,14 +143,14 @@ impl<P: PacketIo> Worker<P> {
     }
 
     /// Ends a channel that can't be trusted any more.
-    fn bad_reply(&mut self, number: u32, why: RpcEvent, now: Instant) -> Step {
+    pub(super) fn bad_reply(&mut self, number: u32, why: RpcEvent, now: Instant) -> Step {
         self.stats.rpc.count(why);
         self.channel_lost(number, LocalReply::BAD_REPLY, now);
         Step::Over
     }
 
     /// Throws a reply away that is at the front of a channel's receive ring.
-    fn skip_reply(&mut self, number: u32, len: usize) {
+    pub(super) fn skip_reply(&mut self, number: u32, len: usize) {
         let Some(channel) = self.rpc.channels.get_mut(number as usize) else {
             return;
         };
@@ -154,6 +173,12 @@ impl<P: PacketIo> Worker<P> {
         now: Instant,
     ) {
         let owner = matched.owner;
+        let caller = self
+            .rpc
+            .calls
+            .get(owner as usize)
+            .map_or(NONE, |call| call.caller);
+        let last = self.takes_no_more(caller, now);
         let (Some(call), Some(channel)) = (
             self.rpc.calls.get_mut(owner as usize),
             self.rpc.channels.get(number as usize),
@@ -161,11 +186,11 @@ impl<P: PacketIo> Worker<P> {
             return self.skip_reply(number, len);
         };
         call.notes.first_byte = now;
-        let (caller, flow) = (call.caller, channel.flow);
-        let listener = self.rpc.callers.get(caller as usize).map(|c| c.listener);
-        let last = listener.is_some_and(|listener| {
-            self.draining || self.generations.current().listener(listener).is_none()
-        });
+        let flow = channel.flow;
+        if caller == NONE {
+            self.skip_reply(number, len);
+            return self.end_call(owner, RequestFate::Answered, now);
+        }
         note_outcome(&self.stats.rpc, call, frame, front);
         if len > call.max_frame {
             self.stats.rpc.count(RpcEvent::LargeReply);
@@ -220,13 +245,18 @@ impl<P: PacketIo> Worker<P> {
 }
 
 /// Takes note of what kind of reply it is.
-fn note_outcome(counters: &Counters<RpcEvent>, call: &mut Call, frame: &Frame<'_>, front: &[u8]) {
+pub(super) fn note_outcome(
+    counters: &Counters<RpcEvent>,
+    call: &mut Call,
+    frame: &Frame<'_>,
+    front: &[u8],
+) {
     let message = frame.payload.message();
     if let Some(message) = message.filter(|message| message.kind == MessageKind::Exception) {
         counters.count(RpcEvent::Exception);
         call.outcome = Outcome::Exception;
         if let Some(record) = &mut call.notes.record {
-            let head_len = frame.head.as_ref().map_or(0, |head| head.bytes().len());
+            let head_len = frame.head_len();
             let body = front.get(head_len + message.bytes().len()..);
             record.exception = exception_type(message.protocol, body.unwrap_or_default());
             record.errs = true;
@@ -245,7 +275,7 @@ fn note_outcome(counters: &Counters<RpcEvent>, call: &mut Call, frame: &Frame<'_
 
 /// Adds what the rules change of a reply's keys.
 #[inline]
-fn by_rules<'e>(
+pub(super) fn by_rules<'e>(
     changes: &mut Changes<'e>,
     rules: Option<&'e Generation>,
     call: &Call,
@@ -288,20 +318,20 @@ pub(super) fn call_bytes_out<P: PacketIo>(worker: &mut Worker<P>, call: u32, byt
 }
 
 /// How a reply goes to its caller.
-struct Coming {
+pub(super) struct Coming {
     /// What the caller speaks.
-    dialect: Dialect,
+    pub(super) dialect: Dialect,
     /// The sequences that the caller chose.
-    sequences: Sequences,
+    pub(super) sequences: Sequences,
     /// The caller is to close its connection behind it.
-    last: bool,
+    pub(super) last: bool,
 }
 
 impl Coming {
     /// Appends the beginning of the frame as the caller gets it; returns how many bytes of the received
     /// one it stands for. `len` is the length of all of that.
     #[inline]
-    fn encode(
+    pub(super) fn encode(
         &self,
         out: &mut Vec<u8>,
         frame: &Frame<'_>,
@@ -311,10 +341,11 @@ impl Coming {
         let message = frame.payload.message();
         let changed = message.zip(self.sequences.message);
         let changed = changed.filter(|(message, sequence)| message.sequence != *sequence);
-        let head_len = frame.head.as_ref().map_or(0, |head| head.bytes().len());
-        if self.dialect == Dialect::Thrift {
+        let head_len = frame.head_len();
+        if self.dialect != Dialect::TtHeader {
             let Some((message, sequence)) = changed else {
-                return Ok(head_len);
+                // A MeshHeader goes with it to those who speak it.
+                return Ok(head_len - frame.mesh.len());
             };
             let written = message.write_with_sequence(out, sequence);
             written.map_err(|_| Unsent)?;
@@ -377,7 +408,7 @@ impl Coming {
 
 /// A reply can't be given to its caller.
 #[derive(Debug, Clone, Copy)]
-struct Unsent;
+pub(super) struct Unsent;
 
 impl From<RewriteError> for Unsent {
     fn from(_: RewriteError) -> Self {

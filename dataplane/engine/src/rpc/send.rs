@@ -10,11 +10,12 @@ use sluice_stack::time::Instant;
 use sluice_wire::Parsed;
 use sluice_wire::thrift::{MessageHead, MessageKind};
 use sluice_wire::ttheader::{
-    Edit, Edits, EncodeError, Ended, Flags, NewHead, Remaining, RewriteError, Sequences, Timeout,
-    integer,
+    Edit, Edits, EncodeError, Ended, Flags, Limits, MeshHeader, NewHead, Remaining, RewriteError,
+    Sequences, Timeout, integer,
 };
 
 use super::call::Call;
+use super::channels::Kind;
 use super::front::{Bounds, Frame, look};
 use super::judge::view;
 use super::keys::{Changes, NewKeys, TooLarge, by_lanes, by_route};
@@ -41,9 +42,9 @@ pub(super) struct Source<'a> {
 pub(super) enum Sent {
     /// It is on its way; only of a large one there is more to come.
     Yes,
-    /// The channel has no room for it now; nothing was sent. The pool, and whether it needs a channel of
-    /// its own.
-    NoRoom(u32, bool),
+    /// The channel has no room for it now; nothing was sent. The pool, and the kind of channel it
+    /// needs.
+    NoRoom(u32, Kind),
     /// It can't share a channel after all.
     Alone,
     /// It can't be sent.
@@ -70,13 +71,31 @@ impl<P: PacketIo> Worker<P> {
         ) else {
             return Sent::No(LocalReply::NO_ENDPOINT);
         };
+        let client = call.caller;
         let large = call.large > 0;
+        if let Some(version) = channel.greets
+            && channel.client.is_none()
+            && self.write_proxy_header(client, version).is_none()
+        {
+            self.unsend(channel_number, name);
+            return Sent::No(LocalReply::NO_ENDPOINT);
+        }
+        let (Some(call), Some(channel)) = (
+            self.rpc.calls.get_mut(number as usize),
+            self.rpc.channels.get_mut(channel_number as usize),
+        ) else {
+            return Sent::No(LocalReply::NO_ENDPOINT);
+        };
         let rest = source.len - source.front.len();
         let wanted = self.spare.out.len() + if large { 0 } else { rest };
         let flow = channel.flow;
-        if self.stack.view(flow).writable < wanted {
+        if self.stack.view(flow).writable < wanted || channel.has_backlog() {
             channel.table.end(name, Ended::Oneway);
-            return Sent::NoRoom(channel.pool, !channel.shared);
+            return Sent::NoRoom(channel.pool, channel.kind());
+        }
+        if channel.greets.is_some() && channel.client.is_none() {
+            let stamp = self.rpc.callers.get(client as usize).map(|c| c.stamp);
+            channel.client = stamp.map(|stamp| (client, stamp));
         }
         call.channel = Some((channel_number, name));
         call.notes.connected = now;
@@ -105,6 +124,14 @@ impl<P: PacketIo> Worker<P> {
         Sent::Yes
     }
 
+    /// Takes a call from its channel that was not sent after all.
+    #[cold]
+    fn unsend(&mut self, channel: u32, name: i32) {
+        if let Some(channel) = self.rpc.channels.get_mut(channel as usize) {
+            channel.table.end(name, Ended::Oneway);
+        }
+    }
+
     /// Gives a call a place on a channel, and writes the beginning of its frame as it is sent there to
     /// the scratch buffer. Returns its name on the channel.
     #[inline]
@@ -130,7 +157,12 @@ impl<P: PacketIo> Worker<P> {
         let frame = match source.frame {
             Some(frame) => frame,
             None => {
-                parsed = Frame::parse(call.dialect, source.front, &bounds);
+                // What has a MeshHeader is kept behind a TTHeader.
+                let dialect = match call.dialect {
+                    Dialect::MeshHeader => Dialect::TtHeader,
+                    other => other,
+                };
+                parsed = Frame::parse(dialect, source.front, &bounds);
                 let bad = |_| Sent::No(LocalReply::BAD_MESSAGE);
                 parsed.as_ref().map_err(bad)?
             }
@@ -142,12 +174,13 @@ impl<P: PacketIo> Worker<P> {
             _ => None,
         };
         let Some((name, sequences)) = channel.table.begin(number, frame.sequences()) else {
-            return Err(Sent::NoRoom(channel.pool, !channel.shared));
+            return Err(Sent::NoRoom(channel.pool, channel.kind()));
         };
         let going = Going {
             dialect: channel.dialect,
-            shared: channel.shared,
+            shared: channel.shared && !channel.streams,
             sequences,
+            mesh: &call.mesh,
         };
         self.spare.out.clear();
         let (out, text) = (&mut self.spare.out, &mut self.spare.made.text);
@@ -196,6 +229,9 @@ impl<P: PacketIo> Worker<P> {
         }) else {
             return;
         };
+        if call.stream.is_some() {
+            return self.arm_stream(number, now);
+        }
         call.deadline = call.end.min(now + wait);
         let due = super::due::Due::Call(number).key();
         self.rpc.timers.set(due, call.deadline);
@@ -293,12 +329,14 @@ fn by_rules<'e>(
 }
 
 /// How a request goes on.
-struct Going {
+struct Going<'a> {
     /// What the endpoint speaks.
     dialect: Dialect,
     /// Callers share the channel: replies may come in any order.
     shared: bool,
     sequences: Sequences,
+    /// Its MeshHeader as it was received; empty where it had none.
+    mesh: &'a [u8],
 }
 
 /// Why a request can't be sent on.
@@ -323,7 +361,7 @@ impl From<EncodeError> for Unsent {
     }
 }
 
-impl Going {
+impl Going<'_> {
     /// Appends the beginning of the frame as it is sent; returns how many bytes of the received one it
     /// stands for. `len` is the length of all of that.
     #[inline]
@@ -345,6 +383,14 @@ impl Going {
         };
         if self.dialect == Dialect::Thrift {
             return message.map(|_| head.bytes().len()).ok_or(Unsent::NoMessage);
+        }
+        if self.dialect == Dialect::MeshHeader {
+            let bounds = Limits::default();
+            let Ok(Parsed::Complete(mesh)) = MeshHeader::parse(self.mesh, &bounds) else {
+                return Err(Unsent::NoMessage);
+            };
+            mesh.write(out, changes)?;
+            return Ok(head.bytes().len());
         }
         let edits = Edits {
             sequence: Some(self.sequences.frame),

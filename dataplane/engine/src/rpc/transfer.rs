@@ -21,6 +21,8 @@ pub(super) struct Upload {
     pub(super) channel: Option<u32>,
     /// Bytes of the frame that are still to come.
     pub(super) left: usize,
+    /// It comes together in its stream before any of it is sent.
+    pub(super) together: bool,
     /// When some last moved.
     pub(super) progress: Instant,
 }
@@ -33,6 +35,7 @@ impl<P: PacketIo> Worker<P> {
                 call: Some(call),
                 channel: None,
                 left: len,
+                together: false,
                 progress: now,
             });
         }
@@ -74,11 +77,19 @@ impl<P: PacketIo> Worker<P> {
                 self.stack.consume(flow, thrown);
                 thrown
             }
+            (Some(call), None) if upload.together => {
+                let (call, left) = (call, upload.left);
+                self.gather(call, flow, left)
+            }
             (Some(_), None) => return Step::Wait,
             (Some(_), Some(channel)) => match self.rpc.channels.get(channel as usize) {
                 Some(channel) => self.stack.splice(flow, channel.flow, upload.left),
                 None => 0,
             },
+        };
+        let caller = self.rpc.callers.get_mut(number as usize);
+        let Some(upload) = caller.and_then(|caller| caller.upload.as_mut()) else {
+            return Step::Again;
         };
         upload.left = upload.left.saturating_sub(moved);
         if moved > 0 {
@@ -90,10 +101,14 @@ impl<P: PacketIo> Worker<P> {
             && let Some(call) = self.rpc.calls.get_mut(number as usize)
         {
             call.notes.bytes_in += moved as u64;
-            call.notes.upstream_bytes_out += moved as u64;
-            if call.notes.first_byte == Instant::NEVER {
+            if upload.together {
+                // Nothing of it has been sent yet.
+            } else if call.notes.first_byte == Instant::NEVER {
+                call.notes.upstream_bytes_out += moved as u64;
                 // The service has time to reply from the end of the request on.
                 self.await_reply(number, now);
+            } else {
+                call.notes.upstream_bytes_out += moved as u64;
             }
         }
         if upload.left == 0 {
@@ -115,7 +130,11 @@ impl<P: PacketIo> Worker<P> {
         if let Some(channel) = channel.and_then(|c| self.rpc.channels.get_mut(c as usize)) {
             channel.upload = None;
         }
-        if let Some(number) = upload.call {
+        if let Some(number) = upload.call
+            && upload.together
+        {
+            self.flush_stream(number, now);
+        } else if let Some(number) = upload.call {
             self.call_sent(number, now);
         }
         Step::Again
@@ -127,7 +146,9 @@ impl<P: PacketIo> Worker<P> {
             return;
         };
         call.notes.sent = now;
-        if call.oneway {
+        if call.stream.is_some() {
+            self.stream_opened(number, now);
+        } else if call.oneway {
             self.leave_channel(number, Ended::Oneway, now);
             self.end_call(number, RequestFate::Oneway, now);
         }
@@ -190,6 +211,11 @@ impl<P: PacketIo> Worker<P> {
         }
         let way = incoming.way;
         channel.incoming = None;
+        if let Way::Together(call) = way
+            && channel.streams
+        {
+            return self.stream_frame_together(number, call, now);
+        }
         self.received_large(way, now);
         self.reply_taken(number, now)
     }

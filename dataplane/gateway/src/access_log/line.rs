@@ -33,6 +33,7 @@ pub(super) fn write(out: &mut Vec<u8>, record: &Record, clock: &Reading) {
         Protocol::Http(HttpVersion::Http11) => "HTTP/1.1",
         Protocol::TtHeader => "TTHeader",
         Protocol::Thrift => "Thrift",
+        Protocol::MeshHeader => "MeshHeader",
     });
     display(out, "protocol", protocol);
     let status = (record.status != 0).then_some(record.status);

@@ -424,6 +424,20 @@ fn requests(text: &mut Text, workers: &[WorkerReading]) {
         "event",
         (workers, |stats| &stats.rpc),
     );
+    counters(
+        text,
+        "sluice_rpc_refused_frames_total",
+        "Frames of callers that were refused, by reason.",
+        "reason",
+        (workers, |stats| &stats.refused_frames),
+    );
+    counters(
+        text,
+        "sluice_rpc_refused_replies_total",
+        "Frames of services that were refused, by reason.",
+        "reason",
+        (workers, |stats| &stats.refused_replies),
+    );
     let levels: [Level; 4] = [
         (
             "sluice_downstream_connections",

@@ -87,6 +87,7 @@ pub(super) fn compile(
             client_rate: (listener.limits.client_rate)
                 .map(|own| report.number(&limits_path.key("client_rate"), own, CONNECTIONS)),
             hosts: hosts(&path.key("hosts"), &listener.hosts, report),
+            replies: listener.replies,
             trust: listener.trust.clone(),
             explain: listener.explain.clone(),
             proxy_protocol: listener.proxy_protocol,

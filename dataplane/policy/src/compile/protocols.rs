@@ -45,7 +45,6 @@ pub(super) fn of_route(at: &Path, route: &rules::Route, report: &mut Report<'_>)
     let headers = |edits: &HeaderEdits| *edits != HeaderEdits::default();
     let keys = |edits: &KeyEdits| *edits != KeyEdits::default();
     let only_http = [
-        ("mirror", route.mirror.is_some()),
         ("request_headers", headers(&route.request_headers)),
         ("response_headers", headers(&route.response_headers)),
     ];

@@ -297,7 +297,7 @@ impl Way<'_> {
         if let Some(host) = &rewrite.host {
             said.becomes.push(format!("the host it sees is {host}"));
         }
-        if let (Some(mirror), Message::Http(_)) = (&route.mirror, &view.message) {
+        if let Some(mirror) = &route.mirror {
             let to = self.snapshot.service(mirror.service);
             said.becomes.push(format!(
                 "{} % are copied to service {}",

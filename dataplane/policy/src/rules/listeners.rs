@@ -15,6 +15,9 @@ pub struct Listener {
     /// What connections speak.
     #[serde(default)]
     pub protocol: ListenerProtocol,
+    /// In which order callers of TTHeader get their replies that don't say so (flag 0x01).
+    #[serde(default)]
+    pub replies: Replies,
     /// How long a connection may be idle between requests.
     #[serde(default = "listener_idle_timeout")]
     pub idle_timeout: Period,
@@ -61,6 +64,18 @@ pub struct Listener {
     /// Responses name the gateway in Via, as requests do in any case.
     #[serde(default)]
     pub response_via: bool,
+}
+
+/// In which order replies go to callers of TTHeader whose frames don't say that any will do.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Replies {
+    /// That of their calls: right for every client.
+    #[default]
+    Ordered,
+    /// As they come: for clients that go by the sequence though they don't say so, as Volo's that
+    /// multiplex.
+    Any,
 }
 
 /// What the connections of a listener speak.

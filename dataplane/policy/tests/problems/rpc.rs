@@ -61,7 +61,6 @@ fn protocols() {
                 "  - { rpc: {}, service: hello, request_headers: { remove: [a] }, mirror: { service: hello } }\n",
                 &[
                     "g.yaml:9:32: routes[0].request_headers: has no effect: the route takes RPC only; take it out",
-                    "g.yaml:9:66: routes[0].mirror: has no effect: the route takes RPC only; take it out",
                 ],
             ),
             (

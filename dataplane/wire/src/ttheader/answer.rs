@@ -9,6 +9,9 @@ use super::new::{NewHead, put_length};
 use super::payload::Payload;
 use crate::thrift::{AnswerTo, ExceptionKind, MessageKind, NoAnswer, Protocol};
 
+/// The protocol id of a stream's frames.
+const STRUCT: u8 = 0x10;
+
 /// An answer to one request, or to a stream, which it ends.
 ///
 /// It repeats what its caller goes by: the frame's sequence, the message's, the method and whether there is
@@ -163,6 +166,39 @@ impl<'a> Answer<'a> {
         // What has been appended is the whole frame.
         put_length(out, start, 0)
     }
+}
+
+/// Appends a frame that ends the stream of this id at once, and says why in an exception.
+///
+/// # Errors
+/// The frame can't be encoded, which takes a method near 64 KiB; nothing is appended then.
+pub fn write_stream_reset(
+    out: &mut Vec<u8>,
+    id: i32,
+    method: &[u8],
+    kind: ExceptionKind,
+    text: &str,
+) -> Result<(), EncodeError> {
+    let start = out.len();
+    let head = NewHead {
+        flags: Flags::STREAMING,
+        sequence: id,
+        protocol_id: STRUCT,
+        integers: &[
+            (integer::FRAME_TYPE, StreamFrame::Reset.value()),
+            (integer::TO_METHOD, method),
+        ],
+        ..NewHead::default()
+    };
+    head.write(out, 0)?;
+    let exception = AnswerTo {
+        protocol: Protocol::Binary,
+        framed: false,
+        method,
+        sequence: id,
+    };
+    exception.write_exception(out, kind, text);
+    put_length(out, start, 0)
 }
 
 /// An [`Answer`] that may be given later. It borrows nothing of its request.

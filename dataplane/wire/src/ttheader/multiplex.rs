@@ -223,6 +223,24 @@ impl<T> Table<T> {
         }
     }
 
+    /// Whose a frame of a stream is, by the name that its stream has here; the stream goes on.
+    #[must_use]
+    pub fn stream(&self, name: i32) -> Match<&T> {
+        let found = self.split(name);
+        let Some(slot) = found.and_then(|(number, _)| self.slots.get(number as usize)) else {
+            return Match::Stranger;
+        };
+        let uses = found.map_or(0, |(_, uses)| uses);
+        match &slot.state {
+            State::Call(call) if uses == slot.uses => Match::Call(Call {
+                owner: &call.owner,
+                sequences: call.sequences,
+            }),
+            _ if slot.all_used || uses <= slot.uses => Match::Late,
+            _ => Match::Stranger,
+        }
+    }
+
     /// Takes a reply with these sequences.
     pub fn reply(&mut self, sequences: Sequences) -> Match<T> {
         let found = match self.mode {

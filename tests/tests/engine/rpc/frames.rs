@@ -215,6 +215,24 @@ impl World {
         all.remove(0)
     }
 
+    /// Why frames of callers, and of services, were refused.
+    pub(super) fn refused(&self, frames: &str, replies: &str) {
+        use sluice_stack::counters::Counted;
+        for (counters, expected) in [
+            (&self.stats.refused_frames, frames),
+            (&self.stats.refused_replies, replies),
+        ] {
+            let counted = counters.iter().filter(|(_, n)| *n > 0);
+            let counted: Vec<String> = counted
+                .map(|(reason, n)| match n {
+                    1 => reason.name().to_owned(),
+                    n => format!("{} {n}", reason.name()),
+                })
+                .collect();
+            assert_eq!(counted.join(", "), expected);
+        }
+    }
+
     /// The counters of RPCs that are not 0.
     pub(super) fn rpc_counts(&self, expected: &str) {
         use sluice_stack::counters::Counted;

@@ -2,7 +2,6 @@
 
 use sluice_perf::raw::End;
 use sluice_wire::thrift::MessageKind;
-use sluice_wire::ttheader::Flags;
 
 use super::frames::{BY_MESSAGE, Sent, rules, text, world};
 use crate::world::World;
@@ -14,17 +13,60 @@ fn broken(change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     frame
 }
 
+/// A frame whose header has so many bytes.
+fn with_header_of(len: usize) -> Vec<u8> {
+    let value = vec![b'x'; len - 16];
+    Sent {
+        strings: &[(b"key", &value)],
+        ..Sent::call(1)
+    }
+    .with("hi")
+}
+
+fn with_two_tokens() -> Vec<u8> {
+    let mut frame = vec![0, 0, 0, 22, 0x10, 0, 0, 0, 0, 0, 0, 1, 0, 3, 0, 0];
+    frame.extend_from_slice(&[0x11, 0, 1, b'a', 0x11, 0, 1, b'b', 0, 0]);
+    frame
+}
+
+/// Nothing of it is waited for, or made room for.
+#[test]
+fn a_length_of_1_gib_is_refused_by_its_four_bytes() {
+    for (listener, sent) in [
+        ("protocol: ttheader", vec![0x40, 0, 0, 0]),
+        ("protocol: thrift", vec![0x40, 0, 0, 0, 0x80, 1]),
+    ] {
+        let mut w = World::with(&rules(listener, BY_MESSAGE));
+        let c = w.open();
+        w.send(c, sent);
+        assert_eq!(w.client.end(c), Some(End::Closed));
+        w.counts("downstream_opened, downstream_closed, malformed");
+        w.refused("frame_too_large", "");
+        w.rpc_over();
+    }
+}
+
 #[test]
 fn frames_whose_end_is_not_known_end_their_connection() {
-    let cases: [(&str, Vec<u8>); 8] = [
-        ("negative length", broken(|f| f[0] = 0x80)),
-        ("a length of 1 GiB", broken(|f| f[0] = 0x40)),
-        ("a length above the limit", broken(|f| f[0] = 0x02)),
-        ("no header", broken(|f| f[12..14].fill(0))),
-        ("a header past the frame", broken(|f| f[12] = 0x01)),
-        ("transforms past the header", broken(|f| f[15] = 0xff)),
-        ("an unknown block", broken(|f| f[16] = 0x77)),
-        ("a count past the header", broken(|f| f[17] = 0xff)),
+    let cases: [(&str, Vec<u8>); 13] = [
+        ("negative_length", broken(|f| f[0] = 0x80)),
+        ("negative_length", broken(|f| f[..4].fill(0xff))),
+        // 1 GiB.
+        ("frame_too_large", broken(|f| f[0] = 0x40)),
+        (
+            "frame_too_large",
+            broken(|f| f[..4].copy_from_slice(&[0x7f, 0xff, 0xff, 0xff])),
+        ),
+        ("magic", broken(|f| f[4] = 0x11)),
+        ("header_empty", broken(|f| f[12..14].fill(0))),
+        ("header_past_frame", broken(|f| f[12] = 0x01)),
+        ("header_too_large", with_header_of(15_600)),
+        ("transforms", broken(|f| f[15] = 0xff)),
+        ("unknown_info", broken(|f| f[16] = 0x77)),
+        // A count, the length of a value.
+        ("info_past_header", broken(|f| f[17] = 0xff)),
+        ("info_past_header", broken(|f| f[21..23].fill(0xff))),
+        ("repeated_acl_token", with_two_tokens()),
     ];
     for (name, frame) in cases {
         let mut w = World::with(&rules("protocol: ttheader", BY_MESSAGE));
@@ -39,18 +81,85 @@ fn frames_whose_end_is_not_known_end_their_connection() {
         assert_eq!(w.requests(0), [], "{name}");
         w.counts("downstream_opened, downstream_closed, upstream_opened, answered, malformed");
         w.rpc_counts("bad_frame, waited");
+        w.refused(name, "");
+        w.rpc_over();
+    }
+}
+
+/// A call whose message stands in a Thrift frame that says to be so long.
+fn framed_payload(length: u32) -> Vec<u8> {
+    let message = super::frames::message(MessageKind::Call, "echo", 1, &text("hi"));
+    let mut frame = vec![0, 0, 0, 0, 0x10, 0, 0, 1, 0, 0, 0, 1, 0, 1, 0, 0, 0, 0];
+    frame.extend_from_slice(&length.to_be_bytes());
+    frame.extend_from_slice(&message);
+    let len = frame.len() as u32 - 4;
+    frame[..4].copy_from_slice(&len.to_be_bytes());
+    frame
+}
+
+/// Plain messages, whose end is not known then.
+#[test]
+fn plain_messages_that_are_malformed_end_their_connection() {
+    let plain = |head: &[u8], body: &[u8]| [head, body].concat();
+    let call: &[u8] = &[
+        0x80, 1, 0, 1, 0, 0, 0, 4, b'e', b'c', b'h', b'o', 0, 0, 0, 1,
+    ];
+    let cases: [(&str, Vec<u8>); 9] = [
+        ("version", plain(&[0x80, 1, 7, 1, 0, 0, 0, 0], &[0; 8])),
+        ("kind", plain(&[0x80, 1, 0, 9, 0, 0, 0, 0], &[0; 8])),
+        (
+            "negative_method",
+            plain(&[0x80, 1, 0, 1, 0x80, 0, 0, 0], &[0; 8]),
+        ),
+        (
+            "method_too_long",
+            plain(&[0x80, 1, 0, 1, 0x7f, 0, 0, 0], &[0; 8]),
+        ),
+        (
+            "frame_too_short",
+            plain(&[0, 0, 0, 6, 0x80, 1, 0, 1, 0, 0, 0, 4], &[0; 8]),
+        ),
+        ("varint", plain(&[0x82, 0x21], &[0xff; 8])),
+        ("type", plain(call, &[0x77, 0, 1])),
+        ("negative", plain(call, &[0x0b, 0, 1, 0x80, 0, 0, 0])),
+        ("too_deep", plain(call, &[0x0c, 0, 1].repeat(80))),
+    ];
+    for (reason, sent) in cases {
+        let mut w = World::with(&rules("", "protocol: thrift"));
+        let c = w.open();
+        w.send(c, sent);
+        assert_eq!(w.client.end(c), Some(End::Closed), "{reason}");
+        w.counts("downstream_opened, downstream_closed, malformed");
+        w.refused(reason, "");
         w.rpc_over();
     }
 }
 
 #[test]
+fn a_plain_message_without_a_frame_that_is_larger_than_the_ring_ends_its_connection() {
+    let mut w = World::with(&rules("", "protocol: thrift"));
+    let c = w.open();
+    let long = text(&"x".repeat(20_000));
+    w.send(
+        c,
+        super::frames::message(MessageKind::Call, "echo", 1, &long),
+    );
+    assert_eq!(w.client.end(c), Some(End::Closed));
+    w.refused("too_large", "");
+    w.rpc_over();
+}
+
+#[test]
 fn messages_that_are_malformed_are_answered_and_their_connection_goes_on() {
     let head = Sent::call(1).with("hi").len() - (4 + 4 + 4 + 4 + text("hi").len());
-    let cases: [(&str, Vec<u8>); 4] = [
-        ("a version", broken(|f| f[head + 2] = 1)),
-        ("a kind", broken(|f| f[head + 3] = 9)),
-        ("a negative method", broken(|f| f[head + 4] = 0x80)),
-        ("a method past the payload", broken(|f| f[head + 7] = 0xf0)),
+    let cases: [(&str, Vec<u8>); 6] = [
+        ("version", broken(|f| f[head + 2] = 1)),
+        ("kind", broken(|f| f[head + 3] = 9)),
+        ("negative_method", broken(|f| f[head + 4] = 0x80)),
+        ("method_too_long", broken(|f| f[head + 6] = 0xf0)),
+        ("payload_truncated", broken(|f| f[head + 7] = 0xf0)),
+        // A Thrift frame that is shorter than its message's head, in a payload that is longer.
+        ("frame_too_short", framed_payload(5)),
     ];
     for (name, frame) in cases {
         let mut w = world(BY_MESSAGE);
@@ -67,17 +176,18 @@ fn messages_that_are_malformed_are_answered_and_their_connection_goes_on() {
         assert_eq!(w.reply(c).frame, 2, "{name}");
         w.counts("downstream_opened, upstream_opened, answered, malformed");
         w.rpc_counts("bad_message, waited");
+        w.refused(name, "");
         w.rpc_over();
     }
 }
 
 #[test]
 fn what_is_no_request_ends_its_connection() {
-    for (kind, sequence) in [
-        (MessageKind::Reply, 1),
-        (MessageKind::Exception, 1),
+    for (kind, sequence, reason) in [
+        (MessageKind::Reply, 1, "not_a_request"),
+        (MessageKind::Exception, 1, "not_a_request"),
         // Where replies come in any order, 0 is for control frames.
-        (MessageKind::Call, 0),
+        (MessageKind::Call, 0, "reserved_sequence"),
     ] {
         let mut w = world(BY_MESSAGE);
         let c = w.open();
@@ -89,6 +199,7 @@ fn what_is_no_request_ends_its_connection() {
         assert_eq!(w.replies(c), []);
         assert_eq!(w.client.end(c), Some(End::Closed));
         w.counts("downstream_opened, downstream_closed, not_a_request");
+        w.refused(reason, "");
         w.rpc_over();
     }
 }
@@ -125,25 +236,12 @@ fn a_sequence_that_is_used_twice_at_a_time_is_answered_twice() {
 }
 
 #[test]
-fn streams_are_refused_by_their_trailer() {
-    let mut w = world(BY_MESSAGE);
-    let c = w.open();
-    let stream = Sent {
-        flags: Flags::STREAMING.0,
-        integers: &[(27, b"2"), (9, b"echo")],
-        ..Sent::call(3)
-    };
-    w.send(c, stream.with("hi"));
-    let reply = w.reply(c);
-    assert_eq!(reply.frame, 3);
-    assert_eq!(reply.head().integer(27), Some(&b"4"[..]));
-    w.counts("downstream_opened, unsupported");
-    w.rpc_over();
-}
-
-#[test]
 fn a_service_that_sends_nonsense_ends_its_connection_and_its_calls() {
-    for nonsense in [&b"HTTP/1.1 200 OK\r\n\r\n"[..], &[0; 64], &[0xff; 14]] {
+    for (nonsense, reason) in [
+        (&b"HTTP/1.1 200 OK\r\n\r\n"[..], "frame_too_large"),
+        (&[0; 64], "magic"),
+        (&[0xff; 14], "negative_length"),
+    ] {
         let mut w = world(BY_MESSAGE);
         let c = w.open();
         w.send(c, Sent::call(1).with("hi"));
@@ -155,6 +253,7 @@ fn a_service_that_sends_nonsense_ends_its_connection_and_its_calls() {
         assert_eq!(w.backend.end(0), Some(End::Reset));
         w.counts("downstream_opened, upstream_opened, upstream_closed, upstream_bad_response");
         w.rpc_counts("bad_reply, waited");
+        w.refused("", reason);
         w.rpc_over();
     }
 }

@@ -1,5 +1,7 @@
 //! Frames that are larger than what can come together: on a connection of their own, ring to ring.
 
+use sluice_wire::ttheader::integer;
+
 use super::frames::{BY_MESSAGE, ONE, Sent, frames, rules, text, world};
 use crate::world::{World, pattern};
 
@@ -232,5 +234,45 @@ fn an_early_reply_to_a_large_request_is_given_and_the_rest_thrown_away() {
     let asked = w.request(1);
     w.answer(1, asked.answer("ho"));
     assert_eq!(w.reply(c).frame, 2);
+    w.rpc_over();
+}
+
+/// To cut a reply off would end every other call of its caller: it may go on while it moves.
+#[test]
+fn a_large_reply_that_has_begun_is_finished_though_its_time_is_over() {
+    let mut w = world(ONE);
+    let c = w.open();
+    let timed = |sequence| Sent {
+        integers: &[(integer::RPC_TIMEOUT, b"1000")],
+        ..Sent::call(sequence)
+    };
+    w.send(c, [1, 2].map(|n| timed(n).with("hi")).concat());
+    let (first, second) = (w.request(0), w.request(1));
+    let answer = first.answer(&large());
+    w.answer(0, &answer[..400_000]);
+    w.seconds(2);
+    w.answer(0, &answer[400_000..]);
+    w.seconds(1);
+    // The other one's time was over as well, and nothing of its reply had come.
+    w.answer(1, second.answer("late"));
+    let replies = w.replies(c);
+    assert_eq!(replies.len(), 2);
+    assert!(replies[0].frame == 1 && replies[0].body == text(&large()));
+    assert_eq!((replies[1].frame, replies[1].exception().0), (2, 6));
+    w.counts("downstream_opened, upstream_opened 2, answered, request_timeout");
+    w.rpc_over();
+}
+
+#[test]
+fn a_large_reply_that_stops_ends_its_caller_after_the_idle_timeout() {
+    let mut w = World::with(&rules("idle_timeout: 5s", ONE));
+    let c = w.open();
+    w.send(c, Sent::call(1).with("hi"));
+    let asked = w.request(0);
+    w.answer(0, &asked.answer(&large())[..400_000]);
+    w.seconds(4);
+    assert_eq!(w.client.end(c), None);
+    w.seconds(2);
+    assert_eq!(w.client.end(c), Some(sluice_perf::raw::End::Reset));
     w.rpc_over();
 }

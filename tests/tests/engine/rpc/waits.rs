@@ -204,6 +204,7 @@ fn a_caller_that_stops_within_a_frame_is_closed() {
     w.seconds(4);
     assert_eq!(w.client.end(c), Some(End::Closed));
     w.counts("downstream_opened, downstream_closed, head_timeout");
+    w.refused("truncated", "");
     w.rpc_over();
 }
 
@@ -216,6 +217,20 @@ fn a_caller_that_closes_within_a_frame_is_counted() {
     w.finish(c);
     assert_eq!(w.client.end(c), Some(End::Closed));
     w.counts("downstream_opened, downstream_closed, client_gone");
+    w.refused("truncated", "");
+    w.rpc_over();
+}
+
+#[test]
+fn a_service_that_closes_within_a_reply_is_counted() {
+    let mut w = world(BY_MESSAGE);
+    let c = w.open();
+    w.send(c, Sent::call(1).with("hi"));
+    let answer = w.request(0).answer("ho");
+    w.answer(0, &answer[..answer.len() - 1]);
+    w.finish_backend(0);
+    assert_eq!(w.reply(c).exception().0, 6);
+    w.refused("", "truncated");
     w.rpc_over();
 }
 

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use sluice_engine::stack::fate::{FrameFate, StackEvent};
-use sluice_engine::stats::{ConnectionProtocol, EngineEvent, RequestFate, RpcEvent};
+use sluice_engine::stats::{ConnectionProtocol, EngineEvent, Refused, RequestFate, RpcEvent};
 use sluice_engine::traffic::{MethodKey, Outcome, RouteKey};
 
 use super::*;
@@ -230,6 +230,7 @@ fn the_documented_fates_and_events_are_the_counted_ones() {
         ("## Request fates", names::<RequestFate>()),
         ("## Events", names::<EngineEvent>()),
         ("## RPC events", names::<RpcEvent>()),
+        ("## Refused frames of RPCs", names::<Refused>()),
         ("## Connection protocols", names::<ConnectionProtocol>()),
         ("## RPC outcomes", names::<Outcome>()),
     ] {
