@@ -89,7 +89,7 @@ impl Link {
 
     /// The other side of a server's device has something to say; `devices` are the server's.
     pub(super) fn peer_of_server(&mut self, devices: &Devices) {
-        let Some(message) = self.from_peer() else {
+        let Some(message) = self.heard() else {
             return self.end();
         };
         match message.kind() {
@@ -118,12 +118,12 @@ impl Link {
         if message.kind() == CONNECTED && self.stage == Stage::Connecting {
             self.open();
         }
-        self.to_peer(&message);
+        self.pass_on(&message);
     }
 
     /// The other side of a client's device has something to say.
     pub(super) fn peer_of_client(&mut self) {
-        let Some(message) = self.from_peer() else {
+        let Some(message) = self.heard() else {
             return self.end();
         };
         if self.stage != Stage::Handshake {
@@ -140,7 +140,7 @@ impl Link {
     /// The client's driver has something to say.
     pub(super) fn driver_of_client(&mut self) {
         match Message::receive(&self.driver) {
-            Some(message) => self.to_peer(&message),
+            Some(message) => self.pass_on(&message),
             None => self.over(),
         }
     }
@@ -196,11 +196,11 @@ impl Link {
         }
     }
 
-    fn from_peer(&self) -> Option<Message> {
+    fn heard(&self) -> Option<Message> {
         Message::receive(self.peer.as_ref()?)
     }
 
-    fn to_peer(&mut self, message: &Message) {
+    fn pass_on(&mut self, message: &Message) {
         if let Some(peer) = &self.peer
             && message.send(peer).is_err()
         {
