@@ -1,8 +1,10 @@
 //! `sluice bench`: load from the command line, and what becomes of it.
 
 mod args;
+mod asked;
 mod core_time;
 mod deliver;
+mod error;
 mod expect;
 mod from_log;
 mod poller;
@@ -12,6 +14,8 @@ mod progress;
 mod run;
 mod steps;
 mod summary;
+mod table;
+mod values;
 mod wire;
 
 pub use args::{BenchCommand, RequestsArgs, RunArgs, WireArgs};

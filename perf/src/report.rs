@@ -7,6 +7,7 @@
 
 pub mod command;
 pub mod fingerprint;
+pub mod gaps;
 pub mod hlog;
 pub mod html;
 pub mod latency;
@@ -20,6 +21,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use fingerprint::Fingerprint;
+use gaps::Gaps;
 use latency::{Latency, encoded, micros};
 
 /// The form of a [`RunReport`]. The number grows when a reader of the old form could not read the
@@ -53,6 +55,9 @@ pub struct RunReport {
     /// hypervisor. Latencies have it in them.
     #[serde(default)]
     pub generator_lost: f64,
+    /// Turns of the generator's loop that took longer than any takes by itself. Latencies have them in them.
+    #[serde(default)]
+    pub generator_gaps: Gaps,
     /// How late requests were sent; of an open loop only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub send_delay: Option<SendDelay>,

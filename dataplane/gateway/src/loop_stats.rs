@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use sluice_engine::stack::counters::Gauge;
+use sluice_port::Gaps;
 
 /// Totals of the loop, as of the last publication; on cache lines of their own.
 #[derive(Debug, Default)]
@@ -14,6 +15,9 @@ pub(crate) struct LoopStats {
     idle_cycles: Gauge,
     busy_polls: Gauge,
     idle_polls: Gauge,
+    gaps: Gauge,
+    gap_cycles: Gauge,
+    longest_gap: Gauge,
     /// What the time stamp counter said; 0 before the first publication.
     published: Gauge,
 }
@@ -51,12 +55,15 @@ impl Tally {
     }
 
     /// Makes the account readable for others; the counter stands at `now`.
-    pub(crate) fn publish(&self, to: &LoopStats, now: u64) {
+    pub(crate) fn publish(&self, gaps: Gaps, to: &LoopStats, now: u64) {
         to.busy_cycles.set(self.cycles.busy);
         to.driver_cycles.set(self.driver);
         to.idle_cycles.set(self.cycles.idle);
         to.busy_polls.set(self.polls.busy);
         to.idle_polls.set(self.polls.idle);
+        to.gaps.set(gaps.count);
+        to.gap_cycles.set(gaps.cycles);
+        to.longest_gap.set(gaps.longest);
         to.published.set(now.max(1));
     }
 }
@@ -88,6 +95,15 @@ impl LoopStats {
         self.published.get()
     }
 
+    /// When the worker was away from its core.
+    pub(crate) fn gaps(&self) -> Gaps {
+        Gaps {
+            count: self.gaps.get(),
+            cycles: self.gap_cycles.get(),
+            longest: self.longest_gap.get(),
+        }
+    }
+
     /// How long ago the last publication was, when the counter stands at `now` and counts `hz` per
     /// second; `None` before the first.
     pub(crate) fn age(&self, now: u64, hz: u64) -> Option<Duration> {
@@ -109,7 +125,13 @@ mod tests {
         tally.count(true, 30, 20);
         tally.count(true, 40, 30);
         assert_eq!(stats.age(5_000, 1_000_000_000), None);
-        tally.publish(&stats, 4_000);
+        let gaps = Gaps {
+            count: 1,
+            cycles: 40,
+            longest: 40,
+        };
+        tally.publish(gaps, &stats, 4_000);
+        assert_eq!(stats.gaps(), gaps);
         assert_eq!(
             stats.cycles(),
             Split {

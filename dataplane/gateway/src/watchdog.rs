@@ -54,17 +54,17 @@ mod tests {
         let workers = [Arc::<LoopStats>::default(), Arc::default()];
         let mut watchdog = Watchdog::new(workers.clone());
         for now in 1..=100 {
-            Tally::default().publish(&workers[0], now);
+            Tally::default().publish(Default::default(), &workers[0], now);
             assert_eq!(watchdog.look(), None, "the second has not begun");
         }
-        Tally::default().publish(&workers[1], 101);
+        Tally::default().publish(Default::default(), &workers[1], 101);
         for now in 102..102 + u64::from(LOOKS) {
-            Tally::default().publish(&workers[0], now);
+            Tally::default().publish(Default::default(), &workers[0], now);
             assert_eq!(watchdog.look(), None);
         }
-        Tally::default().publish(&workers[0], 200);
+        Tally::default().publish(Default::default(), &workers[0], 200);
         assert_eq!(watchdog.look(), Some(1));
-        Tally::default().publish(&workers[1], 201);
+        Tally::default().publish(Default::default(), &workers[1], 201);
         assert_eq!(watchdog.look(), None);
     }
 }

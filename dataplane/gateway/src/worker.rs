@@ -12,7 +12,7 @@ use rustix::thread::set_current_timer_slack;
 use sluice_engine::stack::time::Instant;
 use sluice_engine::{Worker, WorkerSetup};
 use sluice_policy::rules::Idle;
-use sluice_port::{Clock, DpdkIo, EalHandle, RegisteredThread, cores, cycles};
+use sluice_port::{Clock, DpdkIo, EalHandle, GapMeter, RegisteredThread, cores, cycles};
 
 use crate::control::Event;
 use crate::loop_stats::Tally;
@@ -130,6 +130,9 @@ struct Turning {
     /// The counter at the last turn, and whether that found nothing to do.
     last: (u64, bool),
     tally: Tally,
+    gaps: GapMeter,
+    /// It gave its core away by itself since then.
+    rested: bool,
     /// Cycles inside the drivers, at the last turn.
     driver: u64,
     publish_at: Instant,
@@ -155,6 +158,8 @@ impl Turning {
             clock: Clock::new(start, setup.eal.tsc_hz()),
             last: (cycles(), true),
             tally: Tally::default(),
+            gaps: GapMeter::new(setup.eal.tsc_hz()),
+            rested: true,
             driver: 0,
             publish_at: Instant::ZERO,
             wall_clock_at: Instant::ZERO,
@@ -197,8 +202,11 @@ impl Turning {
         let cycles = cycles();
         let (last, was_idle) = self.last;
         let driver = self.worker.driver_cycles();
-        self.tally
-            .count(was_idle, cycles.saturating_sub(last), driver - self.driver);
+        let spent = cycles.saturating_sub(last);
+        self.tally.count(was_idle, spent, driver - self.driver);
+        if !self.rested {
+            self.gaps.turn(was_idle, spent);
+        }
         self.driver = driver;
         let now = self.clock.at(cycles);
         if now >= self.wall_clock_at {
@@ -212,9 +220,10 @@ impl Turning {
             self.publish_at = now + PUBLISH_EVERY;
         }
         if is_idle {
-            self.rest.rest(now, || self.worker.next_wake());
+            self.rested = self.rest.rest(now, || self.worker.next_wake());
         } else {
             self.rest.since = None;
+            self.rested = false;
         }
         now
     }
@@ -231,7 +240,9 @@ impl Turning {
     #[cold]
     fn publish(&self) {
         self.worker.publish_ports();
-        self.tally.publish(&self.shared.loop_stats, self.last.0);
+        let gaps = self.gaps.gaps();
+        self.tally
+            .publish(gaps, &self.shared.loop_stats, self.last.0);
     }
 }
 
@@ -245,19 +256,21 @@ struct Rest {
 }
 
 impl Rest {
+    /// True where it gave its core away.
     #[inline]
-    fn rest(&mut self, now: Instant, next_wake: impl FnOnce() -> Option<Instant>) {
+    fn rest(&mut self, now: Instant, next_wake: impl FnOnce() -> Option<Instant>) -> bool {
         hint::spin_loop();
-        match self.idle {
-            Idle::Poll if self.yields => thread::yield_now(),
-            Idle::Poll => {}
-            Idle::Share => thread::yield_now(),
-            Idle::Adaptive => match self.nap(now, next_wake) {
-                Some(nap) => thread::sleep(nap),
-                None if self.yields => thread::yield_now(),
-                None => {}
-            },
+        let (yields, nap) = match self.idle {
+            Idle::Poll => (self.yields, None),
+            Idle::Share => (true, None),
+            Idle::Adaptive => (self.yields, self.nap(now, next_wake)),
+        };
+        match nap {
+            Some(nap) => thread::sleep(nap),
+            None if yields => thread::yield_now(),
+            None => return false,
         }
+        true
     }
 
     /// How long to sleep; `None` where something is due or happened of late.

@@ -12,6 +12,7 @@ mod checksum;
 mod clock;
 pub mod cores;
 mod frame;
+mod gaps;
 mod interface;
 mod io;
 mod open;
@@ -25,6 +26,7 @@ pub use dpdk::{
     PortError, PortInfo, PortStats, RegisteredThread, StillInUse, cycles, log_tail, version,
 };
 pub use frame::{DpdkRx, DpdkTx};
+pub use gaps::{GapMeter, Gaps};
 pub use interface::Interface;
 pub use io::DpdkIo;
 pub use open::{Device, OpenError, OpenedPort, PortConfig, open};

@@ -7,7 +7,10 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::expect::Expectation;
-use super::port_spec::{BackendSpec, DeviceSpec, PortSpec, body, bounded};
+use super::port_spec::{BackendSpec, DeviceSpec, PortSpec, body};
+use super::values::{
+    buffer, duration, header, key, memory, rates, share, some_time, sweep, target,
+};
 use crate::compare::CompareArgs;
 use crate::load::{Arrivals, Encoding, MAX_CALLS};
 use crate::report::command::ReportArgs;
@@ -173,7 +176,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
     /// What must hold, such as 'p99<2ms', errors=0, 'errors<0.1%', 'rps>100000'; of: rps, errors, answers,
-    /// min, mean, p50, p90, p99, p99.9, p99.99, max, busy (the generator's core). In a percentile and the
+    /// min, mean, p50, p75, p90, p95, p99, p99.9, p99.99, max, busy (the generator's core). In a percentile and the
     /// maximum, requests that failed are slower than any answer. May be given again.
     #[arg(long, value_name = "CONDITION")]
     pub(crate) expect: Vec<Expectation>,
@@ -295,89 +298,6 @@ pub struct WireArgs {
     /// Show DPDK's own log too.
     #[arg(short, long)]
     pub(crate) verbose: bool,
-}
-
-/// A share of all, in percent.
-fn share(text: &str) -> Result<f64, String> {
-    let percent = text
-        .strip_suffix('%')
-        .map(|number| number.trim().parse::<f64>());
-    match percent {
-        Some(Ok(percent)) if (0.0..=100.0).contains(&percent) => Ok(percent / 100.0),
-        _ => Err(format!("`{text}` is no share; write 1% or 0.1%")),
-    }
-}
-
-fn memory(text: &str) -> Result<u64, String> {
-    bounded(text, 64 << 20, 64 << 30)
-}
-
-fn buffer(text: &str) -> Result<u64, String> {
-    bounded(text, 1 << 10, 16 << 20)
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|error| format!("{error}; write 10s or 250ms"))
-}
-
-/// A length of time that is not nothing.
-fn some_time(text: &str) -> Result<Duration, String> {
-    match duration(text)? {
-        Duration::ZERO => Err("nothing happens in no time; write 10s or 250ms".into()),
-        time => Ok(time),
-    }
-}
-
-/// Names are not looked up: what is measured is one address.
-fn target(text: &str) -> Result<SocketAddr, String> {
-    match text.parse::<SocketAddr>() {
-        Ok(target) if target.port() > 0 => Ok(target),
-        _ => Err("write an IP address and a port, such as 10.77.1.1:80 or [fd77:1::1]:80".into()),
-    }
-}
-
-/// Requests per second.
-fn rate(text: &str) -> Result<f64, String> {
-    match text.trim().replace('_', "").parse::<f64>() {
-        Ok(rate) if (0.001..=1e9).contains(&rate) => Ok(rate),
-        _ => Err(format!(
-            "`{text}` is no rate; write requests per second, such as 10000"
-        )),
-    }
-}
-
-fn rates(text: &str) -> Result<(f64, f64), String> {
-    match text.split_once("..") {
-        Some((from, to)) => Ok((rate(from)?, rate(to)?)),
-        None => rate(text).map(|rate| (rate, rate)),
-    }
-}
-
-fn sweep(text: &str) -> Result<(f64, f64, u32), String> {
-    let (range, steps) = text.split_once('/').unwrap_or((text, "10"));
-    let Some((from, to)) = range.split_once("..") else {
-        return Err("write FROM..TO, such as 10000..200000".into());
-    };
-    let (from, to) = (rate(from)?, rate(to)?);
-    match steps.parse() {
-        Ok(steps @ 2..=100) if from < to => Ok((from, to, steps)),
-        Ok(2..=100) => Err("the second rate must be higher than the first".into()),
-        _ => Err(format!("`{steps}` is no number of steps from 2 to 100")),
-    }
-}
-
-fn header(text: &str) -> Result<(String, String), String> {
-    match text.split_once(':') {
-        Some((name, value)) => Ok((name.to_owned(), value.trim().to_owned())),
-        None => Err("write 'Name: value'".into()),
-    }
-}
-
-fn key(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("write NAME=VALUE, such as RPC_PERSIST_LANE=blue or 10=prod".into()),
-    }
 }
 
 #[cfg(test)]

@@ -5,9 +5,11 @@ use std::io::{Write, stderr, stdout};
 use std::path::Path;
 
 use super::args::RunArgs;
-use super::run::{RunError, system};
+use super::error::RunError;
+use super::run::system;
 use super::say;
-use super::summary::{self, Done};
+use super::summary::Done;
+use super::table::table;
 use crate::load::server::Served;
 use crate::report::command::try_out;
 use crate::report::{RunReport, hlog, html};
@@ -36,7 +38,7 @@ pub(super) fn try_out_files(args: &RunArgs) -> Result<(), RunError> {
 
 /// Prints, writes, judges.
 pub(super) fn deliver(args: &RunArgs, report: &RunReport, done: &[Done]) -> Result<bool, RunError> {
-    let mut table = summary::table(report);
+    let mut table = table(report);
     if args.backend.is_some()
         && let Some(served) = done.last().map(|done| done.outcome.served)
     {

@@ -27,7 +27,9 @@ enum Figure {
     Min,
     Mean,
     P50,
+    P75,
     P90,
+    P95,
     P99,
     P999,
     P9999,
@@ -43,7 +45,7 @@ enum Order {
     Equal,
 }
 
-const FIGURES: [(&str, Figure); 12] = [
+const FIGURES: [(&str, Figure); 14] = [
     ("rps", Figure::Rps),
     ("errors", Figure::Errors),
     ("answers", Figure::Answers),
@@ -51,7 +53,9 @@ const FIGURES: [(&str, Figure); 12] = [
     ("min", Figure::Min),
     ("mean", Figure::Mean),
     ("p50", Figure::P50),
+    ("p75", Figure::P75),
     ("p90", Figure::P90),
+    ("p95", Figure::P95),
     ("p99", Figure::P99),
     ("p99.9", Figure::P999),
     ("p99.99", Figure::P9999),
@@ -128,7 +132,9 @@ impl Figure {
             Figure::Min => latency.min_us,
             Figure::Mean => latency.mean_us,
             Figure::P50 => latency.p50_us,
+            Figure::P75 => latency.p75_us,
             Figure::P90 => latency.p90_us,
+            Figure::P95 => latency.p95_us,
             Figure::P99 => latency.p99_us,
             Figure::P999 => latency.p999_us,
             Figure::P9999 => latency.p9999_us,
@@ -140,7 +146,9 @@ impl Figure {
     fn quantile(self) -> Option<f64> {
         match self {
             Figure::P50 => Some(0.5),
+            Figure::P75 => Some(0.75),
             Figure::P90 => Some(0.9),
+            Figure::P95 => Some(0.95),
             Figure::P99 => Some(0.99),
             Figure::P999 => Some(0.999),
             Figure::P9999 => Some(0.9999),
@@ -242,6 +250,7 @@ mod tests {
             connections_per_second: 0.0,
             generator_busy: 0.25,
             generator_lost: 0.0,
+            generator_gaps: Default::default(),
             send_delay: None,
             latency: latency::Latency::of(&nanos),
             intervals: Vec::new(),

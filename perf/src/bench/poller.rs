@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use sluice_port::{Clock, DpdkIo, EalHandle, RegisteredThread, cores, cycles};
+use sluice_port::{Clock, DpdkIo, EalHandle, GapMeter, RegisteredThread, cores, cycles};
 use sluice_stack::io::{IoStats, PacketIo};
 use sluice_stack::time::Instant;
 
@@ -16,6 +16,7 @@ use crate::load::run::Stage;
 use crate::load::server::Served;
 use crate::load::stats::StepStats;
 use crate::load::{Generator, Step};
+use crate::report::gaps::Gaps;
 
 /// How long it polls on at the end, so that the last RST leaves the transmit queue.
 const LAST_WORDS: Duration = Duration::from_millis(2);
@@ -68,6 +69,8 @@ pub(super) struct Outcome {
     /// How long of it the thread could have run and its core was taken by others; 0 where the kernel does
     /// not tell.
     pub(super) lost: Duration,
+    /// Turns of its loop that took longer than any takes by itself.
+    pub(super) gaps: Gaps,
     /// Of the client's port while it was measured.
     pub(super) io: IoStats,
     /// What the backend has seen since the start.
@@ -102,6 +105,8 @@ fn run(setup: Setup) -> Result<(), PollerError> {
     let registered = setup.eal.register_thread()?;
     let mut poller = Poller {
         clock: Clock::new(cycles(), setup.eal.tsc_hz()),
+        hz: setup.eal.tsc_hz(),
+        gaps: GapMeter::new(setup.eal.tsc_hz()),
         generator: setup.generator,
         events: setup.events,
         stop: setup.stop,
@@ -148,6 +153,9 @@ struct Poller {
     /// Cycles of measured turns.
     busy: u64,
     idle: u64,
+    /// Of the time stamp counter.
+    hz: u64,
+    gaps: GapMeter,
     /// Of the client's port when the measured time began.
     io: IoStats,
     core_time: CoreTime,
@@ -162,6 +170,7 @@ impl Poller {
         let now = self.now();
         self.generator.begin(step, now);
         (self.busy, self.idle) = (0, 0);
+        self.gaps.reset();
         self.waited = self.core_time.waited();
         while self.generator.stage() != Stage::Done {
             let now = self.turn();
@@ -174,6 +183,7 @@ impl Poller {
             stats: self.generator.take_stats(),
             busy: self.busy as f64 / all as f64,
             lost: self.lost,
+            gaps: Gaps::of(self.gaps.gaps(), self.hz),
             io: since(self.client_io(), self.io),
             served: self.generator.served(),
         };
@@ -186,6 +196,7 @@ impl Poller {
         let cycles = cycles();
         if self.generator.stage() == Stage::Measuring {
             let spent = cycles.saturating_sub(self.last);
+            self.gaps.turn(self.was_idle, spent);
             if self.was_idle {
                 self.idle += spent;
             } else {

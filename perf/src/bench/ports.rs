@@ -11,8 +11,8 @@ use sluice_port::{Device, DpdkIo, EalHandle, Interface, Port, open, port_config}
 use sluice_stack::PortSetup;
 
 use super::args::RunArgs;
+use super::error::RunError;
 use super::port_spec::PortSpec;
-use super::run::RunError;
 use super::say;
 
 /// How long the other end of a virtual wire may take to come up.
@@ -65,7 +65,7 @@ pub(super) fn open_ports(
     for (which, spec) in specs {
         let config = port_config(spec.device.clone(), spec.mtu, args.memory, (specs.len(), 1));
         let opened = open(eal, &config).map_err(|error| RunError::Port {
-            which,
+            which: format!("--{which}"),
             device: spec.device.clone(),
             error: Box::new(error),
         })?;

@@ -51,13 +51,17 @@ impl View {
         if self.quiet || (self.length < LINE && !self.terminal) {
             return;
         }
+        let latency = |nanos| match interval.answers {
+            0 => "-".to_owned(),
+            _ => time(micros(nanos)),
+        };
         let line = format!(
             "{}{:>4.0}s  {:>10.0}/s  p50 {}  p99 {}  errors {}",
             self.label,
             interval.at.as_secs_f64(),
             self.answers as f64 / self.length.as_secs_f64().max(1e-9),
-            time(micros(interval.p50)),
-            time(micros(interval.p99)),
+            latency(interval.p50),
+            latency(interval.p99),
             self.all_faults,
         );
         (self.length, self.answers, self.faults) = (Duration::ZERO, 0, 0);

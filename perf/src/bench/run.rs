@@ -1,9 +1,7 @@
 //! `sluice bench run`: the order in which a run starts, goes through its steps, and reports.
 
-use std::fs;
-use std::io::{self, Read, stdin};
+use std::io;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,29 +10,25 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
-use sluice_policy::rules::Size;
-use sluice_port::{
-    CoreError, Cores, Device, DeviceError, DpdkIo, Eal, EalError, OpenError, cores, eal_config,
-    secrets,
-};
+use sluice_port::{Cores, DpdkIo, Eal, cores, eal_config, secrets};
 use sluice_stack::{Buffers, Limits, Stack, StackStats};
 
 use super::args::{RunArgs, Speaks};
+use super::asked::{find_way, plan, protocol, request_file, specs, warn_of_kernel};
 use super::deliver::{self, deliver, try_out_files};
-use super::poller::{self, Event, PollerError};
-use super::port_spec::{BackendSpec, PortSpec};
-use super::ports::{LINK_WITHIN, Opened, kernel_has, open_ports, wait_for_links};
+use super::error::RunError;
+use super::poller::{self, Event};
+use super::port_spec::BackendSpec;
+use super::ports::{Opened, open_ports, wait_for_links};
 use super::progress::View;
 use super::steps::Steps;
 use super::summary::{self, About, Done};
 use super::{refuse, say};
-use crate::load::plan::{Common, PlanError, RequestFile, RequestSpec};
+use crate::load::plan::RequestFile;
 use crate::load::server::ServerSetup;
-use crate::load::{ClientSetup, Generator, Pace, Plan, Protocol, Reuse};
+use crate::load::{ClientSetup, Generator, Pace, Plan, Reuse};
 use crate::report::Settings;
-use crate::report::command::ReportError;
 use crate::report::fingerprint::Fingerprint;
-use crate::report::latency::NoHistogram;
 use crate::report::noise::Watch;
 
 /// Flows beside the connections that were asked for: those that are closing.
@@ -43,78 +37,11 @@ const SPARE_FLOWS: usize = 16_384;
 /// Records of closed connections that are kept, where it is the client that closes.
 const CLOSED_KEPT: usize = 1_024;
 
-/// Largest file of requests.
-const MAX_REQUESTS_FILE: u64 = 64 << 20;
-
-/// Why there is no run.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum RunError {
-    #[error("{0} is not for --protocol {1}; leave it out, or say --protocol {2}")]
-    Foreign(&'static str, &'static str, &'static str),
-    #[error("--requests {file}: {reason}")]
-    File { file: String, reason: String },
-    #[error(transparent)]
-    Plan(#[from] PlanError),
-    #[error("--backend {0}: there is no client's port to share; give it a device and an address")]
-    NoPort(String),
-    #[error(
-        "--target {target}: the client's port has no way there, only to {}; give it an address of the target's \
-         network, or route={} via ROUTER", reach.join(", "), if target.is_ipv4() { "0.0.0.0/0" } else { "::/0" }
-    )]
-    NoWay {
-        target: SocketAddr,
-        reach: Vec<String>,
-    },
-    #[error("--target {0}: that is the client's own address; give the gateway's")]
-    Itself(SocketAddr),
-    #[error("--{0} and --{1} both go to standard output; give one of them a file")]
-    TwoToStdout(&'static str, &'static str),
-    #[error("--core: {0}")]
-    Core(#[from] CoreError),
-    #[error(transparent)]
-    Pci(#[from] DeviceError),
-    #[error(transparent)]
-    Eal(#[from] EalError),
-    #[error("--{which}: {error}{}", first(device))]
-    Port {
-        which: &'static str,
-        device: Device,
-        error: Box<OpenError>,
-    },
-    #[error(
-        "--{which}: the link did not come up within {LINK_WITHIN:?}; start the other end of the wire, \
-         with the same socket and the other role"
-    )]
-    NoLink { which: &'static str },
-    #[error("{what}: {error}")]
-    System { what: String, error: io::Error },
-    #[error(transparent)]
-    Poller(#[from] PollerError),
-    #[error(transparent)]
-    Report(#[from] ReportError),
-    #[error(transparent)]
-    Histogram(#[from] NoHistogram),
-    #[error(
-        "the generator's thread ended unasked, which is a defect of sluice: please report what is above"
-    )]
-    Gone,
-}
-
-/// What to try where a device does not open: these look for their other end when they start.
-fn first(device: &Device) -> &'static str {
-    match device {
-        Device::Vdev(text) if text.starts_with("net_virtio_user") => {
-            "\nIf nobody listens on the socket: start the other end first, a net_vhost with the same path"
-        }
-        _ => "",
-    }
-}
-
 pub(super) fn command(args: &RunArgs) -> ExitCode {
     match run(args) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
-        Err(error @ RunError::Foreign(..)) => {
+        Err(error) if error.is_usage() => {
             refuse(error);
             ExitCode::from(2)
         }
@@ -226,115 +153,6 @@ impl Drop for Running {
 }
 
 // ---- what is asked for -------------------------------------------------------------------------
-
-fn request_file(args: &RunArgs) -> Result<RequestFile, RunError> {
-    let Some(path) = &args.requests else {
-        let (headers, keys) = (args.header.iter().cloned(), args.key.iter().cloned());
-        return Ok(RequestFile {
-            requests: vec![RequestSpec {
-                method: args.method.clone(),
-                path: args.path.clone(),
-                service: args.service.clone(),
-                headers: headers.collect(),
-                keys: keys.collect(),
-                echo: args.echo,
-                body: args.body.map(Size),
-                ..RequestSpec::default()
-            }],
-        });
-    };
-    let file = |reason: String| RunError::File {
-        file: path.display().to_string(),
-        reason,
-    };
-    let mut text = String::new();
-    let read = if path == Path::new("-") {
-        stdin().take(MAX_REQUESTS_FILE).read_to_string(&mut text)
-    } else {
-        fs::File::open(path).and_then(|f| f.take(MAX_REQUESTS_FILE).read_to_string(&mut text))
-    };
-    read.map_err(|error| file(error.to_string()))?;
-    // JSON is YAML.
-    serde_saphyr::from_str(&text).map_err(|error| file(error.to_string()))
-}
-
-fn plan(args: &RunArgs, file: &RequestFile) -> Result<Option<Plan>, RunError> {
-    let Some(target) = args.target else {
-        return Ok(None);
-    };
-    let common = Common {
-        protocol: protocol(args),
-        calls: args.calls,
-        timeout: args.timeout,
-        host: args.host.clone().unwrap_or_else(|| target.to_string()),
-        close: args.close,
-        backend: args.backend.as_ref().map(|backend| backend.body),
-        think: args.think,
-    };
-    Ok(Some(Plan::new(file, &common)?))
-}
-
-fn protocol(args: &RunArgs) -> Protocol {
-    match args.protocol {
-        Speaks::Http1 => Protocol::Http1,
-        Speaks::Ttheader => Protocol::TtHeader(args.encoding),
-    }
-}
-
-/// Every port to be opened, by the option that describes it; the client's first.
-fn specs(args: &RunArgs) -> Result<Vec<(&'static str, &PortSpec)>, RunError> {
-    let backend = args.backend.as_ref();
-    let specs: Vec<_> = args
-        .client
-        .iter()
-        .map(|spec| ("client", spec))
-        .chain(
-            backend
-                .and_then(|b| b.port.as_ref())
-                .map(|spec| ("backend", spec)),
-        )
-        .collect();
-    match (specs.is_empty(), backend) {
-        (true, Some(backend)) => Err(RunError::NoPort(backend.text.clone())),
-        _ => Ok(specs),
-    }
-}
-
-/// A target that no address or route of the client's port leads to would fail request by request.
-fn find_way(args: &RunArgs) -> Result<(), RunError> {
-    let (Some(target), Some(client)) = (args.target, &args.client) else {
-        return Ok(());
-    };
-    let mut own = client.addresses.iter().map(|cidr| cidr.address());
-    if own.any(|address| address == target.ip()) {
-        return Err(RunError::Itself(target));
-    }
-    let networks = || {
-        let routes = client.routes.iter().map(|(network, _)| network);
-        client.addresses.iter().chain(routes)
-    };
-    if networks().any(|network| network.contains(target.ip())) {
-        return Ok(());
-    }
-    let reach = networks().map(|network| format!("{}/{}", network.network(), network.prefix()));
-    Err(RunError::NoWay {
-        target,
-        reach: reach.collect(),
-    })
-}
-
-/// Says so where the kernel has an address as well: it resets what it knows nothing of.
-fn warn_of_kernel(specs: &[(&'static str, &PortSpec)]) {
-    for (which, spec) in specs {
-        let addresses = spec.addresses.iter().map(|cidr| cidr.address());
-        for address in addresses.filter(|address| kernel_has(*address)) {
-            say(format_args!(
-                "warning: --{which}: the kernel has {address} as well and will reset the generator's connections; \
-                 take it away there (ip addr del {address}/... dev ...), or use another"
-            ));
-        }
-    }
-}
 
 fn settings(
     args: &RunArgs,

@@ -1,13 +1,11 @@
 //! From what the steps have counted to the report, and to the table at the end.
 
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 use sluice_stack::io::IoStats;
 
 use super::args::RunArgs;
 use super::poller::Outcome;
-use super::progress::time;
 use super::steps;
 use crate::load::Arrivals;
 use crate::report::fingerprint::Fingerprint;
@@ -20,7 +18,7 @@ use crate::report::{
 const FULL: f64 = 0.95;
 
 /// Above this share of its time without its core, a generator says more of the machine than of the target.
-const LOST: f64 = 0.01;
+pub(super) const LOST: f64 = 0.01;
 
 /// Figures mean little above this share of failed requests.
 const MANY_ERRORS: f64 = 0.01;
@@ -86,6 +84,7 @@ pub(super) fn report(done: &[Done], about: About) -> Option<RunReport> {
         connections_per_second: report::rate(stats.connections, seconds),
         generator_busy: chosen.outcome.busy,
         generator_lost: lost(chosen, stolen),
+        generator_gaps: chosen.outcome.gaps,
         send_delay: chosen
             .offered
             .is_some()
@@ -189,147 +188,16 @@ pub(super) fn pace(args: &RunArgs) -> Pace {
     }
 }
 
-/// The figures for a person.
-pub(super) fn table(report: &RunReport) -> String {
-    let mut text = String::new();
-    // Writing to a string cannot fail.
-    let _ = write_table(&mut text, report);
-    text
-}
-
-fn write_table(out: &mut String, report: &RunReport) -> std::fmt::Result {
-    let (settings, totals) = (&report.settings, &report.totals);
-    writeln!(
-        out,
-        "{} over {}: {} connections{}, {}, {}",
-        settings.target,
-        settings.wire,
-        settings.connections,
-        match settings.calls {
-            0 | 1 => String::new(),
-            calls => format!(" with {calls} calls each"),
-        },
-        if settings.keep_alive {
-            "keep-alive"
-        } else {
-            "one request each"
-        },
-        pace_words(&settings.pace),
-    )?;
-    writeln!(
-        out,
-        "requests    {} in {:.2}s, {} checked answers, {} errors",
-        totals.requests,
-        report.duration_s,
-        totals.answers,
-        totals.all_errors(),
-    )?;
-    for (kind, count) in &totals.errors {
-        writeln!(out, "            {count:>10} {}", kind.words())?;
-        let statuses = totals.wrong_statuses.iter();
-        for (status, count) in statuses.filter(|_| *kind == ErrorKind::WrongStatus) {
-            writeln!(out, "            {count:>10}   of them {status}")?;
-        }
-    }
-    writeln!(
-        out,
-        "rate        {:.1} answers/s, {:.1} new connections/s, {:.1} MiB sent, {:.1} MiB received",
-        report.rps,
-        report.connections_per_second,
-        totals.bytes_sent as f64 / 1_048_576.0,
-        totals.bytes_received as f64 / 1_048_576.0,
-    )?;
-    let latency = &report.latency;
-    let columns = [
-        ("min", latency.min_us),
-        ("mean", latency.mean_us),
-        ("p50", latency.p50_us),
-        ("p90", latency.p90_us),
-        ("p99", latency.p99_us),
-        ("p99.9", latency.p999_us),
-        ("p99.99", latency.p9999_us),
-        ("max", latency.max_us),
-    ];
-    let names: String = columns
-        .iter()
-        .map(|(name, _)| format!("{name:>10}"))
-        .collect();
-    let values: String = columns
-        .iter()
-        .map(|(_, value)| match totals.answers {
-            0 => format!("{:>10}", "-"),
-            _ => format!("{:>10}", time(*value)),
-        })
-        .collect();
-    writeln!(out, "latency   {names}")?;
-    writeln!(out, "          {values}")?;
-    if let Some(delay) = &report.send_delay {
-        writeln!(
-            out,
-            "send delay  p50 {}, p99 {}, max {}",
-            time(delay.p50_us),
-            time(delay.p99_us),
-            time(delay.max_us)
-        )?;
-    }
-    for step in &report.steps {
-        writeln!(
-            out,
-            "step        {:>10.0}/s offered {:>10.0}/s achieved  p50 {:>9} p99 {:>9} p99.9 {:>9}  {} errors{}",
-            step.offered_rps,
-            step.achieved_rps,
-            time(step.p50_us),
-            time(step.p99_us),
-            time(step.p999_us),
-            step.errors,
-            if step.knee { "  <- knee" } else { "" },
-        )?;
-    }
-    if !report.steps.is_empty() && !report.steps.iter().any(|step| step.knee) {
-        writeln!(out, "no step kept up: begin the sweep at a lower rate")?;
-    }
-    if report.steps.last().is_some_and(|step| step.knee) {
-        writeln!(
-            out,
-            "the last step kept up: the knee may be higher, end the sweep at a higher rate"
-        )?;
-    }
-    writeln!(
-        out,
-        "generator   core {}, {:.1}% busy; limited by: {}",
-        settings.core,
-        report.generator_busy * 100.0,
-        report.limited_by.word(),
-    )?;
-    if report.generator_lost > LOST {
-        writeln!(
-            out,
-            "            lost its core for {:.1}% of the time: its delays are among the latencies; leave it the \
-             core alone",
-            report.generator_lost * 100.0
-        )?;
-    }
-    Ok(())
-}
-
-fn pace_words(pace: &Pace) -> String {
-    match pace {
-        Pace::Closed => "closed loop".into(),
-        Pace::Constant { rate } => format!("{rate}/s"),
-        Pace::Poisson { rate } => format!("{rate}/s, Poisson"),
-        Pace::Ramp { from, to } => format!("{from} to {to}/s"),
-        Pace::Sweep { from, to } => format!("sweep {from} to {to}/s"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
+    use super::super::table::table;
     use super::*;
     use crate::load::Fault;
     use crate::load::server::Served;
     use crate::load::stats::StepStats;
+    use crate::report::gaps::Gaps;
     use crate::report::noise::Noise;
 
     /// A second in which so many requests were answered and so many not.
@@ -346,6 +214,7 @@ mod tests {
                 stats,
                 busy,
                 lost: Duration::ZERO,
+                gaps: Gaps::default(),
                 io: IoStats {
                     tx_frames: 1_000_000,
                     ..IoStats::default()
@@ -407,6 +276,29 @@ mod tests {
         );
     }
 
+    #[test]
+    fn gaps_of_the_generator_are_told_and_a_p99_that_they_make_is_noise() {
+        let said = |gaps: Gaps| {
+            let mut done = done(Some(1_000.0), 1_000, 0, 0.5);
+            done.outcome.gaps = gaps;
+            table(&report(&[done], about(Pace::Constant { rate: 1_000.0 })).unwrap())
+        };
+        let gaps = |seconds| Gaps {
+            count: 3,
+            seconds,
+            longest_us: 2_000.0,
+        };
+        assert!(!said(Gaps::default()).contains("gaps"));
+        let few = said(gaps(0.004));
+        assert!(
+            few.contains("3 gaps in its loop, 4.00ms in all, longest 2.00ms: about 0.80%"),
+            "{few}"
+        );
+        assert!(!few.contains("noise"), "{few}");
+        let many = said(gaps(0.006));
+        assert!(many.contains("p99 limited by: noise"), "{many}");
+    }
+
     fn about(pace: Pace) -> About {
         About {
             name: "a".into(),
@@ -440,6 +332,7 @@ mod tests {
             };
             table(&report(&steps, about(pace)).unwrap())
         };
+        assert!(sweep(1_000).contains("requests    2000 in 2 steps,"));
         let words = "the last step kept up";
         assert!(sweep(2_000).contains(words), "{}", sweep(2_000));
         assert!(!sweep(1_000).contains(words), "{}", sweep(1_000));

@@ -9,8 +9,9 @@ use sluice_port::{Clock, DpdkIo, Eal, OpenedPort, cores, cycles, eal_config, ope
 use sluice_stack::time::Instant;
 
 use super::args::WireArgs;
+use super::error::RunError;
 use super::poller::PollerError;
-use super::run::{RunError, stop_flag};
+use super::run::stop_flag;
 use super::{refuse, say};
 use crate::wire::{BadWire, Badness, Counts};
 
@@ -38,7 +39,7 @@ fn run(args: &WireArgs) -> Result<(), RunError> {
         args.verbose,
     )?)?;
     let mut opened = Vec::new();
-    for device in devices {
+    for (end, device) in ["first", "second"].iter().zip(devices) {
         let config = port_config(
             device.device.clone(),
             device.mtu,
@@ -46,7 +47,7 @@ fn run(args: &WireArgs) -> Result<(), RunError> {
             (devices.len(), 1),
         );
         let port = open(eal.handle(), &config).map_err(|error| RunError::Port {
-            which: "wire",
+            which: format!("the {end} end"),
             device: device.device.clone(),
             error: Box::new(error),
         })?;

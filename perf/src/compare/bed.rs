@@ -27,7 +27,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::error::CompareError;
 use super::process::{Running, output_of};
-use super::systems::{Receive, System, Wire};
+use super::systems::{Receive, Speaks, System, Wire};
 use super::{GENERATOR_CORE, PROXY_CORE};
 
 /// A directory for each bed, named by the process that made it.
@@ -187,7 +187,7 @@ impl<'a> Bed<'a> {
     }
 
     /// The generator's ports against a system, and the target: options of `sluice bench run`.
-    pub(super) fn load_options(&self, system: System, wire: Wire) -> Vec<String> {
+    pub(super) fn load_options(&self, system: System, wire: Wire, speaks: Speaks) -> Vec<String> {
         let (front, back) = match (system, wire) {
             (System::Direct, Wire::Veth) => {
                 ("interface=direct0".into(), "interface=direct1".into())
@@ -210,8 +210,15 @@ impl<'a> Bed<'a> {
             _ => ("10.77.1.1:80", "10.77.1.2/24", "10.77.2.2/24"),
         };
         let client = format!("{front};address={client}");
-        let backend = format!("{back};address={backend};listen=8080;body=100");
+        // A server of TTHeader replies as Kitex and Volo do.
+        let (more, protocol) = match speaks {
+            Speaks::Http1 => ("", "http1"),
+            Speaks::Shared | Speaks::OneCall => (";replies=message", "ttheader"),
+        };
+        let backend = format!("{back};address={backend};listen=8080;body=100{more}");
         [
+            "--protocol",
+            protocol,
             "--target",
             target,
             "--client",

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant, SystemTime};
 use super::bed::{Bed, CORES, Place};
 use super::error::CompareError;
 use super::process::{Running, command, stop, wait};
-use super::systems::{Receive, System, Wire, admin};
+use super::systems::{Receive, Speaks, System, Wire, admin};
 use super::{GENERATOR_CORE, PROXY_CORE};
 use crate::report::RunReport;
+use crate::report::gaps::Gaps;
 use crate::report::noise::{Noise, Watch};
 
 /// Load before each measurement.
@@ -49,6 +50,8 @@ pub(super) struct Observation {
     pub(super) resident_kib: u64,
     /// The most it had meanwhile, KiB.
     pub(super) most_resident_kib: u64,
+    /// When Sluice's worker was without its core; `None` of other systems.
+    pub(super) system_gaps: Option<Gaps>,
     /// What else went on.
     pub(super) noise: Noise,
 }
@@ -63,6 +66,8 @@ pub(super) struct Subject<'a> {
     pub(super) envoy: Option<&'a Path>,
     /// How many of it in a row.
     pub(super) hops: usize,
+    /// What it and the generator speak.
+    pub(super) speaks: Speaks,
     /// Of a proxy on the kernel's TCP.
     pub(super) receive: Receive,
 }
@@ -76,7 +81,7 @@ impl Subject<'_> {
     /// The generator wrote no report, the system ended, or this process was told to stop.
     pub(super) fn observe(&self, name: &str, load: &Load) -> Result<Observation, CompareError> {
         let mut running = self.system.start(self)?;
-        let before = self.account();
+        let (before, asked) = (self.account(), Instant::now());
         let report = self.bed.directory().join("run.json");
         let log = self.bed.directory().join("generator.log");
         let _ = fs::remove_file(&report);
@@ -108,6 +113,7 @@ impl Subject<'_> {
         });
         let noise = watch.noise(&[]);
         let after = self.account();
+        let between = asked.elapsed().as_secs_f64();
         stop(&mut generator);
         self.bed.go_on()?;
         running.iter_mut().try_for_each(Running::check)?;
@@ -118,7 +124,13 @@ impl Subject<'_> {
         ended.map_err(|error| failed(&format!("{error} after {within:?}")))?;
         let text = fs::read_to_string(&report).map_err(|_| failed("it wrote no report"))?;
         let run: RunReport = serde_json::from_str(&text).map_err(|e| failed(&e.to_string()))?;
-        let own = before.zip(after).and_then(|(then, now)| now.since(then));
+        let both = before.zip(after);
+        let own = both.and_then(|(then, now)| now.since(then));
+        // Its share of the time in between, which is longer than what the generator measured.
+        let system_gaps = both.map(|(then, now)| {
+            let gaps = now.gaps_since(then);
+            gaps.scaled(run.duration_s / between.max(1e-9))
+        });
         let busy_us = self.busy_us(&run, &looks, own);
         let busy_share = busy_us.map(|us| us * run.rps / 1e6);
         Ok(Observation {
@@ -127,13 +139,14 @@ impl Subject<'_> {
             busy_share,
             resident_kib,
             most_resident_kib,
+            system_gaps,
             noise,
         })
     }
 
     fn argv(&self, name: &str, load: &Load, report: &Path) -> Vec<String> {
         let mut options: Vec<String> = vec![self.bed.sluice(), "bench".into(), "run".into()];
-        options.extend(self.bed.load_options(self.system, self.wire));
+        options.extend(self.bed.load_options(self.system, self.wire, self.speaks));
         let seconds = |time: Duration| format!("{}ms", time.as_millis());
         options.extend([
             "--name".to_owned(),
@@ -285,6 +298,8 @@ struct Account {
     worked: f64,
     /// Requests that have ended.
     requests: f64,
+    /// When its workers were without their cores.
+    gaps: Gaps,
 }
 
 impl Account {
@@ -295,9 +310,21 @@ impl Account {
     }
 }
 
+impl Account {
+    /// Gaps since then; the longest is that since its start, which was just before.
+    fn gaps_since(self, then: Account) -> Gaps {
+        Gaps {
+            count: self.gaps.count.saturating_sub(then.gaps.count),
+            seconds: self.gaps.seconds - then.gaps.seconds,
+            longest_us: self.gaps.longest_us,
+        }
+    }
+}
+
 /// Of its metrics.
 fn account(metrics: &str) -> Option<Account> {
     let (mut cycles, mut hz, mut requests) = (0.0, 0.0, 0.0);
+    let mut gaps = Gaps::default();
     for line in metrics.lines() {
         let Some((name, Ok(value))) = line
             .rsplit_once(' ')
@@ -311,6 +338,12 @@ fn account(metrics: &str) -> Option<Account> {
             cycles += value;
         } else if name.starts_with("sluice_request_fates_total{") {
             requests += value;
+        } else if name.starts_with("sluice_gaps_total{") {
+            gaps.count += value as u64;
+        } else if name.starts_with("sluice_gap_seconds_total{") {
+            gaps.seconds += value;
+        } else if name.starts_with("sluice_gap_longest_seconds{") {
+            gaps.longest_us = gaps.longest_us.max(value * 1e6);
         } else if name == "sluice_tsc_hz" {
             hz = value;
         }
@@ -318,6 +351,7 @@ fn account(metrics: &str) -> Option<Account> {
     (hz > 0.0).then(|| Account {
         worked: cycles / hz,
         requests,
+        gaps,
     })
 }
 
@@ -341,6 +375,9 @@ mod tests {
                 "# HELP x\nsluice_cycles_total{{worker=\"0\",kind=\"busy\"}} {busy}\n\
                  sluice_cycles_total{{worker=\"0\",kind=\"driver\"}} 1000\n\
                  sluice_cycles_total{{worker=\"0\",kind=\"idle\"}} 9000\nsluice_tsc_hz 1000\n\
+                 sluice_gaps_total{{worker=\"0\"}} {answered}\n\
+                 sluice_gap_seconds_total{{worker=\"0\"}} 0.5\n\
+                 sluice_gap_longest_seconds{{worker=\"0\"}} 0.002\n\
                  sluice_request_fates_total{{worker=\"0\",fate=\"answered\"}} {answered}\n\
                  sluice_request_fates_total{{worker=\"0\",fate=\"no_route\"}} 3\n"
             )
@@ -350,6 +387,12 @@ mod tests {
         assert_eq!((then.worked, then.requests), (3.0, 10.0));
         assert_eq!(now.since(then), Some(40_000.0));
         assert_eq!(now.since(now), None);
+        let gaps = Gaps {
+            count: 100,
+            seconds: 0.0,
+            longest_us: 2_000.0,
+        };
+        assert_eq!(now.gaps_since(then), gaps);
         assert_eq!(account(""), None);
     }
 

@@ -12,9 +12,10 @@ use super::measure::Observation;
 use super::rounds::pinning;
 use super::systems::{Receive, System, Wire};
 use crate::report::fingerprint::Fingerprint;
+use crate::report::gaps::Gaps;
 use crate::report::tables::Table;
 use crate::report::{LimitedBy, RunReport};
-use tables::{added_table, memory_table, ratio_table, receive_table, test_table};
+use tables::{added_table, gap_table, memory_table, ratio_table, receive_table, test_table};
 
 /// The form of the document.
 const FORM: &str = "sluice-bench-compare/1";
@@ -42,16 +43,27 @@ pub enum Test {
     #[serde(rename = "http1-two-hop")]
     #[value(name = "http1-two-hop")]
     TwoHop,
+    /// 64 callers by TTHeader, their calls together on shared connections to the service. The proxies on the
+    /// kernel's TCP don't speak it.
+    #[serde(rename = "ttheader")]
+    #[value(name = "ttheader")]
+    TtHeader,
+    /// The same with one call at a time on each connection to the service.
+    #[serde(rename = "ttheader-one-call")]
+    #[value(name = "ttheader-one-call")]
+    TtHeaderOneCall,
 }
 
 impl Test {
     /// In the order of a turn: the half load follows from what was reached before.
-    pub const ALL: [Test; 5] = [
+    pub const ALL: [Test; 7] = [
         Test::KeepAlive,
         Test::OneConnection,
         Test::HalfLoad,
         Test::Close,
         Test::TwoHop,
+        Test::TtHeader,
+        Test::TtHeaderOneCall,
     ];
 
     /// As it stands in the JSON.
@@ -62,6 +74,8 @@ impl Test {
             Test::HalfLoad => "http1-half-load",
             Test::Close => "http1-close",
             Test::TwoHop => "http1-two-hop",
+            Test::TtHeader => "ttheader",
+            Test::TtHeaderOneCall => "ttheader-one-call",
         }
     }
 
@@ -72,7 +86,23 @@ impl Test {
             Test::HalfLoad => "http1-half-load: half of what was reached, open loop",
             Test::Close => "http1-close: a new connection for each request, 64 at once",
             Test::TwoHop => "http1-two-hop: 64 connections, two proxies in a row on one core",
+            Test::TtHeader => {
+                "ttheader: 64 callers, calls together on shared connections to the service"
+            }
+            Test::TtHeaderOneCall => {
+                "ttheader-one-call: 64 callers, one call at a time on a connection to the service"
+            }
         }
+    }
+
+    /// What is spoken.
+    pub(super) fn is_ttheader(self) -> bool {
+        matches!(self, Test::TtHeader | Test::TtHeaderOneCall)
+    }
+
+    /// Whether a system can be measured so.
+    pub(super) fn suits(self, system: System) -> bool {
+        !self.is_ttheader() || matches!(system, System::Direct | System::Sluice)
     }
 }
 
@@ -82,6 +112,14 @@ pub(super) struct Seen {
     pub(super) observation: Observation,
     /// Others used the processor more than is allowed.
     pub(super) noisy: bool,
+}
+
+impl Seen {
+    /// Of the generator and of Sluice, where it was told.
+    fn gaps(&self) -> Gaps {
+        let own = self.observation.run.generator_gaps;
+        own.and(self.observation.system_gaps.unwrap_or_default())
+    }
 }
 
 /// Memory of one system.
@@ -167,6 +205,17 @@ pub struct Row {
     pub generator_busy: f64,
     /// What kept it from being faster, in most rounds.
     pub limited_by: LimitedBy,
+    /// What limits `p99_us`: `noise` where, in most rounds, gaps in the loops of the generator and of Sluice
+    /// delayed 1 % of the requests or more; otherwise as `limited_by`.
+    pub p99_limited_by: LimitedBy,
+    /// Share of the time that the generator's loop was without its core.
+    pub generator_gaps: f64,
+    /// Share of the time that Sluice's worker was; `null` of other systems.
+    pub system_gaps: Option<f64>,
+    /// The longest gap of both in all rounds, microseconds.
+    pub longest_gap_us: f64,
+    /// About the share of requests that gaps delayed.
+    pub delayed: f64,
     /// Rounds that the medians are of.
     pub rounds: u32,
     /// Rounds among them in which others used the processor more than is allowed.
@@ -289,6 +338,7 @@ impl Comparison {
             .iter()
             .map(|test| test_table(*test, &rows))
             .collect();
+        tables.push(gap_table(&rows));
         tables.push(added_table(&rows));
         tables.push(ratio_table(&rows));
         tables.push(memory_table(&self.memory));
@@ -308,6 +358,13 @@ fn row((test, system, wire): Key, seen: &[Seen]) -> Option<Row> {
             max: *values.last()?,
         })
     };
+    let share = |seconds: f64, run: &RunReport| seconds / run.duration_s.max(1e-9);
+    let of_system: Vec<f64> = seen
+        .iter()
+        .filter_map(|seen| Some((seen.observation.system_gaps?, &seen.observation.run)))
+        .map(|(gaps, run)| share(gaps.seconds, run))
+        .collect();
+    let gaps = || seen.iter().map(|seen| (seen.gaps(), &seen.observation.run));
     let busy: Vec<f64> = seen
         .iter()
         .filter_map(|seen| seen.observation.busy_us)
@@ -324,6 +381,18 @@ fn row((test, system, wire): Key, seen: &[Seen]) -> Option<Row> {
         errors: runs().map(|run| run.totals.all_errors()).sum(),
         generator_busy: median(&all(|run| run.generator_busy))?,
         limited_by: most(runs().map(|run| run.limited_by))?,
+        p99_limited_by: most(gaps().map(|(gaps, run)| match gaps.make_p99(run) {
+            true => LimitedBy::Noise,
+            false => run.limited_by,
+        }))?,
+        generator_gaps: median(&all(|run| {
+            run.generator_gaps.seconds / run.duration_s.max(1e-9)
+        }))?,
+        system_gaps: median(&sorted(of_system)),
+        longest_gap_us: gaps().map(|(gaps, _)| gaps.longest_us).fold(0.0, f64::max),
+        delayed: median(&sorted(
+            gaps().map(|(gaps, run)| gaps.delayed(run)).collect(),
+        ))?,
         rounds: seen.len() as u32,
         noisy_rounds: seen.iter().filter(|seen| seen.noisy).count() as u32,
         rps_spread: spread(|run| run.rps)?,

@@ -11,7 +11,7 @@ use super::error::CompareError;
 use super::measure::{Load, Observation, Subject};
 use super::process::output_of;
 use super::results::{Comparison, Memory, Seen, Test, Trial};
-use super::systems::{System, Wire};
+use super::systems::{Speaks, System, Wire};
 use super::{CompareArgs, PROXY_CORE, envoy};
 use crate::report::LimitedBy;
 use crate::report::tables::{grouped, percent, short};
@@ -53,6 +53,7 @@ pub(super) fn run(args: &CompareArgs, stop: &AtomicBool) -> Result<Comparison, C
                 wire,
                 envoy: envoy.as_deref(),
                 hops: 1,
+                speaks: Speaks::Http1,
                 receive: comparison.receive(system),
             };
             turn(&subject, args, &place, &mut comparison)?;
@@ -131,6 +132,7 @@ fn try_receive(
                 wire,
                 envoy,
                 hops: 1,
+                speaks: Speaks::Http1,
                 receive,
             };
             // One that is given is not in question.
@@ -171,7 +173,8 @@ fn turn(
     comparison: &mut Comparison,
 ) -> Result<(), CompareError> {
     let mut capacity = 0.0;
-    for test in Test::ALL.into_iter().filter(|test| args.takes(*test)) {
+    let suiting = Test::ALL.into_iter();
+    for test in suiting.filter(|test| args.takes(*test) && test.suits(subject.system)) {
         let load = Load {
             connections: if test == Test::OneConnection {
                 1
@@ -184,6 +187,7 @@ fn turn(
         };
         let subject = Subject {
             hops: if test == Test::TwoHop { 2 } else { 1 },
+            speaks: Speaks::of(test),
             ..*subject
         };
         let seen = quiet(&subject, test, &load, args.repeats(), place)?;
@@ -237,7 +241,7 @@ fn quiet(
 /// What the limit was, with what the generator can't know: how full the proxy's core was.
 fn judged(system: System, test: Test, observation: &Observation) -> LimitedBy {
     let said = observation.run.limited_by;
-    if said != LimitedBy::Target || !matches!(test, Test::KeepAlive | Test::Close | Test::TwoHop) {
+    if said != LimitedBy::Target || matches!(test, Test::OneConnection | Test::HalfLoad) {
         return said;
     }
     match observation.busy_share {
@@ -253,12 +257,23 @@ fn told(observation: &Observation) -> String {
         0 => String::new(),
         errors => format!(", {errors} errors"),
     };
+    let gaps = run
+        .generator_gaps
+        .and(observation.system_gaps.unwrap_or_default());
+    let gaps = match gaps.count {
+        0 => String::new(),
+        count => format!(
+            ", {count} gaps up to {} us delayed {}",
+            short(gaps.longest_us),
+            percent(gaps.delayed(run))
+        ),
+    };
     let busy = observation.busy_us;
     let busy = busy.map_or(String::new(), |us| {
         format!(", {} us of core time each", short(us))
     });
     format!(
-        "{}/s, p50 {} p99 {} us{busy}{errors}, limited by {}",
+        "{}/s, p50 {} p99 {} us{busy}{gaps}{errors}, limited by {}",
         grouped(run.rps),
         short(run.latency.p50_us),
         short(run.latency.p99_us),

@@ -11,6 +11,7 @@ use super::bed::Place;
 use super::error::CompareError;
 use super::measure::Subject;
 use super::process::{Running, output_of};
+use super::results::Test;
 
 /// What requests go through.
 #[derive(
@@ -63,6 +64,36 @@ impl Receive {
         match self {
             Receive::Sender => "sender",
             Receive::Threaded => "threaded",
+        }
+    }
+}
+
+/// What requests are, and how Sluice's service is to be asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Speaks {
+    /// HTTP/1.1.
+    Http1,
+    /// TTHeader, calls together on shared connections.
+    Shared,
+    /// TTHeader, one call at a time on a connection.
+    OneCall,
+}
+
+impl Speaks {
+    pub(super) fn of(test: Test) -> Speaks {
+        match test {
+            Test::TtHeader => Speaks::Shared,
+            Test::TtHeaderOneCall => Speaks::OneCall,
+            _ => Speaks::Http1,
+        }
+    }
+
+    /// What the service's rules say of it.
+    fn rules(self) -> &'static str {
+        match self {
+            Speaks::Http1 => "",
+            Speaks::Shared => ", protocol: ttheader, multiplex: message",
+            Speaks::OneCall => ", protocol: ttheader",
         }
     }
 }
@@ -186,6 +217,7 @@ impl System {
             .replace("@CORE@", &PROXY_CORE.to_string())
             .replace("@MASK@", &format!("{:b}", 1u64 << PROXY_CORE))
             .replace("@BUSY@", busy)
+            .replace("@SPEAKS@", subject.speaks.rules())
             .replace("@IDLE@", idle)
             .replace("@MEMORY@", memory)
             .replace("@ADMIN@", &admin(hop).to_string())

@@ -12,7 +12,7 @@ use sluice_stack::time::Instant;
 use sluice_stack::{Buffers, FlowId, Stack};
 
 use super::pattern::Pattern;
-use super::plan::{Protocol, RequestFile};
+use super::plan::{Protocol, RequestFile, RequestSpec};
 
 /// What the backend does.
 #[derive(Debug, Clone)]
@@ -29,6 +29,14 @@ pub struct ServerSetup {
     pub body: u64,
     /// Of each connection.
     pub buffers: Buffers,
+}
+
+impl ServerSetup {
+    /// Length of the body of the answer to a request of the plan.
+    fn answer_length(&self, spec: &RequestSpec) -> u64 {
+        let echoed = spec.echo.then_some(spec.body).flatten();
+        spec.response.or(echoed).map_or(self.body, |size| size.0)
+    }
 }
 
 /// How a backend replies that gets several calls of one connection. In its reply the sequence of the

@@ -30,6 +30,12 @@ pub struct Latency {
     pub p50_us: f64,
     /// 90th percentile, microseconds.
     pub p90_us: f64,
+    /// 75th percentile, microseconds.
+    #[serde(default)]
+    pub p75_us: f64,
+    /// 95th percentile, microseconds.
+    #[serde(default)]
+    pub p95_us: f64,
     /// 99th percentile, microseconds.
     pub p99_us: f64,
     /// 99.9th percentile, microseconds.
@@ -53,6 +59,8 @@ impl Latency {
             mean_us: if any { nanos.mean() / 1_000.0 } else { 0.0 },
             p50_us: at(0.5),
             p90_us: at(0.9),
+            p75_us: at(0.75),
+            p95_us: at(0.95),
             p99_us: at(0.99),
             p999_us: at(0.999),
             p9999_us: at(0.9999),

@@ -30,6 +30,7 @@ pub(crate) fn run(name: &str) -> RunReport {
         connections_per_second: 0.0,
         generator_busy: 0.5,
         generator_lost: 0.0,
+        generator_gaps: Gaps::default(),
         send_delay: Some(SendDelay::of(&nanos)),
         latency: Latency::of(&nanos),
         intervals: vec![

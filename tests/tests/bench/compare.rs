@@ -115,10 +115,11 @@ fn compare_has_a_row_for_nginx_haproxy_envoy_and_sluice_on_their_wires() {
 }
 
 #[test]
-fn compare_has_two_hops_of_nginx_and_of_sluice() {
+fn compare_has_two_hops_of_nginx_and_of_sluice_and_ttheader_of_sluice() {
     let scratch = Scratch::new("hops");
     let json = scratch.text("hops.json");
     let output = compare(&["--quick", "--test", "http1-two-hop", "--json", &json])
+        .args(["--test", "ttheader"])
         .args(["--system", "sluice", "--system", "nginx"])
         .output()
         .expect("sluice starts");
@@ -127,19 +128,33 @@ fn compare_has_two_hops_of_nginx_and_of_sluice() {
     let document = fs::read(&json).expect("the JSON was written");
     let document: serde_json::Value = serde_json::from_slice(&document).expect("it is JSON");
     let rows = document["rows"].as_array().expect("rows");
-    for (system, wire) in [
-        ("sluice", "veth-af_xdp"),
-        ("sluice", "memif"),
-        ("nginx", "veth-af_xdp"),
+    for (test, system, wire) in [
+        ("http1-two-hop", "sluice", "veth-af_xdp"),
+        ("http1-two-hop", "sluice", "memif"),
+        ("http1-two-hop", "nginx", "veth-af_xdp"),
+        ("ttheader", "sluice", "veth-af_xdp"),
+        ("ttheader", "sluice", "memif"),
     ] {
         let row = rows
             .iter()
-            .find(|row| row["system"] == system && row["wire"] == wire)
-            .unwrap_or_else(|| panic!("no row of {system} on {wire}: {told}"));
-        assert_eq!(row["test"], "http1-two-hop");
+            .find(|row| row["test"] == test && row["system"] == system && row["wire"] == wire)
+            .unwrap_or_else(|| panic!("no row of {test}, {system} on {wire}: {told}"));
         assert_eq!(row["errors"], 0, "{row}");
         assert!(row["rps"].as_f64() > Some(0.0), "{row}");
     }
+    assert_eq!(rows.len(), 5, "nginx doesn't speak TTHeader: {document}");
+    let printed = String::from_utf8_lossy(&output.stdout);
+    let (_, calls) = printed.split_once("\nttheader: ").expect("a table");
+    let nginx = calls.lines().find(|line| line.starts_with("nginx"));
+    assert!(
+        nginx.is_some_and(|line| !line.contains(|c: char| c.is_ascii_digit())),
+        "{printed}"
+    );
+    // One round has no spread, and nothing was tried.
+    assert!(
+        !printed.contains('±') && !printed.contains("Where the kernel receives"),
+        "{printed}"
+    );
     assert_eq!(document["receive"][0]["system"], "nginx");
     assert_eq!(document["receive"][0]["used"], "sender");
 }

@@ -193,6 +193,8 @@ fn what_cannot_work_is_refused_at_once_with_the_reason() {
     let with = |more: [&'static str; 2]| [&there[..], &more].concat();
     let both = [&there[..], &["--json", "-", "--html", "-"]].concat();
     refused(&both, 1, "--json and --html both go to standard output");
+    refused(&with(["--path", "no path"]), 2, "is not valid HTTP");
+    refused(&with(["--method", "G T"]), 2, "is not valid HTTP");
     refused(&with(["--memory", "1"]), 2, "write 64MiB to 64GiB");
     refused(&with(["--body", "999999GiB"]), 2, "write 0B to 1024GiB");
     refused(

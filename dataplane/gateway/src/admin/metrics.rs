@@ -12,7 +12,7 @@ use sluice_engine::WorkerStats;
 use sluice_engine::stack::counters::{Counted, Counters};
 use sluice_engine::stack::io::IoStats;
 use sluice_engine::traffic::Traffic;
-use sluice_port::{PortStats, cycles};
+use sluice_port::{Gaps, PortStats, cycles};
 
 use super::View;
 use super::text::{Kind::Counter, Kind::Gauge, Text};
@@ -48,6 +48,7 @@ struct WorkerReading {
     polls: Split,
     /// Since its last sign of life; `None` before the first.
     age: Option<Duration>,
+    gaps: Gaps,
 }
 
 impl WorkerReading {
@@ -60,6 +61,7 @@ impl WorkerReading {
             driver_cycles: worker.loop_stats.driver_cycles(),
             polls: worker.loop_stats.polls(),
             age: worker.loop_stats.age(now, tsc_hz),
+            gaps: worker.loop_stats.gaps(),
         }
     }
 
@@ -250,6 +252,28 @@ fn work(text: &mut Text, reading: &Reading) {
         for (kind, polls) in [("busy", busy), ("idle", idle)] {
             text.sample(&[worker.label(), ("kind", kind)], polls);
         }
+    }
+    gaps(text, reading);
+}
+
+/// When workers were without their cores.
+fn gaps(text: &mut Text, reading: &Reading) {
+    let seconds = |cycles: u64| cycles as f64 / reading.tsc_hz.max(1) as f64;
+    let help = "Turns of a worker's loop that took longer than any turn takes by itself: something else had \
+                its core.";
+    text.family("sluice_gaps_total", Counter, help);
+    for worker in &reading.workers {
+        text.sample(&[worker.label()], worker.gaps.count);
+    }
+    let help = "Seconds of those turns.";
+    text.family("sluice_gap_seconds_total", Counter, help);
+    for worker in &reading.workers {
+        text.sample(&[worker.label()], seconds(worker.gaps.cycles));
+    }
+    let help = "The longest of those turns since the start, seconds.";
+    text.family("sluice_gap_longest_seconds", Gauge, help);
+    for worker in &reading.workers {
+        text.sample(&[worker.label()], seconds(worker.gaps.longest));
     }
 }
 

@@ -78,7 +78,7 @@ mod tests {
             for ((tally, stats), busy) in tallies.iter_mut().zip(&stats).zip(busy) {
                 tally.count(false, busy, busy / 2);
                 tally.count(true, 1_000 - busy, 0);
-                tally.publish(stats, 1);
+                tally.publish(Default::default(), stats, 1);
             }
             let looks = (0..LOOKS).map(|_| loads.look());
             looks.flatten().collect::<Vec<_>>()

@@ -2,7 +2,8 @@
 
 use super::{Memory, Row, Test, Trial};
 use crate::compare::systems::{System, Wire};
-use crate::report::tables::{Table, grouped, short};
+use crate::report::LimitedBy;
+use crate::report::tables::{Table, grouped, percent, short};
 
 pub(super) fn test_table(test: Test, all: &[Row]) -> Table {
     const COLUMNS: [&str; 6] = ["/s", "busy us", "p50", "p99", "p99.9", "limit"];
@@ -15,7 +16,10 @@ pub(super) fn test_table(test: Test, all: &[Row]) -> Table {
                 .find(|row| (row.test, row.system, row.wire) == (test, *system, wire))
         };
         let (veth, memif) = (of(Wire::Veth), of(Wire::Memif));
-        veth.or(memif)?;
+        // Where others were measured and this one can't be, that is said too.
+        let takes_part = all.iter().any(|row| row.system == *system);
+        let any = all.iter().any(|row| row.test == test);
+        (veth.or(memif).is_some() || (any && takes_part && !test.suits(*system))).then_some(())?;
         let mut cells = vec![system.word().to_owned()];
         cells.extend(cells_of(veth));
         cells.extend(cells_of(memif));
@@ -27,7 +31,12 @@ pub(super) fn test_table(test: Test, all: &[Row]) -> Table {
                Same wire for all: veth, with AF_XDP for DPDK. Best wire: memif, shared memory. Where the \
                generator or the wire was the limit, the system may be faster. * other processes disturbed \
                some of the rounds."
-            .to_owned(),
+            .to_owned()
+            + if test.is_ttheader() {
+                " Others don't speak TTHeader."
+            } else {
+                ""
+            },
         head,
         rows: rows.collect(),
         compares: false,
@@ -44,19 +53,69 @@ fn cells_of(row: Option<&Row>) -> [String; 6] {
         errors => format!(", {} errors", grouped(errors as f64)),
     };
     let half = (row.rps_spread.max - row.rps_spread.min) / 2.0;
-    let spread = if row.rps > 0.0 {
-        100.0 * half / row.rps
+    // One round has none.
+    let spread = if row.rounds > 1 && row.rps > 0.0 {
+        format!(" ±{:.0}%", 100.0 * half / row.rps)
     } else {
-        0.0
+        String::new()
+    };
+    let best = if row.rounds > 1 && row.test == Test::HalfLoad {
+        format!(", best {}", short(row.p99_spread.min))
+    } else {
+        String::new()
     };
     [
-        format!("{}{mark} ±{spread:.0}%{errors}", grouped(row.rps)),
+        format!("{}{mark}{spread}{errors}", grouped(row.rps)),
         row.busy_us.map_or("-".to_owned(), short),
         short(row.p50_us),
-        short(row.p99_us),
+        short(row.p99_us) + &best,
         short(row.p999_us),
         row.limited_by.word().to_owned(),
     ]
+}
+
+/// How much of the latencies at half load is the machine's.
+pub(super) fn gap_table(all: &[Row]) -> Table {
+    let rows = all.iter().filter(|row| row.test == Test::HalfLoad);
+    let rows = rows.map(|row| {
+        vec![
+            row.system.word().to_owned(),
+            row.wire.word().to_owned(),
+            short(row.p99_us),
+            short(row.p99_spread.min),
+            percent(row.generator_gaps),
+            row.system_gaps.map_or("-".to_owned(), percent),
+            short(row.longest_gap_us),
+            percent(row.delayed),
+            match row.p99_limited_by {
+                LimitedBy::Noise => "noise",
+                _ => "system",
+            }
+            .to_owned(),
+        ]
+    });
+    Table {
+        title: "What the machine took at half load".to_owned(),
+        note: "Gaps: turns of a loop that took longer than any takes by itself, as something else had its core. \
+               Requests due in a gap wait, and about as many behind them. Where these are 1 % or more, p99 is \
+               noise: its length is that of gaps. Kernel proxies tell none of theirs."
+            .to_owned(),
+        head: [
+            "system",
+            "wire",
+            "p99 us",
+            "best round",
+            "generator away",
+            "sluice away",
+            "longest us",
+            "delayed",
+            "p99 limited by",
+        ]
+        .map(str::to_owned)
+        .to_vec(),
+        rows: rows.collect(),
+        compares: false,
+    }
 }
 
 /// Latency beyond that of the wire alone.
@@ -184,7 +243,14 @@ pub(super) fn memory_table(memory: &[Memory]) -> Table {
 
 pub(super) fn receive_table(trials: &[Trial]) -> Table {
     let speed = |rps: Option<f64>| rps.map_or("-".to_owned(), grouped);
-    let rows = trials.iter().map(|of| {
+    // Where nothing was tried there is nothing to show.
+    let tried = |of: &Trial| of.sender_rps.or(of.threaded_rps).is_some();
+    let shown = if trials.iter().any(tried) {
+        trials
+    } else {
+        &[]
+    };
+    let rows = shown.iter().map(|of| {
         vec![
             of.system.word().to_owned(),
             of.used.word().to_owned(),

@@ -45,14 +45,7 @@ impl Client {
                 return;
             }
             if planned.oneway {
-                call.answered = true;
-                if !std::mem::replace(&mut call.over, true) {
-                    self.busy = self.busy.saturating_sub(1);
-                    if call.counted {
-                        stats.bytes_out += call.sent;
-                        stats.answered(now.since(call.intended));
-                    }
-                }
+                settle(call, (0, None), &mut self.busy, stats, now);
             }
             let (answered, think) = (call.answered, planned.think);
             connection.calls.sent();
@@ -117,7 +110,7 @@ impl Client {
         &mut self,
         slot: u32,
         place: u16,
-        (bytes, fault): (u64, Option<Fault>),
+        answer: (u64, Option<Fault>),
         stats: &mut StepStats,
         now: Instant,
     ) {
@@ -127,18 +120,7 @@ impl Client {
         let Some(call) = connection.calls.get_mut(place) else {
             return;
         };
-        call.answered = true;
-        if !std::mem::replace(&mut call.over, true) {
-            self.busy = self.busy.saturating_sub(1);
-            if call.counted {
-                stats.bytes_in += bytes;
-                stats.bytes_out += call.sent;
-                match fault {
-                    None => stats.answered(now.since(call.intended)),
-                    Some(fault) => stats.failed(fault),
-                }
-            }
-        }
+        settle(call, answer, &mut self.busy, stats, now);
         if call.all_sent {
             let think = self.plan.get(call.request).map(|planned| planned.think);
             self.release(slot, place, think.unwrap_or_default(), now);
@@ -216,8 +198,7 @@ impl Client {
                 continue;
             }
             call.over = true;
-            self.busy = self.busy.saturating_sub(1);
-            account(call, Fault::Timeout, self.counting, stats);
+            account(call, Fault::Timeout, self.counting, &mut self.busy, stats);
         }
         connection.deadline = earliest;
         if earliest == Instant::NEVER && !connection.calls.is_empty() {
@@ -239,8 +220,7 @@ impl Client {
             return;
         };
         for call in connection.calls.iter_mut().filter(|call| !call.over) {
-            self.busy = self.busy.saturating_sub(1);
-            account(call, fault, self.counting, stats);
+            account(call, fault, self.counting, &mut self.busy, stats);
         }
         connection.withheld += connection.calls.clear() as u16;
         if connection.state == State::Opening {
@@ -286,9 +266,35 @@ impl Client {
     }
 }
 
+/// Counts a call that has its answer, of so many bytes and with what is wrong with it, or that needs none. One
+/// that is over already, as it timed out, was counted then.
+#[inline]
+fn settle(
+    call: &mut Call,
+    (bytes, fault): (u64, Option<Fault>),
+    busy: &mut usize,
+    stats: &mut StepStats,
+    now: Instant,
+) {
+    call.answered = true;
+    if std::mem::replace(&mut call.over, true) {
+        return;
+    }
+    *busy = busy.saturating_sub(1);
+    if call.counted {
+        stats.bytes_in += bytes;
+        stats.bytes_out += call.sent;
+        match fault {
+            None => stats.answered(now.since(call.intended)),
+            Some(fault) => stats.failed(fault),
+        }
+    }
+}
+
 /// Counts a call that failed. What fails while it is measured counts, however long ago it was sent: a target
 /// that answers nothing would keep every connection busy with what was sent before.
-fn account(call: &Call, fault: Fault, counting: bool, stats: &mut StepStats) {
+fn account(call: &Call, fault: Fault, counting: bool, busy: &mut usize, stats: &mut StepStats) {
+    *busy = busy.saturating_sub(1);
     if counting {
         stats.requests += u64::from(!call.counted);
         stats.bytes_out += call.sent;

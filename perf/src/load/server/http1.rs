@@ -70,8 +70,7 @@ impl Codec {
         let mut by_target = FxHashMap::default();
         for spec in &file.requests {
             let target = path(spec).as_bytes();
-            let echoed = spec.echo.then_some(spec.body).flatten();
-            let length = spec.response.or(echoed).map_or(setup.body, |size| size.0);
+            let length = setup.answer_length(spec);
             let body = spec.body.map(|_| phase(target));
             let number = answers.len() as u32;
             answers.push(answer(

@@ -77,8 +77,7 @@ impl Codec {
         let mut by_target = FxHashMap::default();
         for spec in &file.requests {
             let target = target_of(spec);
-            let echoed = spec.echo.then_some(spec.body).flatten();
-            let length = spec.response.or(echoed).map_or(setup.body, |size| size.0);
+            let length = setup.answer_length(spec);
             let data = spec.text.is_none().then(|| phase(&target));
             let number = answers.len() as u32;
             let method = method(spec).as_bytes();

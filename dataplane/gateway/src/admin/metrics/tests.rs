@@ -59,6 +59,11 @@ fn reading() -> Reading {
         },
         polls: Split { busy: 10, idle: 90 },
         age: Some(Duration::from_millis(1_500)),
+        gaps: Gaps {
+            count: 2,
+            cycles: 5_000_000,
+            longest: 4_000_000,
+        },
     };
     // The second worker's route has had the same.
     Reading {

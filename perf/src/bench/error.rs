@@ -1,0 +1,88 @@
+//! Why there is no run.
+
+use std::io;
+use std::net::SocketAddr;
+
+use sluice_port::{CoreError, Device, DeviceError, EalError, OpenError};
+
+use super::poller::PollerError;
+use super::ports::LINK_WITHIN;
+use crate::load::plan::PlanError;
+use crate::report::command::ReportError;
+use crate::report::latency::NoHistogram;
+
+/// Why there is no run.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum RunError {
+    #[error("{0} is not for --protocol {1}; leave it out, or say --protocol {2}")]
+    Foreign(&'static str, &'static str, &'static str),
+    #[error("--requests {file}: {reason}")]
+    File { file: String, reason: String },
+    /// In the file of requests.
+    #[error(transparent)]
+    Plan(PlanError),
+    /// In the options that describe the one request.
+    #[error(transparent)]
+    Typed(PlanError),
+    #[error("--backend {0}: there is no client's port to share; give it a device and an address")]
+    NoPort(String),
+    #[error(
+        "--target {target}: the client's port has no way there, only to {}; give it an address of the target's \
+         network, or route={} via ROUTER", reach.join(", "), if target.is_ipv4() { "0.0.0.0/0" } else { "::/0" }
+    )]
+    NoWay {
+        target: SocketAddr,
+        reach: Vec<String>,
+    },
+    #[error("--target {0}: that is the client's own address; give the gateway's")]
+    Itself(SocketAddr),
+    #[error("--{0} and --{1} both go to standard output; give one of them a file")]
+    TwoToStdout(&'static str, &'static str),
+    #[error("--core: {0}")]
+    Core(#[from] CoreError),
+    #[error(transparent)]
+    Pci(#[from] DeviceError),
+    #[error(transparent)]
+    Eal(#[from] EalError),
+    #[error("{which}: {error}{}", first(device))]
+    Port {
+        /// The option, or which end.
+        which: String,
+        device: Device,
+        error: Box<OpenError>,
+    },
+    #[error(
+        "--{which}: the link did not come up within {LINK_WITHIN:?}; start the other end of the wire, \
+         with the same socket and the other role"
+    )]
+    NoLink { which: &'static str },
+    #[error("{what}: {error}")]
+    System { what: String, error: io::Error },
+    #[error(transparent)]
+    Poller(#[from] PollerError),
+    #[error(transparent)]
+    Report(#[from] ReportError),
+    #[error(transparent)]
+    Histogram(#[from] NoHistogram),
+    #[error(
+        "the generator's thread ended unasked, which is a defect of sluice: please report what is above"
+    )]
+    Gone,
+}
+
+/// What to try where a device does not open: these look for their other end when they start.
+fn first(device: &Device) -> &'static str {
+    match device {
+        Device::Vdev(text) if text.starts_with("net_virtio_user") => {
+            "\nIf nobody listens on the socket: start the other end first, a net_vhost with the same path"
+        }
+        _ => "",
+    }
+}
+
+impl RunError {
+    /// Whether it is how the command was typed that is wrong.
+    pub(super) fn is_usage(&self) -> bool {
+        matches!(self, RunError::Foreign(..) | RunError::Typed(_))
+    }
+}
