@@ -214,14 +214,18 @@ impl<'lab> Gateway<'lab> {
 
 /// Stops a thread (ptrace(2)) as long as somebody is at the other end of its input.
 const HOLD: &str = "
-import ctypes, sys
+import ctypes, os, select, sys
 SEIZE, INTERRUPT = 0x4206, 0x4207
 ptrace = ctypes.CDLL(None).ptrace
 ptrace.argtypes = [ctypes.c_long] * 4
 task = int(sys.argv[1])
 assert ptrace(SEIZE, task, 0, 0) == 0 and ptrace(INTERRUPT, task, 0, 0) == 0
 print('held', flush=True)
-sys.stdin.read()
+# A task that ends is gone only when whoever traces it has seen that.
+while not select.select([sys.stdin], [], [], 0.05)[0]:
+    found, status = os.waitpid(task, os.WNOHANG | 0x40000000)
+    if found and not os.WIFSTOPPED(status):
+        break
 ";
 
 /// A thread that does not run; it goes on when this is dropped.
