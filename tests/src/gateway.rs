@@ -126,11 +126,6 @@ impl<'lab> Gateway<'lab> {
         parse_metrics(&reply.text())
     }
 
-    /// The number of its process.
-    pub fn process(&self) -> u32 {
-        self.process.id()
-    }
-
     /// The gateway's resident memory in bytes, hugepages aside.
     pub fn resident(&self) -> u64 {
         let path = format!("/proc/{}/status", self.process.id());
