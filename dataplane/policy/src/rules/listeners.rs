@@ -111,7 +111,7 @@ pub struct RequestLimits {
     pub body_rate: Size,
     /// Requests on one connection, which is closed after that.
     pub requests: u32,
-    /// How long a connection takes new HTTP requests; without it, for as long as it lives.
+    /// How long a connection takes new requests; without it, for as long as it lives.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lifetime: Option<Period>,
     /// Connections at a time from one client address, per worker: 1 to 1,000,000. Of IPv6 the first 64
