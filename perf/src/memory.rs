@@ -21,6 +21,8 @@ use crate::client::{Client, Workload};
 pub struct Setup {
     /// Everything random follows from it.
     pub seed: u64,
+    /// What a connection's buffers may grow to, of all hosts.
+    pub window: u32,
     /// IPv6 on both sides instead of IPv4.
     pub v6: bool,
     /// Largest IP packet of both links.
@@ -77,6 +79,7 @@ impl Default for Setup {
     fn default() -> Self {
         Setup {
             seed: 1,
+            window: Limits::default().window,
             v6: false,
             mtu: 1500,
             vlan: None,
@@ -374,6 +377,7 @@ pub(crate) fn colleague(
         ports: ports.collect(),
         limits: Limits {
             flows: setup.flows,
+            window: setup.window,
             ..Limits::default()
         },
         secrets: Secrets::from_seed(setup.seed + number * 0x9e37_79b9),
@@ -426,6 +430,7 @@ pub(crate) fn hosts(setup: &Setup, [front, back]: [SimPort; 2]) -> [Stack<SimPor
         let stats = Arc::new(StackStats::default());
         let limits = Limits {
             flows: setup.flows.max(HOST_FLOWS),
+            window: setup.window,
             ..Limits::default()
         };
         Stack::new(vec![(port, link)], limits, Secrets::from_seed(seed), stats)

@@ -89,6 +89,7 @@ impl Scene {
         let [front, back] = sides(seed, front);
         Scene {
             setup: Setup {
+                window: Limits::default().window,
                 seed,
                 v6,
                 mtu: front.mtu,

@@ -2,7 +2,8 @@
 //! has every connection that is allowed full both ways.
 
 use sluice_policy::Snapshot;
-use sluice_stack::{Buffers, Limits};
+use sluice_policy::rules::Congestion;
+use sluice_stack::{Algorithm, Buffers, Limits, TcpTimers};
 
 use crate::downstream::Downstream;
 use crate::exchange::Exchange;
@@ -16,6 +17,25 @@ const BACKLOG: u64 = 128 << 10;
 /// What one worker has of its own and shares among all connections: scratch buffers, counters, log
 /// records, copies for a capture and for mirrors.
 const SHARED: u64 = (48 << 20) + MAX_COPIED_BYTES as u64;
+
+/// The bounds of a worker's stack by its rules.
+pub fn limits(rules: &Snapshot) -> Limits {
+    let tcp = &rules.tcp;
+    Limits {
+        window: u32::try_from(tcp.window).unwrap_or(u32::MAX),
+        window_memory: tcp.window_memory,
+        tcp: TcpTimers {
+            min_timeout: tcp.min_timeout,
+            user_timeout: tcp.user_timeout,
+            keep_alive: tcp.keep_alive,
+        },
+        congestion: match tcp.congestion {
+            Congestion::Cubic => Algorithm::Cubic,
+            Congestion::Bbr => Algorithm::Bbr,
+        },
+        ..Limits::default()
+    }
+}
 
 /// The largest that a worker can become, in bytes. Rules, whose size is that of their text, and packet
 /// buffers, which are reserved at the start, come on top.

@@ -41,7 +41,7 @@ mod upstream;
 mod waits;
 mod worker;
 
-pub use footprint::Footprint;
+pub use footprint::{Footprint, limits};
 pub use handoff::Handoff;
 pub use inspection::{
     Busy, FlowPage, FlowReply, FlowReport, FlowUser, Inspection, Strays, StraysReply,

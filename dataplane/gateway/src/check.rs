@@ -5,8 +5,7 @@ use std::io::{Write, stderr, stdout};
 use std::path::Path;
 use std::process::ExitCode;
 
-use sluice_engine::Footprint;
-use sluice_engine::stack::Limits;
+use sluice_engine::{Footprint, limits};
 use sluice_policy::{Problem, Snapshot, compile, load};
 
 use crate::log;
@@ -79,7 +78,7 @@ impl Display for Memory<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
         let workers = u64::from(self.0.workers.cores.count());
-        let worker = Footprint::of(self.0, &Limits::default());
+        let worker = Footprint::of(self.0, &limits(self.0));
         let packets = self.0.workers.memory;
         write!(
             f,

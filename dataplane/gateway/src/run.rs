@@ -10,9 +10,9 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use sluice_control_client::file::FileSource;
-use sluice_engine::WorkerSetup;
+use sluice_engine::stack::PortSetup;
 use sluice_engine::stack::crew::{PortCrew, Seat, crew};
-use sluice_engine::stack::{Limits, PortSetup};
+use sluice_engine::{WorkerSetup, limits};
 use sluice_policy::rules::{Idle, ListenerProtocol};
 use sluice_policy::{Problem, Snapshot, WorkerCores};
 use sluice_port::cores::Ask;
@@ -177,7 +177,7 @@ fn run(config: &Path, verbose: bool) -> Result<(), RunError> {
             eal: eal.handle().clone(),
             engine: WorkerSetup {
                 ports: place.queues,
-                limits: Limits::default(),
+                limits: limits(&rules),
                 secrets: secrets().map_err(system("/dev/urandom cannot be read"))?,
                 inspection: shared.inspection.clone(),
                 seat: place.seat,

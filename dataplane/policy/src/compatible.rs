@@ -8,7 +8,7 @@ use crate::rules::{ACCESS_LOG_BUFFER, Rules};
 use crate::yaml::Path;
 
 /// Whether a gateway that runs `old` can go over to `new`. Devices, worker threads and the admin
-/// socket are taken once, at the start: `ports`, `workers` and `admin` stay as they are, and so does
+/// socket are taken once, at the start: `ports`, `workers`, `tcp` and `admin` stay as they are, and so does
 /// the access log's buffer.
 ///
 /// # Errors
@@ -32,6 +32,9 @@ pub fn compatible(old: &Rules, new: &Rules) -> Result<(), Vec<Problem>> {
     }
     if old.workers != new.workers {
         refuse(&Path::section("workers"), "workers cannot change");
+    }
+    if old.tcp != new.tcp {
+        refuse(&Path::section("tcp"), "tcp cannot change");
     }
     if old.admin != new.admin {
         refuse(&Path::section("admin"), "the admin address cannot change");

@@ -13,6 +13,7 @@ mod report;
 mod routes;
 mod rpc;
 mod services;
+mod tcp;
 
 use std::sync::Arc;
 
@@ -70,6 +71,7 @@ fn compile_after(
     let mut report = Report::new(&rules.places);
     let node = node(rules, &mut report);
     let workers = workers(rules, &mut report);
+    let tcp = tcp::compile(&rules.tcp, &mut report);
     let ports = ports::compile(&rules.ports, workers.cores.count(), &mut report);
     report.period(&Path::section("dns").key("timeout"), rules.dns.timeout);
     let access_log = access_log::compile(rules, &mut report);
@@ -116,6 +118,7 @@ fn compile_after(
         node,
         ports,
         workers,
+        tcp,
         admin: rules.admin.address.0,
         access_log,
         listeners,

@@ -41,7 +41,7 @@ pub use schema::schema;
 pub use snapshot::{
     AccessLog, Attachment, Endpoint, Group, HostMatch, LaneId, Listener, ListenerId, LogTarget,
     Node, Port, Protocols, Route, RouteId, RouteMatch, Service, ServiceId, Snapshot, StaticRoute,
-    WorkerCores, Workers,
+    Tcp, WorkerCores, Workers,
 };
 pub use template::{Template, Values};
 pub use yaml::{load, parse};

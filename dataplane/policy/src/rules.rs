@@ -10,6 +10,7 @@ mod routes;
 mod rpc;
 mod services;
 mod short;
+mod tcp;
 mod units;
 
 use std::collections::BTreeMap;
@@ -35,6 +36,7 @@ pub use routes::{
 pub use rpc::{BizStatus, Exception, ExceptionKind, KeyEdits, RpcMatch};
 pub use services::{Endpoint, EndpointForm, Multiplex, Service, ServiceProtocol};
 pub use short::{OneOrMany, Short};
+pub use tcp::{Congestion, Tcp};
 pub use units::{Percent, Period, Size, UnitError};
 
 /// Configuration of the Sluice gateway.
@@ -50,6 +52,9 @@ pub struct Rules {
     /// The threads that do the work.
     #[serde(default)]
     pub workers: Workers,
+    /// How connections behave, those of clients and those to services.
+    #[serde(default)]
+    pub tcp: Tcp,
     /// The admin interface.
     #[serde(default)]
     pub admin: Admin,

@@ -13,7 +13,7 @@ use crate::names::{Lookup, Resolved};
 use crate::request::{HttpView, Message, RequestView, RpcView};
 use crate::router::Router;
 use crate::rules::{
-    Cidr, Forwarded, Idle, ListenerProtocol, Multiplex, Only, ProxyProtocol, Replies,
+    Cidr, Congestion, Forwarded, Idle, ListenerProtocol, Multiplex, Only, ProxyProtocol, Replies,
     ServiceProtocol,
 };
 
@@ -31,6 +31,8 @@ pub struct Snapshot {
     pub ports: Vec<Port>,
     /// The threads that do the work.
     pub workers: Workers,
+    /// How connections behave.
+    pub tcp: Tcp,
     /// Kernel address of the admin interface.
     pub admin: SocketAddr,
     /// The access log, if one is written.
@@ -110,6 +112,23 @@ impl WorkerCores {
             WorkerCores::These(cores) => cores.len() as u16,
         }
     }
+}
+
+/// How connections behave, those of clients and those to services.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tcp {
+    /// What a connection's buffer may grow to in each direction, in bytes: 64 KiB to 64 MiB.
+    pub window: usize,
+    /// Bytes that all connections of a worker may hold beyond their buffers.
+    pub window_memory: usize,
+    /// The floor of retransmission timeouts: 1 ms to 1 s.
+    pub min_timeout: Duration,
+    /// How long a peer may acknowledge nothing of what waits.
+    pub user_timeout: Duration,
+    /// How long a peer may be silent before it is asked.
+    pub keep_alive: Duration,
+    /// What decides how fast to send.
+    pub congestion: Congestion,
 }
 
 /// A network port: a device with its own addresses and routes.

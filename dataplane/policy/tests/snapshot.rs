@@ -97,6 +97,9 @@ fn defaults_are_those_of_the_model() {
     assert_eq!(snapshot.workers.cores, WorkerCores::Last(1));
     assert_eq!(snapshot.workers.idle, Idle::Poll);
     assert_eq!(snapshot.workers.memory, 256 << 20);
+    assert_eq!(snapshot.tcp.window, 4 << 20);
+    assert_eq!(snapshot.tcp.window_memory, 256 << 20);
+    assert_eq!(snapshot.tcp.min_timeout, Duration::from_millis(200));
     assert_eq!(snapshot.admin, "127.0.0.1:9901".parse().unwrap());
     let web = &snapshot.listeners[0];
     assert_eq!(web.idle_timeout, Duration::from_secs(60));
@@ -375,11 +378,12 @@ fn only_what_needs_a_restart_is_incompatible() {
     );
     assert_eq!(
         refused(&format!(
-            "{RULES}workers: {{ cores: [3] }}\nadmin: {{ address: 127.0.0.1:1 }}\n"
+            "{RULES}workers: {{ cores: [3] }}\nadmin: {{ address: 127.0.0.1:1 }}\ntcp: {{ window: 1MiB }}\n"
         )),
         [
             format!("new.yaml:31:1: workers: workers cannot change {mend}"),
             format!("new.yaml:32:1: admin: the admin address cannot change {mend}"),
+            format!("new.yaml:33:1: tcp: tcp cannot change {mend}"),
         ]
     );
     assert_eq!(

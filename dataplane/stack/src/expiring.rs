@@ -1,4 +1,4 @@
-//! A bounded map whose entries all live equally long: half-open flows and TIME-WAIT records.
+//! A bounded map whose entries all live equally long: half-open flows, TIME-WAIT records, paths.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;

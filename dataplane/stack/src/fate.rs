@@ -98,6 +98,9 @@ crate::counters! {
         OldTimestamp => "old_timestamp",
         /// A flow that sends smaller segments since a router said so, or larger ones never arrived.
         PathMtuLowered => "path_mtu_lowered",
+        /// A segment dropped because what flows may hold beyond their buffers was used up; the peer sends it
+        /// again.
+        WindowMemoryFull => "window_memory_full",
         /// A half-open record that never became a flow.
         HalfOpenExpired => "half_open_expired",
         /// A SYN answered with a cookie because the table of half-open records was full.

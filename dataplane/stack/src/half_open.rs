@@ -45,6 +45,7 @@ impl Syn {
     pub(crate) fn answer(
         &self,
         buffers: Buffers,
+        window: u32,
         v4: bool,
         mtu: u16,
         now: Instant,
@@ -55,7 +56,7 @@ impl Syn {
         // 1,220 (RFC 9293 3.7.1).
         let told = self.mss.map(|_| mss);
         let receive = receive_limit(buffers, mss);
-        let window_scale = self.window_scale.map(|_| scale(receive));
+        let window_scale = self.window_scale.map(|_| scale(receive.max(window)));
         let stamps = self
             .timestamp
             .map(|theirs| (stamp(now, self.start.timestamps), theirs));

@@ -40,6 +40,15 @@ impl FlowKey {
         }
     }
 
+    /// What all flows to the same host have in common: the device port and the host.
+    pub(crate) fn path(&self) -> Self {
+        FlowKey {
+            local: 0,
+            remote: self.remote,
+            rest: u64::from(self.port()),
+        }
+    }
+
     /// Index of the device port.
     #[inline]
     pub fn port(&self) -> u8 {

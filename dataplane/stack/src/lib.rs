@@ -35,4 +35,4 @@ pub use link::PortSetup;
 pub use stack::{
     Buffers, ConnectError, FlowInfo, FlowView, Limits, Owner, Phase, Secrets, Stack, StackStats,
 };
-pub use tcp::{Rtt, TcpTimers};
+pub use tcp::{Algorithm, Rtt, TcpTimers};

@@ -33,7 +33,7 @@ use crate::rng::Rng;
 use crate::steering::Order;
 use crate::tap::{Tap, TapFilter, TapQueue};
 use crate::tcp::pool::Pool;
-use crate::tcp::{Patience, Tcp, TcpTimers};
+use crate::tcp::{Algorithm, Patience, Tcp, TcpTimers, Terms};
 use crate::time::Instant;
 use crate::wheel::Wheel;
 
@@ -46,6 +46,10 @@ pub use report::FlowInfo;
 const HALF_OPEN_LIFETIME: Duration = Duration::from_secs(10);
 /// How long a closed flow's record answers for it (TIME-WAIT, RFC 9293 3.6.1).
 const TIME_WAIT_LIFETIME: Duration = Duration::from_secs(30);
+/// How long it is remembered that a path takes smaller packets than its port (RFC 1191 6.3, RFC 8201 5.2:
+/// ten minutes), and of how many paths.
+const PATH_LIFETIME: Duration = Duration::from_secs(600);
+const PATHS: usize = 16_384;
 /// How long a flow that its user has let go of may go without its peer taking any of what is queued,
 /// and may then take to close.
 const LINGER: Duration = Duration::from_secs(10);
@@ -63,7 +67,8 @@ const PORT_TRIES: [u32; 2] = [16, 512];
 /// second, so that nobody can tell from those that others got whether a flow is there.
 const CHALLENGES_PER_SECOND: u32 = 1_000;
 
-/// Bytes a connection may hold in each direction. It holds no memory while there are none.
+/// Bytes a connection may hold in each direction at first; [`Limits::window`] is what they may grow to.
+/// It holds no memory while there are none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Buffers {
     /// Received and not yet read. The largest window offered is a segment more, so that so much can
@@ -91,8 +96,24 @@ pub struct Limits {
     pub half_open: usize,
     /// TIME-WAIT records; beyond it the oldest is forgotten.
     pub time_wait: usize,
+    /// Bytes that a flow may hold in each direction where its path needs more than its [`Buffers`]: at
+    /// most 64 MiB. What it is once the path was felt out: a client 20 ms away at 1 Gbit/s takes 2.5 MB.
+    pub window: u32,
+    /// Bytes that all flows may hold beyond their [`Buffers`] together.
+    pub window_memory: usize,
     /// How patient flows are.
     pub tcp: TcpTimers,
+    /// What decides how fast they send.
+    pub congestion: Algorithm,
+}
+
+impl Limits {
+    fn terms(&self) -> Terms {
+        Terms {
+            window: self.window.min(64 << 20),
+            algorithm: self.congestion,
+        }
+    }
 }
 
 impl Default for Limits {
@@ -101,7 +122,10 @@ impl Default for Limits {
             flows: 131_072,
             half_open: 16_384,
             time_wait: 65_536,
+            window: 4 << 20,
+            window_memory: 256 << 20,
             tcp: TcpTimers::default(),
+            congestion: Algorithm::default(),
         }
     }
 }
@@ -145,6 +169,8 @@ pub struct StackStats {
     pub time_wait: Gauge,
     /// Orders about steering that were carried out.
     pub steering_orders: Gauge,
+    /// Bytes that flows hold beyond their buffers now.
+    pub window_memory: Gauge,
 }
 
 /// Whom a flow belongs to; the stack only keeps it.
@@ -254,6 +280,8 @@ pub struct Stack<P: PacketIo> {
     listeners: HashMap<(u8, SocketAddr), Listener>,
     half_open: Expiring<HalfOpen>,
     time_wait: Expiring<TimeWait>,
+    /// The largest packets that pass, of paths that take less than their port.
+    paths: Expiring<u16>,
     timers: Wheel,
     ready: VecDeque<u32>,
     dirty: Vec<u32>,
@@ -298,7 +326,8 @@ impl<P: PacketIo> Stack<P> {
             keys: Keys::new(limits.flows, hasher.clone()),
             listeners: HashMap::new(),
             half_open: Expiring::new(HALF_OPEN_LIFETIME, limits.half_open, hasher.clone()),
-            time_wait: Expiring::new(TIME_WAIT_LIFETIME, limits.time_wait, hasher),
+            time_wait: Expiring::new(TIME_WAIT_LIFETIME, limits.time_wait, hasher.clone()),
+            paths: Expiring::new(PATH_LIFETIME, PATHS, hasher),
             timers: Wheel::with_capacity(limits.flows),
             ready: VecDeque::new(),
             dirty: Vec::new(),
@@ -308,7 +337,7 @@ impl<P: PacketIo> Stack<P> {
             isn: IsnSource::new(secrets.isn),
             cookies: Cookies::new(secrets.isn),
             rng: Rng::new(secrets.ports),
-            pool: Pool::default(),
+            pool: Pool::growing_by(limits.window_memory),
             challenges: RateLimit::varying(CHALLENGES_PER_SECOND, Rng::new(a.rotate_left(32) ^ b)),
             patience: limits.tcp.into(),
             limits,
@@ -416,6 +445,15 @@ impl<P: PacketIo> Stack<P> {
         });
         self.keys.insert(&self.slots, &key, slot);
         slot
+    }
+
+    /// Has a new flow begin with what others have learnt of its path.
+    fn follow_path(&self, key: &FlowKey, tcp: &mut Tcp) {
+        if self.paths.len() > 0
+            && let Some(&mtu) = self.paths.get(&key.path())
+        {
+            tcp.keep_below(mtu, key.is_v4());
+        }
     }
 
     fn mark(ready: &mut VecDeque<u32>, flag: &mut bool, slot: u32) {

@@ -10,9 +10,10 @@ mod congestion;
 mod egress;
 pub(crate) mod emit;
 pub(crate) mod ingress;
+mod model;
 pub(crate) mod options;
 pub(crate) mod pool;
-mod reassembly;
+pub(crate) mod reassembly;
 mod receive;
 mod recovery;
 mod ring;
@@ -34,13 +35,31 @@ use emit::{TCP_HEADER, ip_header};
 use options::TIMESTAMPS_LENGTH;
 use pool::Pool;
 use receive::Receiver;
-use send::Sender;
+use send::{Sender, Shrunk};
 
 pub use rtt::Rtt;
 pub(crate) use timers::Patience;
 pub use timers::TcpTimers;
 
 pub(crate) use receive::scale;
+
+/// What decides how fast a flow sends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Algorithm {
+    /// Losses mean that the path is full: CUBIC (RFC 9438).
+    #[default]
+    Cubic,
+    /// What arrives, whether there are losses or not: BBR.
+    Bbr,
+}
+
+/// What all flows of a stack have in common.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Terms {
+    /// Bytes that a flow may hold each way where its path needs more than its buffers.
+    pub(crate) window: u32,
+    pub(crate) algorithm: Algorithm,
+}
 
 /// RFC 9293 3.3.2. LISTEN and half-open flows are no flows yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,10 +107,12 @@ pub(crate) struct Tcp {
 }
 
 impl Tcp {
-    /// A flow in SYN-SENT. The SYN leaves with the next `egress`.
+    /// A flow in SYN-SENT. The SYN leaves with the next `egress`. Where the path needs more than `buffers`,
+    /// `terms` say what it may have.
     pub(crate) fn connect(
         start: Start,
         buffers: Buffers,
+        terms: Terms,
         v4: bool,
         mtu: u16,
         now: Instant,
@@ -112,8 +133,8 @@ impl Tcp {
             recent_at: now,
             alarm: Instant::NEVER,
             heard: now,
-            receive: Receiver::new(0, receive_limit(buffers, own_mss), true),
-            send: Sender::new(start.isn, buffers.send, own_mss, now),
+            receive: Receiver::new(0, receive_limit(buffers, own_mss), terms.window, true, now),
+            send: Sender::new(start.isn, buffers.send, terms, own_mss, now),
             meter: Meter::new(now),
         }
     }
@@ -123,12 +144,13 @@ impl Tcp {
     pub(crate) fn accept(
         syn: &Syn,
         buffers: Buffers,
+        terms: Terms,
         v4: bool,
         mtu: u16,
         answered: Option<Instant>,
         now: Instant,
     ) -> Self {
-        let mut tcp = Tcp::connect(syn.start, buffers, v4, mtu, now);
+        let mut tcp = Tcp::connect(syn.start, buffers, terms, v4, mtu, now);
         tcp.state = State::Established;
         tcp.sack = syn.sack;
         tcp.timestamps = syn.timestamp.is_some();
@@ -136,7 +158,8 @@ impl Tcp {
         tcp.ecn = syn.ecn;
         tcp.recent = syn.timestamp.unwrap_or(0);
         let limit = receive_limit(buffers, tcp.own_mss);
-        tcp.receive = Receiver::new(syn.seq.wrapping_add(1), limit, tcp.scaled);
+        let next = syn.seq.wrapping_add(1);
+        tcp.receive = Receiver::new(next, limit, terms.window, tcp.scaled, now);
         tcp.send.una = syn.start.isn.wrapping_add(1);
         tcp.send.next = tcp.send.una;
         tcp.send
@@ -254,12 +277,35 @@ impl Tcp {
             receive: 0,
             send: 0,
         };
-        let mut remains = Tcp::connect(start, buffers, true, self.own_mss, now);
+        let mut remains = Tcp::connect(start, buffers, Terms::default(), true, self.own_mss, now);
         remains.reset_due = !matches!(self.state, State::Closed | State::SynSent);
         remains.state = State::Closed;
-        remains.receive = Receiver::new(self.receive.next, 0, false);
+        remains.receive = Receiver::new(self.receive.next, 0, 0, false, now);
         remains.meter = self.meter;
         remains
+    }
+
+    /// Packets to this host are to be no larger than `mtu`, as was learnt before.
+    pub(crate) fn keep_below(&mut self, mtu: u16, v4: bool) {
+        // Before the peer's SYN what options take is not known, and still to be taken off.
+        let options = match self.state {
+            State::SynSent => 0,
+            _ => self.overhead(),
+        };
+        let segment = own_mss(v4, mtu).saturating_sub(options).max(1);
+        self.send.segment = self.send.segment.min(segment);
+    }
+
+    /// The largest packets that pass, where that is less than was thought and is known for sure: by a
+    /// router's word, or since smaller ones were acknowledged where larger ones never were. Told once.
+    #[inline]
+    pub(crate) fn take_lesson(&mut self, v4: bool) -> Option<u16> {
+        if self.send.shrunk != Shrunk::Surely {
+            return None;
+        }
+        self.send.shrunk = Shrunk::No;
+        let headers = (ip_header(v4) + TCP_HEADER) as u16;
+        Some(self.send.segment + self.overhead() + headers)
     }
 
     /// A router says that packets of ours are too large. It is believed if it quotes something that is
@@ -274,6 +320,7 @@ impl Tcp {
             return false;
         }
         self.send.segment = segment;
+        self.send.shrunk = Shrunk::Surely;
         self.send.board.lose_longer_than(u32::from(segment));
         true
     }
@@ -287,7 +334,7 @@ impl Tcp {
     /// Gives all memory back.
     pub(crate) fn release(&mut self, pool: &mut Pool) {
         self.send.release(pool);
-        self.receive.ring.release(pool);
+        self.receive.give_back(pool);
     }
 
     /// Checks what must hold whenever nothing is being done to the flow.

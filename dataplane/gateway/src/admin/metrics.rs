@@ -388,7 +388,7 @@ fn stack(text: &mut Text, workers: &[WorkerReading]) {
         "event",
         (workers, |stats| &stats.stack.events),
     );
-    let levels: [Level; 3] = [
+    let levels: [Level; 4] = [
         (
             "sluice_flows",
             "TCP flows now, both sides, closing ones included.",
@@ -403,6 +403,11 @@ fn stack(text: &mut Text, workers: &[WorkerReading]) {
             "sluice_time_wait_flows",
             "Records of closed flows (TIME-WAIT).",
             |stats| &stats.stack.time_wait,
+        ),
+        (
+            "sluice_window_memory_bytes",
+            "What connections hold beyond their buffers, of `tcp.window_memory`.",
+            |stats| &stats.stack.window_memory,
         ),
     ];
     all_levels(text, workers, &levels);

@@ -30,7 +30,8 @@ pub struct Listener {
     /// Connections at a time, per worker.
     #[serde(default = "listener_connections")]
     pub max_connections: u32,
-    /// Buffer of a connection in each direction: 16KiB to 16MiB.
+    /// Buffer of a connection in each direction: 16KiB to 16MiB. It grows up to `tcp.window` where the path
+    /// of a connection needs more.
     #[serde(default = "buffer")]
     pub buffer: Size,
     /// How large a request may be, and how many may come on one connection.

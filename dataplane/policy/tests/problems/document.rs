@@ -36,7 +36,7 @@ fn what_is_no_yaml_or_of_the_wrong_type() {
             (
                 "nonsense: {}\n",
                 &[
-                    "g.yaml:1:1: nonsense: `nonsense` is not known here; known are node, ports, workers, admin, dns, access_log, listeners, services, lanes, routes",
+                    "g.yaml:1:1: nonsense: `nonsense` is not known here; known are node, ports, workers, tcp, admin, dns, access_log, listeners, services, lanes, routes",
                 ],
             ),
             (
@@ -168,7 +168,7 @@ fn what_is_no_yaml_or_of_the_wrong_type() {
             (
                 "workers: { two\n\n lines: a }\n",
                 &[
-                    "g.yaml:1:12: workers[\"two\\nlines\"]: `two\\nlines` is not known here; known are count, cores, idle, memory",
+                    "g.yaml:1:12: workers[\"two\\nlines\"]: `two\\nlines` is not known here; known are count, numa, cores, idle, memory",
                 ],
             ),
             (
@@ -194,7 +194,7 @@ fn what_is_no_yaml_or_of_the_wrong_type() {
 }
 
 #[test]
-fn node_workers_and_admin() {
+fn node_workers_tcp_and_admin() {
     check(
         with_tail,
         &[
@@ -227,6 +227,20 @@ fn node_workers_and_admin() {
                 &[
                     "g.yaml:8:20: workers.memory: 67108865B is not a whole number of MiB; write 64MiB",
                 ],
+            ),
+            (
+                "tcp: { window: 1KiB, window_memory: 1024GiB, min_timeout: 2s, user_timeout: 0s, keep_alive: 48h }\n",
+                &[
+                    "g.yaml:8:16: tcp.window: 1KiB is outside 64KiB to 64MiB",
+                    "g.yaml:8:37: tcp.window_memory: 1024GiB is outside 0B to 64GiB",
+                    "g.yaml:8:59: tcp.min_timeout: 2s is outside 1ms to 1s",
+                    "g.yaml:8:77: tcp.user_timeout: must be more than 0; write a duration such as 10s",
+                    "g.yaml:8:93: tcp.keep_alive: 48h is longer than 24h",
+                ],
+            ),
+            (
+                "tcp: { congestion: reno }\n",
+                &["g.yaml:8:20: tcp.congestion: `reno` is not known here; known are cubic, bbr"],
             ),
         ],
     );

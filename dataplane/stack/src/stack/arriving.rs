@@ -72,7 +72,7 @@ impl<P: PacketIo> Stack<P> {
         let link = &mut self.ports[port];
         match frame::parse(frame.bytes(), checksum, &link.station()) {
             Ok(Inbound::Tcp { key, segment }) => self.segment(port, key, &segment, now),
-            Ok(Inbound::TooBig(message)) => self.too_big(message),
+            Ok(Inbound::TooBig(message)) => self.too_big(message, now),
             Ok(other) => {
                 let fate = link.receive(other, now, &self.stats.events);
                 self.share_lesson(port);
@@ -191,6 +191,9 @@ impl<P: PacketIo> Stack<P> {
                 _ => {}
             }
         }
+        if let Some(mtu) = flow.tcp.take_lesson(flow.key.is_v4()) {
+            self.paths.insert(flow.key.path(), mtu, now);
+        }
         // What tells its user nothing new doesn't wake it.
         if after != before || flow.tcp.progress() != progress {
             Self::mark(&mut self.ready, &mut flow.ready, slot);
@@ -214,7 +217,7 @@ impl<P: PacketIo> Stack<P> {
     }
 
     /// A router's word about a packet of ours; the flow judges whether it sent such a one.
-    fn too_big(&mut self, message: TooBig) -> Place {
+    fn too_big(&mut self, message: TooBig, now: Instant) -> Place {
         let slot = self.keys.find(&self.slots, &message.key);
         if slot.is_none()
             && let Some(worker) = self.next_to_look(&message.key)
@@ -228,6 +231,9 @@ impl<P: PacketIo> Stack<P> {
                 .path_mtu(message.seq, message.mtu, message.key.is_v4())
         {
             self.stats.events.count(StackEvent::PathMtuLowered);
+            if let Some(mtu) = flow.tcp.take_lesson(flow.key.is_v4()) {
+                self.paths.insert(flow.key.path(), mtu, now);
+            }
             Self::mark_dirty(&mut self.dirty, &mut flow.dirty, slot);
         }
         Ok(FrameFate::PathMtu)
@@ -262,7 +268,13 @@ impl<P: PacketIo> Stack<P> {
         let Some(mtu) = self.ports.get(port).map(|link| link.caps.mtu) else {
             return FrameFate::Refused;
         };
-        let answer = syn.answer(listener.buffers, key.is_v4(), mtu, now);
+        let answer = syn.answer(
+            listener.buffers,
+            self.limits.terms().window,
+            key.is_v4(),
+            mtu,
+            now,
+        );
         self.send_bare(port, &key, &answer, now);
         FrameFate::Syn
     }
@@ -350,7 +362,9 @@ impl<P: PacketIo> Stack<P> {
         let Some(neighbour) = self.neighbour(port, &key) else {
             return FrameFate::Refused;
         };
-        let tcp = Tcp::accept(&syn, listener.buffers, key.is_v4(), mtu, answered, now);
+        let (buffers, terms) = (listener.buffers, self.limits.terms());
+        let mut tcp = Tcp::accept(&syn, buffers, terms, key.is_v4(), mtu, answered, now);
+        self.follow_path(&key, &mut tcp);
         let slot = self.insert(key, Owner::Listener(listener.id), neighbour, tcp);
         self.stats.events.count(StackEvent::FlowAccepted);
         if let Some(flow) = &mut self.slots[slot as usize].flow {

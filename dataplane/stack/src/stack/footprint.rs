@@ -1,15 +1,16 @@
 //! How much memory a stack can take at most. Tables are reserved at the start and become resident as
 //! they are used; what flows hold comes and goes with their bytes.
 
-use super::{Buffers, Flow, HalfOpen, Limits, Slot, TimeWait};
+use super::{Buffers, Flow, HalfOpen, Limits, PATHS, Slot, TimeWait};
 use crate::key::FlowKey;
 use crate::neighbour;
 use crate::tcp::pool::{self, RING_SMALLEST};
-use crate::tcp::{receive_limit, scoreboard};
+use crate::tcp::{reassembly, receive_limit, scoreboard};
 use crate::time::Instant;
 use crate::wheel;
 
-/// Bytes of a ring that holds so many at most: a power of two, and the smaller one that it grows from.
+/// Bytes of a ring that holds so many at most before it is lent more: a power of two, and the smaller one
+/// that it grows from.
 fn ring(bytes: u64) -> u64 {
     let size = bytes.next_power_of_two().max(RING_SMALLEST as u64);
     size + size / 2
@@ -40,8 +41,12 @@ impl Limits {
             + hash_table(flows, size_of::<u32>())
             + records(self.half_open, size_of::<HalfOpen>())
             + records(self.time_wait, size_of::<TimeWait>())
+            + records(PATHS, size_of::<u16>())
             + ports as u64 * neighbour::MOST_BYTES
             + pool::MOST_KEPT
+            + self.window_memory as u64
+            // While a ring grows the smaller one is there as well, of one flow at a time.
+            + pool::ring_size(self.terms().window) as u64
             + wheel::SLOTS_BYTES
     }
 
@@ -57,7 +62,8 @@ impl Buffers {
     /// with everything it can have under way.
     pub fn most(self) -> u64 {
         let receive = u64::from(receive_limit(self, u16::MAX));
-        ring(receive) + ring(self.send as u64) + scoreboard::MOST_BYTES
+        let queues = scoreboard::MOST_BYTES + reassembly::MOST_BYTES;
+        ring(receive) + ring(self.send as u64) + queues
     }
 }
 

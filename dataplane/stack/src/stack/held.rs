@@ -6,7 +6,7 @@ use crate::io::PacketIo;
 impl<P: PacketIo> Stack<P> {
     /// How much is held of what connections need, by name. All of it is zero once they are over and their
     /// records have expired. Looks at everything: for simulations and tests.
-    pub fn held(&self) -> [(&'static str, u64); 9] {
+    pub fn held(&self) -> [(&'static str, u64); 10] {
         let slots = self.slots.iter().filter(|slot| slot.flow.is_some());
         let neighbours = || self.ports.iter().map(|port| &port.neighbours);
         [
@@ -20,6 +20,7 @@ impl<P: PacketIo> Stack<P> {
                 (self.ready.len() + self.dirty.len()) as u64,
             ),
             ("buffers", self.pool.lent()),
+            ("window memory", self.pool.grown() as u64),
             ("users of neighbours", neighbours().map(|n| n.users()).sum()),
             (
                 "frames that wait for neighbours",

@@ -36,7 +36,8 @@ impl<P: PacketIo> Stack<P> {
             .neighbour(usize::from(port), &key)
             .ok_or(ConnectError::NeighboursFull)?;
         let start = self.isn.start(&key, now);
-        let tcp = Tcp::connect(start, buffers, key.is_v4(), mtu, now);
+        let mut tcp = Tcp::connect(start, buffers, self.limits.terms(), key.is_v4(), mtu, now);
+        self.follow_path(&key, &mut tcp);
         let slot = self.insert(key, Owner::User(user), neighbour, tcp);
         self.stats.events.count(StackEvent::FlowConnecting);
         let entry = &mut self.slots[slot as usize];

@@ -35,6 +35,7 @@ impl<P: PacketIo> Stack<P> {
         let expired = self.half_open.expire(now, 256);
         self.stats.events.add(StackEvent::HalfOpenExpired, expired);
         self.time_wait.expire(now, 256);
+        self.paths.expire(now, 256);
         for port in &mut self.ports {
             if port.neighbours.next_retry().is_some_and(|at| at <= now) {
                 let stranded = port.retry_neighbours(now, &self.stats.events);
@@ -73,6 +74,7 @@ impl<P: PacketIo> Stack<P> {
         self.stats.flows.set(self.keys.len() as u64);
         self.stats.half_open.set(self.half_open.len() as u64);
         self.stats.time_wait.set(self.time_wait.len() as u64);
+        self.stats.window_memory.set(self.pool.grown() as u64);
         of_others
     }
 
@@ -204,6 +206,7 @@ impl<P: PacketIo> Stack<P> {
             self.timers.next_due(),
             self.half_open.next_expiry(),
             self.time_wait.next_expiry(),
+            self.paths.next_expiry(),
             asking,
         ]
         .into_iter()

@@ -1,13 +1,23 @@
-//! How much may be under way: slow start and CUBIC (RFC 9438), with an initial window of ten segments
-//! (RFC 6928). What starts and ends a recovery is `recovery`'s to say.
+//! How much may be under way: slow start, left where round trips get longer (HyStart++, RFC 9406), and
+//! CUBIC (RFC 9438), with an initial window of ten segments (RFC 6928). What starts and ends a recovery is `recovery`'s to say.
 
 use std::time::Duration;
 
+use super::seq::at_most;
 use crate::time::Instant;
 
 /// CUBIC's scaling constant and multiplicative decrease (RFC 9438 4.1, 4.6).
 const C: f32 = 0.4;
 const BETA: f32 = 0.7;
+/// The threshold before the first loss.
+const UNKNOWN: u32 = u32::MAX / 2;
+/// HyStart++ (RFC 9406 4.3): what a round trip must be longer by than the one before, in nanoseconds; how
+/// often it has to be measured for that; how slow and how long it is gone on.
+const LEAST_SLACK: u64 = 4_000_000;
+const MOST_SLACK: u64 = 16_000_000;
+const SAMPLES: u8 = 8;
+const CAREFUL_GROWTH: u32 = 4;
+const CAREFUL_ROUNDS: u8 = 5;
 
 /// The congestion window of one flow, in bytes.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -23,18 +33,46 @@ pub(crate) struct Congestion {
     epoch: Instant,
     /// Bytes acknowledged that have not yet made the window grow.
     credit: u32,
+    rounds: Rounds,
+}
+
+/// What round trips of slow start took (RFC 9406 4.2), in nanoseconds, `u64::MAX` where nothing is known.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Rounds {
+    /// What ends this one.
+    end: u32,
+    /// Measured in this one.
+    samples: u8,
+    /// Round trips since they got longer; 0 while they have not.
+    careful: u8,
+    before: u64,
+    now: u64,
+    /// What they took when they got longer.
+    longer: u64,
+}
+
+impl Rounds {
+    const NONE: Rounds = Rounds {
+        end: 0,
+        samples: 0,
+        careful: 0,
+        before: u64::MAX,
+        now: u64::MAX,
+        longer: u64::MAX,
+    };
 }
 
 impl Congestion {
     pub(crate) fn new(segment: u32) -> Self {
         Congestion {
             window: initial(segment),
-            threshold: u32::MAX / 2,
+            threshold: UNKNOWN,
             plateau: 0.0,
             inflection: 0.0,
             reno: 0.0,
             epoch: Instant::NEVER,
             credit: 0,
+            rounds: Rounds::NONE,
         }
     }
 
@@ -47,14 +85,59 @@ impl Congestion {
     pub(crate) fn acknowledged(&mut self, acked: u32, segment: u32, rtt: Duration, now: Instant) {
         let mut acked = acked;
         if self.in_slow_start() {
-            let growth = acked.min(self.threshold - self.window);
+            let pace = if self.rounds.careful > 0 {
+                CAREFUL_GROWTH
+            } else {
+                1
+            };
+            let growth = (acked / pace).min(self.threshold - self.window);
             self.window += growth;
-            acked -= growth;
-            if acked == 0 {
+            if growth * pace + pace > acked {
                 return;
             }
+            acked -= growth * pace;
         }
         self.avoid(acked, segment, rtt, now);
+    }
+
+    /// An acknowledgement of everything before `una` in slow start, which may have measured a round trip
+    /// in nanoseconds: round trips that get longer show a queue that fills, long before it overflows
+    /// (RFC 9406 4.2). The first slow start goes on a quarter as fast, and ends if they stay so.
+    pub(crate) fn look_ahead(&mut self, rtt: Option<u64>, una: u32, next: u32) {
+        if self.threshold != UNKNOWN {
+            return;
+        }
+        let rounds = &mut self.rounds;
+        if rounds.before == u64::MAX && rounds.now == u64::MAX {
+            rounds.end = next;
+        }
+        if let Some(rtt) = rtt {
+            rounds.now = rounds.now.min(rtt);
+            rounds.samples = rounds.samples.saturating_add(1);
+        }
+        if rounds.samples >= SAMPLES && rounds.before != u64::MAX {
+            let slack = (rounds.before / 8).clamp(LEAST_SLACK, MOST_SLACK);
+            if rounds.careful == 0 && rounds.now >= rounds.before.saturating_add(slack) {
+                (rounds.careful, rounds.longer) = (1, rounds.now);
+            } else if rounds.careful > 0 && rounds.now < rounds.longer {
+                rounds.careful = 0;
+            }
+        }
+        if at_most(rounds.end, una) {
+            let careful = rounds.careful;
+            *rounds = Rounds {
+                end: next,
+                samples: 0,
+                careful: careful + u8::from(careful > 0),
+                before: rounds.now,
+                now: u64::MAX,
+                longer: rounds.longer,
+            };
+            if careful >= CAREFUL_ROUNDS {
+                self.threshold = self.window;
+                self.rounds = Rounds::NONE;
+            }
+        }
     }
 
     /// Congestion avoidance (RFC 9438 4.2 to 4.5).
@@ -100,6 +183,7 @@ impl Congestion {
         };
         self.epoch = Instant::NEVER;
         self.credit = 0;
+        self.rounds = Rounds::NONE;
         self.threshold = ((self.window as f32 * BETA) as u32).max(2 * segment);
     }
 

@@ -43,7 +43,8 @@ impl Tcp {
         }
         self.receive.release(pool);
         self.alarm = self.next_alarm(timers);
-        match self.alarm.min(self.receive.due()) {
+        let due = self.receive.due().min(self.send.paced(wire.now));
+        match self.alarm.min(due) {
             _ if !all => Some(now),
             Instant::NEVER => None,
             at => Some(at),
@@ -155,8 +156,12 @@ impl Tcp {
         let owed = self.receive.acknowledgements_due(now, self.sack);
         let mut sent = 0;
         loop {
+            if self.send.paced(now) != Instant::NEVER {
+                break;
+            }
             let next = self.send.plan();
             if next == Next::Nothing {
+                self.has_nothing();
                 break;
             }
             if sent == segments || !wire.has_buffer() {
@@ -184,10 +189,22 @@ impl Tcp {
         true
     }
 
+    /// Nothing more is to be sent now: a model has to know whether for want of data.
+    #[inline]
+    fn has_nothing(&mut self) {
+        let idle = self.send.unsent() == 0 && self.send.board.lost() == 0;
+        if let Some(model) = self.send.model.as_mut().filter(|_| idle) {
+            model.has_nothing();
+        }
+    }
+
     /// After a pause longer than the timeout the path has to be felt out again.
     #[inline]
     fn begin_burst(&mut self, timers: &Patience, now: Instant) {
         self.send.backoff = 0;
+        if self.send.model.is_some() {
+            return;
+        }
         let pause = now.nanos_since(self.send.sent_at);
         if pause >= timers.min_timeout && pause >= self.send.rtt.timeout(timers.min_timeout, 0) {
             self.send.congestion.restart(u32::from(self.send.segment));

@@ -3,6 +3,7 @@
 use super::emit::{ACK, CWR, ECE, FIN, RST, SYN};
 use super::options::Options;
 use super::pool::Pool;
+use super::receive::Taken;
 use super::recovery::Acknowledgement;
 use super::seq::{at_most, before};
 use super::{State, Tcp};
@@ -87,7 +88,7 @@ impl Tcp {
         if !segment.has(SYN) {
             return Reaction::None;
         }
-        self.meet(segment, options);
+        self.meet(segment, options, around.now);
         if answers {
             let ack = Acknowledgement {
                 number: segment.ack,
@@ -109,12 +110,13 @@ impl Tcp {
     }
 
     /// The peer's SYN: where it starts and what it can do. ECN is not asked for, so not answered for.
-    fn meet(&mut self, segment: &Segment<'_>, options: &Options) {
+    fn meet(&mut self, segment: &Segment<'_>, options: &Options, now: Instant) {
         self.sack &= options.sack_permitted;
         self.timestamps &= options.timestamps.is_some();
         self.scaled &= options.window_scale.is_some();
         self.recent = options.timestamps.map_or(0, |(value, _)| value);
-        self.receive.start(segment.seq.wrapping_add(1), self.scaled);
+        let next = segment.seq.wrapping_add(1);
+        self.receive.start(next, self.scaled, now);
         let scale = options.window_scale.filter(|_| self.scaled).unwrap_or(0);
         self.send.meet(options.mss, scale, self.overhead());
         self.send.window = u32::from(segment.window);
@@ -300,8 +302,16 @@ impl Tcp {
         if segment.payload.is_empty() && !fin {
             return;
         }
-        self.receive
+        let taken = self
+            .receive
             .take(segment.seq, segment.payload, fin, around.now, around.pool);
+        if taken == Taken::Nothing && self.receive.take_starved() {
+            around.events.count(StackEvent::WindowMemoryFull);
+        }
+        if self.receive.may_tune() {
+            let rtt = self.send.rtt.smoothed();
+            self.receive.tune(rtt, around.now, around.pool);
+        }
         if self.receive.take_fin() {
             self.state = match self.state {
                 State::FinWait1 => State::Closing,

@@ -26,9 +26,12 @@ const QUEUE_START: usize = 8;
 const TRIM_EVERY: Duration = Duration::from_secs(1);
 const TRIM_MOST: usize = 256;
 
-/// Buffers that no flow holds now.
+/// Buffers that no flow holds now, and what flows hold beyond their own.
 #[derive(Default)]
 pub(crate) struct Pool {
+    /// Bytes that flows hold in windows that have grown, and the most there may be.
+    grown: usize,
+    growable: usize,
     classes: [Class; CLASSES],
     kept: usize,
     /// Buffers that flows have.
@@ -57,6 +60,43 @@ impl Class {
 }
 
 impl Pool {
+    /// One from which flows may hold so many bytes together beyond the buffers they begin with.
+    pub(crate) fn growing_by(bytes: usize) -> Self {
+        Pool {
+            growable: bytes,
+            ..Pool::default()
+        }
+    }
+
+    /// A ring that begins with room for `base` bytes is to have room for `to` instead of `from`; false
+    /// where flows hold too much already. What is lent is paid back by [`Self::repay`].
+    pub(crate) fn lend(&mut self, base: u32, from: u32, to: u32) -> bool {
+        let more = beyond(base, to).saturating_sub(beyond(base, from));
+        if self.grown + more > self.growable {
+            return false;
+        }
+        self.grown += more;
+        true
+    }
+
+    /// A ring that had room for `from` bytes is given up.
+    #[inline]
+    pub(crate) fn repay(&mut self, base: u32, from: u32) {
+        if from > base {
+            self.grown = self.grown.saturating_sub(beyond(base, from));
+        }
+    }
+
+    /// Windows may grow: half of what can be lent is left.
+    pub(crate) fn is_generous(&self) -> bool {
+        self.grown <= self.growable / 2
+    }
+
+    /// Bytes that flows hold in windows that have grown.
+    pub(crate) fn grown(&self) -> usize {
+        self.grown
+    }
+
     /// A buffer of at least so many bytes.
     #[inline]
     pub(crate) fn take(&mut self, bytes: usize) -> Box<[u8]> {
@@ -71,7 +111,7 @@ impl Pool {
     }
 
     fn take_larger(&mut self, bytes: usize) -> Box<[u8]> {
-        let size = bytes.next_power_of_two().max(SMALLEST);
+        let size = ring_size(bytes as u32);
         if let Some(found) = self.class(size).and_then(Class::pop) {
             self.kept -= size;
             return found;
@@ -147,6 +187,17 @@ impl Pool {
             self.queues.push(queue);
         }
     }
+}
+
+/// Bytes that a ring with room for `bytes` has beyond one with room for `base`.
+fn beyond(base: u32, bytes: u32) -> usize {
+    ring_size(bytes).saturating_sub(ring_size(base))
+}
+
+/// Bytes of the buffer that a ring takes for so many.
+#[inline]
+pub(crate) fn ring_size(bytes: u32) -> usize {
+    (bytes as usize).next_power_of_two().max(SMALLEST)
 }
 
 #[cfg(test)]

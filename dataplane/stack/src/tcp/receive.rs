@@ -18,6 +18,11 @@ const MOST_DUPLICATES: u8 = 3;
 /// The segment size assumed of a peer that has not shown a larger one (RFC 9293 3.7.1).
 const LEAST_SEGMENT: u16 = 536;
 
+/// The round trip that is taken for the path's where none was measured, and the least that a window is
+/// fitted to: nearer peers are at the mercy of whoever runs beside them.
+const UNKNOWN_RTT: u64 = Duration::from_millis(100).as_nanos() as u64;
+const LEAST_RTT: u64 = Duration::from_millis(2).as_nanos() as u64;
+
 /// What the peer sends.
 pub(crate) struct Receiver {
     pub(crate) ring: Ring,
@@ -27,8 +32,13 @@ pub(crate) struct Receiver {
     edge: u32,
     /// The acknowledgement number sent last.
     acknowledged: u32,
-    /// Bytes in the ring at most.
+    /// Bytes in the ring at most: now, at first, and where the path needs more.
     limit: u32,
+    base: u32,
+    most: u32,
+    /// How far the user had read when it was last looked how fast that goes, and when that was.
+    tuned: u32,
+    tuned_at: Instant,
     scale: u8,
     /// Acknowledgements to be sent at once.
     owed: u8,
@@ -41,6 +51,8 @@ pub(crate) struct Receiver {
     ahead: Option<Box<Ahead>>,
     /// What came twice, to be told once (RFC 2883).
     twice: Option<Range>,
+    /// Something was dropped for want of memory.
+    starved: bool,
 }
 
 /// What became of a segment's payload.
@@ -54,21 +66,28 @@ pub(crate) enum Taken {
 
 impl Receiver {
     /// `next` is the first sequence number that will carry data. `limit` bounds what waits to be
-    /// read; `scaled` says whether windows are scaled.
-    pub(crate) fn new(next: u32, limit: u32, scaled: bool) -> Self {
+    /// read, `most` what that may become; `scaled` says whether windows are scaled.
+    pub(crate) fn new(next: u32, limit: u32, most: u32, scaled: bool, now: Instant) -> Self {
+        let most = most.max(limit);
+        let scale = if scaled { scale(most) } else { 0 };
         Receiver {
             ring: Ring::default(),
             next,
             edge: next.wrapping_add(limit.min(u32::from(u16::MAX))),
             acknowledged: next,
             limit,
-            scale: if scaled { scale(limit) } else { 0 },
+            base: limit,
+            most: most.min(u32::from(u16::MAX) << scale).max(limit),
+            tuned: next,
+            tuned_at: now,
+            scale,
             owed: 0,
             segment: LEAST_SEGMENT,
             fin: None,
             due: Instant::NEVER,
             ahead: None,
             twice: None,
+            starved: false,
         }
     }
 
@@ -78,8 +97,8 @@ impl Receiver {
     }
 
     /// The peer's SYN has come: `next` is the first sequence number that will carry data.
-    pub(crate) fn start(&mut self, next: u32, scaled: bool) {
-        *self = Receiver::new(next, self.limit, scaled);
+    pub(crate) fn start(&mut self, next: u32, scaled: bool, now: Instant) {
+        *self = Receiver::new(next, self.base, self.most, scaled, now);
     }
 
     pub(crate) fn scale(&self) -> u8 {
@@ -128,7 +147,7 @@ impl Receiver {
             self.fin = Some(end);
         }
         if seq == self.next && self.ahead.is_none() && payload.len() <= self.window() as usize {
-            if payload.is_empty() {
+            if payload.is_empty() || !self.has_memory(payload.len(), pool) {
                 return Taken::Nothing;
             }
             self.ring.append(payload, pool);
@@ -172,6 +191,9 @@ impl Receiver {
             return Taken::Nothing;
         };
         let gap = start.wrapping_sub(self.next) as usize;
+        if !self.has_memory(gap + len, pool) {
+            return Taken::Nothing;
+        }
         if gap == 0 {
             self.ring.write_ahead(0, bytes, pool);
             let next = self.ahead.as_mut().map_or(end, |ahead| ahead.advance(end));
@@ -191,6 +213,52 @@ impl Receiver {
         }
         self.owe();
         Taken::Nothing
+    }
+
+    /// Whether the ring has memory for so many bytes behind its end, or can be given it. What a flow
+    /// begins with it always can; a window that has grown is a promise that not all flows can have kept
+    /// at once, and what finds no room is dropped, and sent again by the peer.
+    #[inline]
+    fn has_memory(&mut self, ahead: usize, pool: &mut Pool) -> bool {
+        let wanted = self.ring.len() + ahead;
+        let held = self.ring.held();
+        if wanted <= held || wanted <= self.base as usize {
+            return true;
+        }
+        let has = pool.lend(self.base, held as u32, wanted as u32);
+        if !has {
+            self.starved = true;
+            self.owe();
+        }
+        has
+    }
+
+    /// True once after something was dropped for want of memory.
+    #[inline]
+    pub(crate) fn take_starved(&mut self) -> bool {
+        std::mem::take(&mut self.starved)
+    }
+
+    /// Whether enough has come to see how fast it is read.
+    #[inline]
+    pub(crate) fn may_tune(&self) -> bool {
+        self.next.wrapping_sub(self.tuned) >= self.limit / 2
+    }
+
+    /// Half a window was read. If that took no longer than two round trips, the window is what holds the
+    /// peer back, or soon will be: it is doubled, as long as there is memory. (What Linux does by measuring
+    /// what is read in each round trip, from "Dynamic Right-Sizing", Fisk and Feng 2001.)
+    #[cold]
+    pub(crate) fn tune(&mut self, rtt: Option<u64>, now: Instant, pool: &Pool) {
+        let read = self.next.wrapping_sub(self.ring.len() as u32);
+        if read.wrapping_sub(self.tuned) < self.limit / 2 || at_most(read, self.tuned) {
+            return;
+        }
+        let quick = 2 * rtt.unwrap_or(UNKNOWN_RTT).max(LEAST_RTT);
+        if now.nanos_since(self.tuned_at) <= quick && pool.is_generous() {
+            self.limit = self.limit.saturating_mul(2).min(self.most);
+        }
+        (self.tuned, self.tuned_at) = (read, now);
     }
 
     /// The FIN, once everything before it has come. True once.
@@ -239,7 +307,11 @@ impl Receiver {
         if self.owed > 1 && self.ahead.is_some() && !sack {
             return self.owed;
         }
-        u8::from(self.owed > 0 || self.due <= now)
+        let due = u8::from(self.owed > 0 || self.due <= now);
+        match &self.ahead {
+            Some(ahead) if sack => due.max(ahead.acknowledgements()),
+            _ => due,
+        }
     }
 
     /// Whether an acknowledgement says more than its number: SACK blocks, which data doesn't carry.
@@ -299,7 +371,8 @@ impl Receiver {
         if self.twice.is_none() && self.ahead.is_none() {
             return;
         }
-        let blocks = self.ahead.iter().flat_map(|ahead| ahead.blocks());
+        let blocks = self.ahead.as_mut().map(|ahead| ahead.tell());
+        let blocks = blocks.into_iter().flatten();
         options.sack(self.twice.take().into_iter().chain(blocks));
     }
 
@@ -307,8 +380,15 @@ impl Receiver {
     #[inline]
     pub(crate) fn release(&mut self, pool: &mut Pool) {
         if self.ring.is_empty() && self.ahead.is_none() {
-            self.ring.release(pool);
+            self.give_back(pool);
         }
+    }
+
+    /// Gives all memory back.
+    #[inline]
+    pub(crate) fn give_back(&mut self, pool: &mut Pool) {
+        pool.repay(self.base, self.ring.held() as u32);
+        self.ring.release(pool);
     }
 
     /// Reads something of every line of memory it takes.
@@ -329,6 +409,7 @@ impl Receiver {
         assert!(self.ring.len() as u32 <= self.limit);
         assert!(at_most(self.next, self.edge));
         assert!(self.ring.len() as u32 + self.window() <= self.limit + 1);
+        assert!(self.base <= self.limit && self.limit <= self.most);
     }
 }
 

@@ -4,11 +4,13 @@
 
 use std::time::Duration;
 
+use super::Algorithm;
 use super::congestion::Congestion;
+use super::model::Arrival;
 use super::options::Options;
 use super::pool::Pool;
 use super::scoreboard::Delivered;
-use super::send::Sender;
+use super::send::{Sender, Shrunk};
 use super::seq::{at_most, before};
 use crate::counters::Counters;
 use crate::fate::StackEvent;
@@ -16,6 +18,10 @@ use crate::time::Instant;
 
 /// Duplicates, or segments that overtook, that mean a loss (RFC 5681 3.2).
 const DUPLICATES: u32 = 3;
+
+/// Recoveries that a path is remembered for in which something was repaired that had arrived
+/// (RFC 8985 6.2 step 4).
+const PERSIST: u8 = 16;
 
 /// Whether a loss is being repaired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,10 +49,17 @@ pub(crate) struct Recovery {
     probe: Probe,
     /// Something was overtaken on this path before: what is missing may still come.
     reordering: bool,
+    /// Quarters of the least round trip that it is given, of which there is one more for each round trip
+    /// in which something was sent again that had arrived, and recoveries until that is forgotten
+    /// (RACK.reo_wnd_mult, RACK.reo_wnd_persist).
+    quarters: u8,
+    persist: u8,
     /// The last byte under way when the window was reduced: beyond it, it may be again.
     high: u32,
     /// Behind the probe.
     probe_end: u32,
+    /// What has to be acknowledged before another needless repair counts (RACK.dsack_round).
+    needless_round: u32,
     /// Of the segments known to have arrived, the one sent last: when, and its end (RACK.segment).
     newest: (Instant, u32),
     /// How many nanoseconds that took.
@@ -97,8 +110,11 @@ impl Recovery {
             phase: Phase::Open,
             probe: Probe::None,
             reordering: false,
+            quarters: 1,
+            persist: 0,
             high: next,
             probe_end: next,
+            needless_round: next,
             newest: (Instant::ZERO, next),
             newest_rtt: 0,
             look_again: Instant::NEVER,
@@ -164,6 +180,9 @@ impl Sender {
             self.advance(ack.number, now, pool);
         }
         self.measure(&delivered, now);
+        if self.model.is_some() {
+            self.learn(&delivered, pipe, now);
+        }
         let plain = self.recovery.phase == Phase::Open
             && self.board.arrivals() == 0
             && self.board.lost() == 0
@@ -174,10 +193,12 @@ impl Sender {
             self.recovery.duplicates = 0;
             self.recovery.left = 0;
             self.recovery.look_again = Instant::NEVER;
-            self.grow(delivered.bytes, pipe, now);
+            self.grow(delivered.bytes, pipe, delivered.sample, now);
+            self.widen(pool);
             return true;
         }
         self.handle_trouble(ack, advanced, pipe, &delivered, events);
+        self.widen(pool);
         advanced
     }
 
@@ -189,7 +210,10 @@ impl Sender {
         let bytes = self.ring.consume(numbers as usize);
         debug_assert!(numbers as usize - bytes <= 1, "SYN or FIN");
         if self.ring.is_empty() {
-            self.ring.release(pool);
+            self.give_back(pool);
+        }
+        if self.shrunk == Shrunk::Perhaps {
+            self.shrunk = Shrunk::Surely;
         }
         self.backoff = 0;
         self.timer_from = now;
@@ -197,6 +221,7 @@ impl Sender {
         // Kept near, or it would lie ahead again half the sequence space later.
         if self.recovery.phase == Phase::Open && before(self.recovery.high, ack) {
             self.recovery.high = ack;
+            self.recovery.needless_round = ack;
         }
     }
 
@@ -220,9 +245,24 @@ impl Sender {
         }
     }
 
+    /// Has the path's model, if there is one, decide about the window.
+    #[inline(never)]
+    fn learn(&mut self, delivered: &Delivered, pipe: u32, now: Instant) {
+        let Some(model) = &mut self.model else { return };
+        let arrival = Arrival {
+            bytes: delivered.bytes,
+            sent_at: self.recovery.newest.0,
+            rtt: delivered.sample.map(|at| now.nanos_since(at)),
+            pipe,
+            segment: u32::from(self.segment),
+            now,
+        };
+        self.congestion.window = model.arrived(&arrival, self.congestion.window);
+    }
+
     /// The window grows where it was in the way (RFC 5681 3.1, RFC 9438 5.8).
     #[inline]
-    fn grow(&mut self, bytes: u32, pipe: u32, now: Instant) {
+    fn grow(&mut self, bytes: u32, pipe: u32, sample: Option<Instant>, now: Instant) {
         let congestion = &self.congestion;
         let used = if congestion.in_slow_start() {
             pipe >= congestion.window / 2
@@ -233,6 +273,13 @@ impl Sender {
             return;
         }
         self.limited = false;
+        if self.algorithm == Algorithm::Bbr {
+            return self.make_model(now);
+        }
+        if self.congestion.in_slow_start() {
+            let sample = sample.map(|at| now.nanos_since(at));
+            self.congestion.look_ahead(sample, self.una, self.next);
+        }
         let rtt = Duration::from_nanos(self.rtt.smoothed().unwrap_or(0));
         self.congestion
             .acknowledged(bytes, u32::from(self.segment), rtt, now);
@@ -249,6 +296,9 @@ impl Sender {
     ) {
         let (sack, now) = (ack.sack, ack.now);
         self.recovery.reordering |= delivered.reordered;
+        if delivered.duplicate {
+            self.be_patient();
+        }
         if self.needless(ack, advanced, delivered) {
             events.count(StackEvent::RecoveryUndone);
         }
@@ -263,8 +313,10 @@ impl Sender {
         }
         if lost && self.recovery.phase == Phase::Open {
             events.count(StackEvent::FastRecovery);
+            self.make_model(now);
             self.begin(Phase::Fast);
         } else if ack.congested
+            && self.model.is_none()
             && self.recovery.phase == Phase::Open
             && at_most(self.recovery.high, self.una)
         {
@@ -274,13 +326,24 @@ impl Sender {
             self.recovery.high = self.next;
         }
         match self.recovery.phase {
+            _ if self.model.is_some() => {}
             Phase::Fast => self.reduce_proportionally(bytes, advanced && !lost),
             Phase::Timeout if advanced => {
                 self.congestion
                     .acknowledged(bytes, u32::from(self.segment), Duration::ZERO, now);
             }
-            Phase::Open if advanced => self.grow(bytes, pipe, now),
+            Phase::Open if advanced => self.grow(bytes, pipe, delivered.sample, now),
             _ => {}
+        }
+    }
+
+    /// Something was sent again that had arrived: what is missing gets more time (RFC 8985 6.2 step 4).
+    fn be_patient(&mut self) {
+        let recovery = &mut self.recovery;
+        recovery.persist = PERSIST;
+        if at_most(recovery.needless_round, self.una) {
+            recovery.quarters = recovery.quarters.saturating_add(1);
+            recovery.needless_round = self.next;
         }
     }
 
@@ -327,7 +390,11 @@ impl Sender {
         // RFC 8985 6.2 step 4.
         let certain = !self.recovery.reordering
             && (self.recovery.phase != Phase::Open || self.board.arrivals() >= DUPLICATES);
-        let slack = if certain { 0 } else { self.rtt.least() / 4 };
+        let quarters = u64::from(self.recovery.quarters) * self.rtt.least() / 4;
+        let slack = match certain {
+            true => 0,
+            false => quarters.min(self.rtt.smoothed().unwrap_or(0)),
+        };
         let patience = self.recovery.newest_rtt + slack;
         let (found, look_again) = self.board.find_lost(self.recovery.newest, patience, now);
         self.recovery.look_again = look_again.unwrap_or(Instant::NEVER);
@@ -360,13 +427,17 @@ impl Sender {
 
     /// Everything that was under way when the loss was found has arrived.
     fn finish(&mut self) {
-        if self.recovery.phase == Phase::Fast {
+        if self.recovery.phase == Phase::Fast && self.model.is_none() {
             self.congestion.window = self.congestion.threshold;
         }
         self.recovery.phase = Phase::Open;
         self.recovery.undo = None;
         self.recovery.duplicates = 0;
         self.recovery.left = 0;
+        self.recovery.persist = self.recovery.persist.saturating_sub(1);
+        if self.recovery.persist == 0 {
+            self.recovery.quarters = 1;
+        }
     }
 
     /// RFC 6937 3: the window while losses are repaired.
@@ -441,7 +512,7 @@ impl Sender {
                 // Which of the two arrived is told by what comes next.
                 return;
             }
-            if before(self.recovery.probe_end, ack.number) {
+            if before(self.recovery.probe_end, ack.number) && self.model.is_none() {
                 self.congestion.reduce(u32::from(self.segment));
                 self.congestion.window = self.congestion.threshold;
                 self.recovery.high = self.next;

@@ -23,7 +23,7 @@ impl Ring {
     }
 
     /// Bytes of memory held.
-    #[cfg(test)]
+    #[inline]
     pub(crate) fn held(&self) -> usize {
         self.store.len()
     }

@@ -2,12 +2,14 @@
 //! (RFC 9293 3.8.6.2.1, RFC 5681, RFC 6675).
 
 use super::congestion::Congestion;
+use super::model::Model;
 use super::pool::Pool;
 use super::recovery::Recovery;
 use super::ring::Ring;
 use super::rtt::Estimator;
 use super::scoreboard::{Scoreboard, Sent};
 use super::seq::{at_most, before};
+use super::{Algorithm, Terms};
 use crate::time::Instant;
 
 /// The peer's segment size where it says nothing (RFC 9293 3.7.1), and the least that is believed:
@@ -16,6 +18,16 @@ const DEFAULT_MSS: u16 = 536;
 const LEAST_MSS: u16 = 64;
 /// Segments under way at most, whatever their size.
 pub(crate) const MOST_UNDER_WAY: usize = 4096;
+
+/// Whether segments have become smaller for the path's sake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Shrunk {
+    No,
+    /// On suspicion: none of them has been acknowledged.
+    Perhaps,
+    /// What passes is known, and has not been told.
+    Surely,
+}
 
 /// What the peer is sent.
 pub(crate) struct Sender {
@@ -28,10 +40,13 @@ pub(crate) struct Sender {
     pub(crate) window: u32,
     pub(crate) window_at: u32,
     pub(crate) most_window: u32,
-    /// Bytes in the ring at most.
+    /// Bytes in the ring at most: now, at first, and where the path needs more.
     limit: u32,
-    /// Payload of a full segment.
+    base: u32,
+    most: u32,
+    /// Payload of a full segment; whether that is less than at first.
     pub(crate) segment: u16,
+    pub(crate) shrunk: Shrunk,
     pub(crate) scale: u8,
     /// FIN follows the last byte; and it was sent.
     pub(crate) fin: bool,
@@ -40,6 +55,9 @@ pub(crate) struct Sender {
     pub(crate) limited: bool,
     pub(crate) board: Scoreboard,
     pub(crate) congestion: Congestion,
+    /// What decides about the window instead of losses, once there is more to send than at first may be.
+    pub(crate) model: Option<Box<Model>>,
+    pub(crate) algorithm: Algorithm,
     pub(crate) recovery: Recovery,
     pub(crate) rtt: Estimator,
     /// Timeouts in a row, and probes in a row, that went unanswered.
@@ -75,7 +93,8 @@ pub(crate) enum Next {
 
 impl Sender {
     /// `isn` is the number of our SYN. `segment` is what the port's MTU leaves for payload.
-    pub(crate) fn new(isn: u32, limit: usize, segment: u16, now: Instant) -> Self {
+    pub(crate) fn new(isn: u32, limit: usize, terms: Terms, segment: u16, now: Instant) -> Self {
+        let limit = limit.min(1 << 30) as u32;
         Sender {
             ring: Ring::default(),
             una: isn,
@@ -83,14 +102,19 @@ impl Sender {
             window: 0,
             window_at: 0,
             most_window: 0,
-            limit: limit.min(1 << 30) as u32,
+            limit,
+            base: limit,
+            most: terms.window.max(limit),
             segment,
+            shrunk: Shrunk::No,
             scale: 0,
             fin: false,
             fin_sent: false,
             limited: false,
             board: Scoreboard::default(),
             congestion: Congestion::new(u32::from(segment)),
+            model: None,
+            algorithm: terms.algorithm,
             recovery: Recovery::new(isn),
             rtt: Estimator::default(),
             backoff: 0,
@@ -129,6 +153,32 @@ impl Sender {
         len
     }
 
+    /// More could be under way than is let in to be sent: twice what is, as Linux does, so that what is
+    /// sent again leaves room for what is new. The room lasts until everything has been acknowledged.
+    #[inline]
+    pub(crate) fn widen(&mut self, pool: &mut Pool) {
+        let wanted = self.congestion.window.saturating_mul(2).min(self.most);
+        if self.limit < wanted && self.ring.len() as u32 > self.limit / 2 {
+            self.widen_to(wanted, pool);
+        }
+    }
+
+    #[cold]
+    fn widen_to(&mut self, wanted: u32, pool: &mut Pool) {
+        let limit = wanted.max(self.limit.saturating_mul(2)).min(self.most);
+        if pool.is_generous() && pool.lend(self.base, self.limit, limit) {
+            self.limit = limit;
+        }
+    }
+
+    /// Gives the memory of what waited to be sent back, and the room beyond what was there at first.
+    #[inline]
+    pub(crate) fn give_back(&mut self, pool: &mut Pool) {
+        self.ring.release(pool);
+        pool.repay(self.base, self.limit);
+        self.limit = self.base;
+    }
+
     /// Sequence numbers under way.
     #[inline]
     pub(crate) fn outstanding(&self) -> u32 {
@@ -142,6 +192,31 @@ impl Sender {
             return 0;
         }
         (self.ring.len() as u32).saturating_sub(self.outstanding())
+    }
+
+    /// There is more to send than the window lets out: from now on the path's model decides, where one is
+    /// wanted.
+    #[cold]
+    pub(crate) fn make_model(&mut self, now: Instant) {
+        if self.algorithm == Algorithm::Bbr
+            && self.model.is_none()
+            && let Some(rtt) = self.rtt.smoothed()
+        {
+            self.model = Some(Box::new(Model::new(rtt, now)));
+        }
+    }
+
+    /// When the path can take the next segment; `NEVER` where nothing waits for that.
+    #[inline]
+    pub(crate) fn paced(&self, now: Instant) -> Instant {
+        match &self.model {
+            Some(model) if model.next_at() > now && self.is_waiting() => model.next_at(),
+            _ => Instant::NEVER,
+        }
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.board.lost() > 0 || self.unsent() > 0 || self.fin && !self.fin_sent
     }
 
     /// An estimate of what is in the network (RFC 6675 4).
@@ -254,6 +329,14 @@ impl Sender {
         self.fin_sent |= fin;
         self.sent_at = now;
         self.recovery.sent(len);
+        self.pace(len, now);
+    }
+
+    #[inline]
+    fn pace(&mut self, len: u32, now: Instant) {
+        if let Some(model) = &mut self.model {
+            model.sent(len, now);
+        }
     }
 
     /// A segment was sent again, its first `len` sequence numbers at least.
@@ -262,6 +345,7 @@ impl Sender {
         self.sent_at = now;
         self.recovery.sent(len);
         self.recovery.repaired(stamp);
+        self.pace(len, now);
     }
 
     /// Reads something of every line of memory it takes.
@@ -275,7 +359,7 @@ impl Sender {
 
     /// All memory goes back.
     pub(crate) fn release(&mut self, pool: &mut Pool) {
-        self.ring.release(pool);
+        self.give_back(pool);
         self.board.release(pool);
     }
 

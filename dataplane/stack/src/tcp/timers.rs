@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::recovery::Phase;
-use super::send::Next;
+use super::send::{Next, Shrunk};
 use super::{State, Tcp};
 use crate::counters::Counters;
 use crate::fate::StackEvent;
@@ -153,7 +153,10 @@ impl Tcp {
             if lost && self.send.recovery.phase == Phase::Open {
                 events.count(StackEvent::FastRecovery);
                 self.send.begin(Phase::Fast);
-                self.send.congestion.window = self.send.pipe() + u32::from(self.send.segment);
+                if self.send.model.is_none() {
+                    let segment = u32::from(self.send.segment);
+                    self.send.congestion.window = self.send.pipe() + segment;
+                }
             }
         }
         if self.timeout_at(timers) <= now {
@@ -186,6 +189,7 @@ impl Tcp {
         if let Some(smaller) = smaller.filter(|_| full && send.backoff >= SUSPICIOUS) {
             events.count(StackEvent::PathMtuLowered);
             send.segment = smaller;
+            send.shrunk = Shrunk::Perhaps;
             send.congestion.window = u32::from(smaller);
         }
     }

@@ -275,39 +275,36 @@ fn congestion_marks_halve_the_window_once_and_are_answered() {
 }
 
 #[test]
-fn a_router_that_wants_smaller_packets_is_believed_if_it_quotes_what_is_under_way() {
-    let mut peer = ten(WITH_SACK);
-    peer.too_big(at(11), 1_000);
-    peer.turn();
-    assert_eq!(peer.take(), [], "nothing of the kind is under way");
-    peer.too_big(0, 1_000);
-    peer.turn();
-    let again = peer.take();
-    assert_eq!((again[0].seq, again[0].len()), (0, 960));
-    assert_eq!((again[1].seq, again[1].len()), (960, 500));
-    assert_eq!(
-        peer.stats
-            .frames
-            .get(sluice_stack::fate::FrameFate::PathMtu),
-        2
-    );
-    assert!(
-        peer.events().contains("path_mtu_lowered"),
-        "{}",
-        peer.events()
-    );
-    peer.ack(at(10), &[]);
-    assert_eq!(peer.write(2_000)[0].len(), 960);
+fn of_four_under_way_the_first_is_repaired_without_a_timeout() {
+    let mut peer = Peer::open(WITH_SACK);
+    peer.write(at(4));
+    peer.wait(RTT);
+    assert_eq!(peer.ack(0, &[(at(1), at(2))]), []);
+    assert_eq!(peer.ack(0, &[(at(1), at(3))]), []);
+    assert_eq!(places(&peer.ack(0, &[(at(1), at(4))])), [0]);
+    peer.wait(RTT);
+    peer.ack(at(4), &[]);
+    assert_eq!(peer.wait(1_000), []);
+    assert_eq!(peer.events(), "segment_retransmitted, fast_recovery");
+}
+
+/// Sends ten segments of which the first is late; how many milliseconds it is waited for. Then it comes,
+/// and is told to have come twice.
+fn late(peer: &mut Peer, from: u32) -> u64 {
+    let at = |n| from + at(n);
+    peer.write(10 * MSS);
+    peer.wait(RTT);
+    assert_eq!(peer.ack(from, &[(at(1), at(2))]), []);
+    let waited = (1..=20).find(|_| places(&peer.wait(1)) == [from / MSS]);
+    peer.ack(at(10), &[(from, at(1))]);
+    waited.expect("a repair")
 }
 
 #[test]
-fn full_segments_that_never_arrive_get_smaller() {
-    let mut peer = Peer::open(WITHOUT_SACK);
-    peer.write(at(2));
-    let again = peer.wait(200 + 400 + 800 + 10);
-    let lengths: Vec<u32> = again.iter().map(Segment::len).collect();
-    assert_eq!(lengths, [MSS, MSS, 1200]);
-    assert!(peer.events().contains("path_mtu_lowered"));
-    let rest = peer.ack(1200, &[]);
-    assert_eq!(rest[0].seq, 1200);
+fn a_path_that_reorders_is_given_more_time_with_each_needless_repair() {
+    let mut peer = Peer::open(WITH_SACK);
+    let waited: Vec<u64> = (0..4).map(|n| late(&mut peer, n * at(10))).collect();
+    assert!(waited.windows(2).all(|w| w[0] < w[1]), "{waited:?}");
+    assert!(waited[3] <= 11, "no more than a round trip: {waited:?}");
+    assert!(!peer.events().contains("timeout"), "{}", peer.events());
 }

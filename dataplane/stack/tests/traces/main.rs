@@ -6,6 +6,8 @@ mod attacks;
 mod closing;
 mod hostile;
 mod loss;
+mod paths;
 mod receiving;
 mod tagged;
 mod waiting;
+mod windows;

@@ -225,6 +225,11 @@ impl Peer {
         self.ends[0] = port;
     }
 
+    /// The stack's connection is over; the next is the peer's again.
+    pub(crate) fn listens_no_more(&mut self) {
+        self.ends = [40_000, 80];
+    }
+
     /// Takes the flow that is there.
     pub(crate) fn own(&mut self) -> FlowId {
         let (flow, owner) = self.stack.next_ready().expect("a flow");

@@ -14,7 +14,7 @@ fn options_are_answered_in_kind() {
     assert_eq!(ours(WITH_SACK), [2, 4, 0x05, 0xb4, 1, 1, 4, 2]);
     assert_eq!(
         ours(&[&[2, 4, 1, 0, 1, 3, 3, 9][..], &stamps(77, 0)].concat())[4..10],
-        [1, 3, 3, 1, 1, 1]
+        [1, 3, 3, 7, 1, 1]
     );
     let mut peer = Peer::new(Limits::default(), Buffers::default());
     let answer = peer.accept(&stamps(77, 0));

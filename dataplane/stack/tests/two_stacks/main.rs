@@ -1,6 +1,8 @@
 //! Two stacks with a simulated link between them: streams arrive whole, whatever the link does, and
 //! every frame and flow is accounted for.
 
+mod bulk;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +19,14 @@ struct Host {
     stats: Arc<StackStats>,
 }
 
-fn host(port: SimPort, address: &str, prefix: u8, vlan: Option<u16>, seed: u64) -> Host {
+fn host(
+    port: SimPort,
+    address: &str,
+    prefix: u8,
+    vlan: Option<u16>,
+    seed: u64,
+    limits: Limits,
+) -> Host {
     let stats = Arc::new(StackStats::default());
     let setup = PortSetup {
         addresses: vec![(address.parse().unwrap(), prefix)],
@@ -26,7 +35,7 @@ fn host(port: SimPort, address: &str, prefix: u8, vlan: Option<u16>, seed: u64) 
     };
     let stack = Stack::new(
         vec![(port, setup)],
-        Limits::default(),
+        limits,
         Secrets::from_seed(seed),
         stats.clone(),
     );
@@ -52,6 +61,18 @@ fn pair_on(
     faults: Faults,
     buffers: Buffers,
 ) -> Pair {
+    pair_within(Limits::default(), vlan, seed, v6, mtu, faults, buffers)
+}
+
+fn pair_within(
+    limits: Limits,
+    vlan: Option<u16>,
+    seed: u64,
+    v6: bool,
+    mtu: u16,
+    faults: Faults,
+    buffers: Buffers,
+) -> Pair {
     let mut net = Net::new(seed);
     let (a, b) = net.link(mtu, [faults, faults]);
     let (from, to, prefix) = if v6 {
@@ -59,8 +80,8 @@ fn pair_on(
     } else {
         ("10.0.0.1", "10.0.0.2", 24)
     };
-    let client = host(a, from, prefix, vlan, seed);
-    let mut server = host(b, to, prefix, vlan, seed + 1);
+    let client = host(a, from, prefix, vlan, seed, limits);
+    let mut server = host(b, to, prefix, vlan, seed + 1, limits);
     let server_at = SocketAddr::new(to.parse::<IpAddr>().unwrap(), 80);
     server.stack.listen(0, server_at, 7, buffers);
     Pair {
@@ -325,76 +346,4 @@ fn a_neighbour_that_never_answers_is_given_up_and_the_flow_with_it() {
         pair.step(|_, _| {});
     }
     settled(&pair);
-}
-
-/// Sends `len` bytes one way over a link with 20 ms of round trip and so much loss; the virtual time
-/// it takes, and the sender's timeouts.
-fn bulk(seed: u64, loss: f64, len: usize) -> (Duration, u64) {
-    let faults = Faults {
-        loss,
-        delay: Duration::from_millis(10),
-        ..Faults::default()
-    };
-    let buffers = Buffers {
-        receive: 1 << 20,
-        send: 1 << 20,
-    };
-    let mut pair = pair(seed, false, 1500, faults, buffers);
-    let data = payload(len);
-    let to = pair.server_at;
-    let flow = pair
-        .client
-        .stack
-        .connect(0, to, 1, buffers, Instant::ZERO)
-        .unwrap();
-    let (mut sent, mut received, mut source) = (0, Vec::new(), None);
-    let mut scratch = Vec::new();
-    while received.len() < len {
-        let now = pair.net.now();
-        assert!(
-            now < Instant::ZERO + Duration::from_secs(300),
-            "stuck at {}",
-            received.len()
-        );
-        pair.step(|pair, _| {
-            while let Some((id, _)) = pair.server.stack.next_ready() {
-                pair.server.stack.adopt(id, 3);
-                source = Some(id);
-            }
-            while pair.client.stack.next_ready().is_some() {}
-            if pair.client.stack.view(flow).phase == Phase::Open {
-                sent += pair.client.stack.write(flow, &data[sent..]);
-            }
-            if let Some(id) = source {
-                let bytes = pair
-                    .server
-                    .stack
-                    .front(id, usize::MAX, &mut scratch)
-                    .to_vec();
-                pair.server.stack.consume(id, bytes.len());
-                received.extend(bytes);
-            }
-        });
-    }
-    assert!(received == data, "the bytes differ");
-    let timeouts = pair
-        .client
-        .stats
-        .events
-        .get(StackEvent::RetransmissionTimeout);
-    (pair.net.now().since(Instant::ZERO), timeouts)
-}
-
-#[test]
-fn bulk_transfers_keep_going_through_loss_without_timeouts() {
-    // At most what a sender that halves its window at each loss takes over such a path
-    // (Mathis et al. 1997: 1.22 segments per round trip and square root of the loss).
-    for (loss, at_most) in [(0.0, 1), (0.001, 3), (0.01, 8), (0.03, 14)] {
-        for seed in 0..3 {
-            let (took, timeouts) = bulk(seed, loss, 4 << 20);
-            println!("loss {loss} seed {seed}: {took:?}, {timeouts} timeouts");
-            assert!(took < Duration::from_secs(at_most), "loss {loss}: {took:?}");
-            assert!(timeouts <= 2, "loss {loss}: {timeouts} timeouts");
-        }
-    }
 }

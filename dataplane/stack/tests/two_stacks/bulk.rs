@@ -1,0 +1,175 @@
+//! Large transfers over long and bad paths.
+
+use std::time::Duration;
+
+use sluice_stack::fate::StackEvent;
+use sluice_stack::sim::Faults;
+use sluice_stack::time::Instant;
+use sluice_stack::{Algorithm, Buffers, Limits, Phase};
+
+use crate::{Pair, pair_within, payload};
+
+/// A path with a round trip of 20 ms.
+fn path(loss: f64) -> Faults {
+    Faults {
+        loss,
+        delay: Duration::from_millis(10),
+        ..Faults::default()
+    }
+}
+
+fn by(congestion: Algorithm) -> Limits {
+    Limits {
+        congestion,
+        ..Limits::default()
+    }
+}
+
+/// What a transfer came to.
+#[derive(Debug)]
+struct Bulk {
+    /// In virtual time.
+    took: Duration,
+    /// The sender's.
+    timeouts: u64,
+    again: u64,
+    /// The most that either side held beyond its buffers.
+    memory: u64,
+    /// Segments that the receiver had no memory for.
+    starved: u64,
+}
+
+/// Sends `len` bytes one way, between buffers of the default size at first.
+fn bulk(seed: u64, limits: Limits, faults: Faults, len: usize) -> Bulk {
+    let mut pair = pair_within(limits, None, seed, false, 1500, faults, Buffers::default());
+    let bulk = carry(&mut pair, len);
+    // Both know that it is over, and hold nothing.
+    for _ in 0..2_000 {
+        pair.step(|_, _| {});
+    }
+    for host in [&pair.client, &pair.server] {
+        assert_eq!(host.stats.window_memory.get(), 0, "{bulk:?}");
+    }
+    println!("{faults:?} {:?}: {bulk:?}", limits.congestion);
+    bulk
+}
+
+fn carry(pair: &mut Pair, len: usize) -> Bulk {
+    let data = payload(len);
+    let to = pair.server_at;
+    let (buffers, begin) = (Buffers::default(), Instant::ZERO);
+    let flow = pair.client.stack.connect(0, to, 1, buffers, begin).unwrap();
+    let (mut sent, mut received, mut source, mut memory) = (0, 0, None, 0);
+    let mut scratch = Vec::new();
+    while received < len {
+        let now = pair.net.now();
+        let most = Instant::ZERO + Duration::from_secs(300);
+        assert!(now < most, "stuck at {received}");
+        pair.step(|pair, _| {
+            while let Some((id, _)) = pair.server.stack.next_ready() {
+                pair.server.stack.adopt(id, 3);
+                source = Some(id);
+            }
+            while pair.client.stack.next_ready().is_some() {}
+            if pair.client.stack.view(flow).phase == Phase::Open {
+                sent += pair.client.stack.write(flow, &data[sent..]);
+            }
+            if let Some(id) = source {
+                let bytes = pair.server.stack.front(id, usize::MAX, &mut scratch);
+                assert!(bytes == &data[received..received + bytes.len()]);
+                let count = bytes.len();
+                pair.server.stack.consume(id, count);
+                received += count;
+            }
+        });
+        for host in [&pair.client, &pair.server] {
+            memory = memory.max(host.stats.window_memory.get());
+        }
+    }
+    let event = |event| pair.client.stats.events.get(event);
+    Bulk {
+        took: pair.net.now().since(Instant::ZERO),
+        timeouts: event(StackEvent::RetransmissionTimeout),
+        again: event(StackEvent::SegmentRetransmitted),
+        memory,
+        starved: pair.server.stats.events.get(StackEvent::WindowMemoryFull),
+    }
+}
+
+#[test]
+fn bulk_transfers_keep_going_through_loss_without_timeouts() {
+    // At most what a sender that halves its window at each loss takes over such a path
+    // (Mathis et al. 1997: 1.22 segments per round trip and square root of the loss).
+    for (loss, at_most) in [(0.0, 1), (0.001, 3), (0.01, 8), (0.03, 14)] {
+        for seed in 0..3 {
+            let bulk = bulk(seed, by(Algorithm::Cubic), path(loss), 4 << 20);
+            assert!(bulk.took < Duration::from_secs(at_most), "{bulk:?}");
+            assert!(bulk.timeouts <= 2, "{bulk:?}");
+        }
+    }
+}
+
+#[test]
+fn windows_grow_to_what_the_path_takes_and_are_given_back() {
+    // With the 64 KiB that both begin with this takes ten seconds.
+    let bulk = bulk(1, by(Algorithm::Cubic), path(0.0), 32 << 20);
+    assert!(bulk.took < Duration::from_millis(700), "{bulk:?}");
+    assert_eq!((bulk.timeouts, bulk.again, bulk.starved), (0, 0, 0));
+    assert!((2 << 20..=4 << 20).contains(&bulk.memory), "{bulk:?}");
+}
+
+#[test]
+fn windows_stop_growing_where_their_memory_is_used_up() {
+    let limits = Limits {
+        window_memory: 300 << 10,
+        ..Limits::default()
+    };
+    for loss in [0.0, 0.02] {
+        let bulk = bulk(1, limits, path(loss), 4 << 20);
+        assert!(bulk.memory <= 300 << 10, "{bulk:?}");
+        assert!(bulk.took < Duration::from_secs(20), "{bulk:?}");
+    }
+}
+
+#[test]
+fn a_window_of_no_more_than_the_buffers_never_grows() {
+    let limits = Limits {
+        window: 0,
+        ..Limits::default()
+    };
+    let bulk = bulk(1, limits, path(0.0), 4 << 20);
+    assert_eq!((bulk.memory, bulk.starved), (0, 0));
+    assert!(bulk.took > Duration::from_secs(1), "{bulk:?}");
+}
+
+#[test]
+fn by_what_arrives_losses_hardly_slow_a_transfer_down() {
+    // With CUBIC 3 % makes this twenty seconds and more.
+    for loss in [0.0, 0.001, 0.01, 0.03] {
+        for seed in 0..2 {
+            let bulk = bulk(seed, by(Algorithm::Bbr), path(loss), 16 << 20);
+            assert!(bulk.took < Duration::from_secs(1), "{bulk:?}");
+            assert!(bulk.timeouts <= 1, "{bulk:?}");
+            let lost = loss * f64::from(16 << 20) / 1448.0;
+            assert!(bulk.again as f64 <= 1.5 * lost + 20.0, "{bulk:?}");
+        }
+    }
+}
+
+#[test]
+fn both_ends_agree_on_every_byte_whatever_happens_on_the_way() {
+    let bad = Faults {
+        loss: 0.01,
+        duplicate: 0.01,
+        reorder: 0.02,
+        corrupt: 0.002,
+        no_buffer: 0.002,
+        delay: Duration::from_millis(10),
+        jitter: Duration::from_millis(2),
+    };
+    for seed in 0..4 {
+        for algorithm in [Algorithm::Cubic, Algorithm::Bbr] {
+            bulk(seed, by(algorithm), bad, 4 << 20);
+        }
+    }
+}
