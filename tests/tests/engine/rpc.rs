@@ -5,6 +5,7 @@ mod channels;
 mod frames;
 mod hostile;
 mod large;
+mod limits;
 mod mesh;
 mod monoio;
 mod plain;

@@ -8,7 +8,7 @@ use sluice_wire::thrift::ExceptionKind;
 use super::Dialect;
 use super::judge::{Then, rule_answer};
 use crate::reply::LocalReply;
-use crate::stats::RequestFate;
+use crate::stats::{Refused, RequestFate};
 use crate::worker::Worker;
 
 impl<P: PacketIo> Worker<P> {
@@ -156,10 +156,14 @@ impl LocalReply {
         RequestFate::WrongProtocol,
         "the service takes Thrift messages only, and this is none",
     );
-    pub(super) const BAD_MESSAGE: Self = Self::new(
-        400,
-        RequestFate::Malformed,
-        "the message in this frame is malformed",
+    /// Says by its name why the message in a frame was refused.
+    pub(super) fn bad_message(why: Refused) -> Self {
+        Self::new(400, RequestFate::Malformed, malformed(why))
+    }
+    pub(super) const SPENT: Self = Self::new(
+        503,
+        RequestFate::Unavailable,
+        "this connection has had as many calls as it may; make this one on another",
     );
     pub(super) const TOO_MANY_WAIT: Self = Self::new(
         503,
@@ -186,4 +190,28 @@ impl LocalReply {
         RequestFate::BadResponse,
         "the reply of the service is larger than allowed here",
     );
+}
+
+/// Why a message was refused, as text and by the name that is counted.
+fn malformed(why: Refused) -> &'static str {
+    macro_rules! named {
+        ($($reason:ident: $name:literal,)*) => {
+            match why {
+                $(Refused::$reason => concat!("the message in this frame is malformed: ", $name),)*
+                _ => "the message in this frame is malformed",
+            }
+        };
+    }
+    named! {
+        UnknownProtocol: "unknown_protocol",
+        Version: "version",
+        Kind: "kind",
+        NegativeMethod: "negative_method",
+        MethodTooLong: "method_too_long",
+        FrameTooLarge: "frame_too_large",
+        FrameTooShort: "frame_too_short",
+        Varint: "varint",
+        PayloadTruncated: "payload_truncated",
+        FrameLength: "frame_length",
+    }
 }

@@ -174,7 +174,8 @@ impl<P: PacketIo> Worker<P> {
             }
             caller.calls = caller.calls.saturating_sub(1);
             caller.waiting_since = now;
-            if caller.paused || caller.calls == 0 && (self.draining || caller.closing) {
+            let ends = self.draining || caller.closing || caller.spent;
+            if caller.paused || caller.calls == 0 && ends {
                 self.stack.wake(caller.flow);
             }
         }

@@ -52,8 +52,12 @@ pub(crate) struct Caller {
     pub(super) whole: usize,
     /// Largest frame.
     pub(super) max_frame: usize,
-    /// Requests that were begun.
+    /// Requests that were begun, and frames of streams.
     pub(super) requests: u32,
+    /// Calls and streams that it began.
+    pub(super) began: u32,
+    /// They are as many as its listener allows on a connection.
+    pub(super) spent: bool,
     /// Bytes that there must be before the next frame is looked at; 0 before its first byte.
     pub(super) need: usize,
     pub(super) skipping: Option<Box<Skipping>>,
@@ -105,6 +109,8 @@ impl Caller {
             whole,
             max_frame: 0,
             requests: 0,
+            began: 0,
+            spent: false,
             need: 0,
             skipping: None,
             upload: None,
@@ -179,6 +185,10 @@ impl<P: PacketIo> Worker<P> {
         };
         if caller.upload.is_some() {
             return self.upload(number, now);
+        }
+        if caller.spent && caller.calls == 0 {
+            self.close_caller(number, now);
+            return Step::Over;
         }
         let nothing = view.readable == 0;
         if caller.closing || (nothing && view.finished) {
@@ -259,7 +269,24 @@ impl<P: PacketIo> Worker<P> {
         rules.and_then(|rules| rules.lifetime)
     }
 
-    /// Whether a caller is asked to leave: its listener is, or its time is over.
+    /// Takes note of a call or a stream that a caller begins; whether it is one more than its listener allows
+    /// on a connection.
+    #[inline]
+    pub(super) fn exceeds_requests(&mut self, number: u32) -> bool {
+        let Some(caller) = self.rpc.callers.get_mut(number as usize) else {
+            return false;
+        };
+        let rules = self.generations.current().listener_rules(caller.listener);
+        let most = rules.map_or(u32::MAX, |rules| rules.max_requests);
+        let exceeds = caller.began >= most;
+        caller.began = caller.began.saturating_add(1);
+        if caller.began >= most && !std::mem::replace(&mut caller.spent, true) {
+            self.stats.events.count(EngineEvent::DownstreamSpent);
+        }
+        exceeds
+    }
+
+    /// Whether a caller is asked to leave: its listener is, its time is over, or it had all its calls.
     #[inline]
     pub(super) fn takes_no_more(&mut self, number: u32, now: Instant) -> bool {
         let Some(caller) = self.rpc.callers.get_mut(number as usize) else {
@@ -274,7 +301,7 @@ impl<P: PacketIo> Worker<P> {
         if aged && !std::mem::replace(&mut caller.aged, true) {
             self.stats.events.count(EngineEvent::DownstreamAged);
         }
-        aged || self.draining
+        aged || caller.spent || self.draining
     }
 
     /// Whether a caller's time has been over for so long that nothing more is taken from it.

@@ -122,14 +122,15 @@ impl<P: PacketIo> Worker<P> {
         let (frame, refused) = match Frame::parse(written, front, bounds) {
             Ok(frame) => (frame, None),
             Err((FrameError::Payload(error), Some(head))) => {
+                let why = error.into();
                 self.stats.rpc.count(RpcEvent::BadMessage);
-                self.stats.refused_frames.count(error.into());
+                self.stats.refused_frames.count(why);
                 let frame = Frame {
                     head: Some(head),
                     mesh: &[],
                     payload: Payload::Other,
                 };
-                (frame, Some(error))
+                (frame, Some(why))
             }
             Err((error, _)) => return self.refuse_frame(number, error.into(), now),
         };
@@ -150,6 +151,7 @@ impl<P: PacketIo> Worker<P> {
                 return Step::Wait;
             }
         };
+        let exceeds = self.exceeds_requests(number);
         let large = if len > bounds.whole { len } else { 0 };
         let received = match &frame.head {
             Some(head) if !taken.mesh.is_empty() => taken.mesh.len() + head.payload_len(),
@@ -167,10 +169,14 @@ impl<P: PacketIo> Worker<P> {
             call.mesh.extend_from_slice(taken.mesh);
         }
         call.timeout = frame.head.as_ref().and_then(Head::timeout);
+        let refused = match refused {
+            Some(why) => Some(LocalReply::bad_message(why)),
+            None => exceeds.then_some(LocalReply::SPENT),
+        };
         let (then, hold) = match refused {
-            Some(_) => {
+            Some(reply) => {
                 call.notes.record = self.record_unread(number);
-                (Then::Reply(LocalReply::BAD_MESSAGE), None)
+                (Then::Reply(reply), None)
             }
             None => self.judge(&mut call, &frame),
         };

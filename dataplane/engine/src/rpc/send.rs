@@ -16,12 +16,13 @@ use sluice_wire::ttheader::{
 
 use super::call::Call;
 use super::channels::Kind;
-use super::front::{Bounds, Frame, look};
+use super::front::{Bounds, Frame, FrameError, look};
 use super::judge::view;
 use super::keys::{Changes, NewKeys, TooLarge, by_lanes, by_route};
 use super::{Dialect, SHARED_FRAME};
 use crate::generations::Generation;
 use crate::reply::LocalReply;
+use crate::stats::Refused;
 use crate::worker::Worker;
 
 /// Where a request is taken from.
@@ -163,7 +164,9 @@ impl<P: PacketIo> Worker<P> {
                     other => other,
                 };
                 parsed = Frame::parse(dialect, source.front, &bounds);
-                let bad = |_| Sent::No(LocalReply::BAD_MESSAGE);
+                let bad = |(error, _): &(FrameError, _)| {
+                    Sent::No(LocalReply::bad_message((*error).into()))
+                };
                 parsed.as_ref().map_err(bad)?
             }
         };
@@ -270,7 +273,8 @@ impl<P: PacketIo> Worker<P> {
                 };
                 self.transmit(number, channel, &source, now)
             }
-            _ => Sent::No(LocalReply::BAD_MESSAGE),
+            Ok(Parsed::Incomplete { .. }) => Sent::No(LocalReply::bad_message(Refused::Truncated)),
+            Err(error) => Sent::No(LocalReply::bad_message(error.into())),
         };
         self.rpc.buffers.give_back(front);
         match sent {
