@@ -194,6 +194,8 @@ sluice_stack::counters! {
         InOrder => "in_order",
         /// A service asked for its connection to be closed after a reply (`crrst`).
         ServiceLeaves => "service_leaves",
+        /// A service took calls on a shared connection and answered none: it gets no further ones on that.
+        ServiceSilent => "service_silent",
         /// A stream was begun.
         Stream => "stream",
         /// A frame came to a stream that is over or never was, and was dropped.

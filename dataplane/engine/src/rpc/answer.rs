@@ -160,6 +160,11 @@ impl LocalReply {
     pub(super) fn bad_message(why: Refused) -> Self {
         Self::new(400, RequestFate::Malformed, malformed(why))
     }
+    pub(super) const LARGE_FRAME: Self = Self::new(
+        400,
+        RequestFate::Malformed,
+        "this request is larger than the listener allows (limits.frame, or buffer without a frame)",
+    );
     pub(super) const SPENT: Self = Self::new(
         503,
         RequestFate::Unavailable,

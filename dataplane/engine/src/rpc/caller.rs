@@ -301,7 +301,7 @@ impl<P: PacketIo> Worker<P> {
         if aged && !std::mem::replace(&mut caller.aged, true) {
             self.stats.events.count(EngineEvent::DownstreamAged);
         }
-        aged || caller.spent || self.draining
+        aged || caller.spent || caller.closing || self.draining
     }
 
     /// Whether a caller's time has been over for so long that nothing more is taken from it.
@@ -344,10 +344,9 @@ impl<P: PacketIo> Worker<P> {
     /// Ends a connection in the middle of a frame: behind it nothing can be found. Calls under way are
     /// still answered.
     pub(super) fn end_unread(&mut self, number: u32, fate: RequestFate, now: Instant) {
-        let Some(caller) = self.rpc.callers.get_mut(number as usize) else {
+        let Some(caller) = self.rpc.callers.get(number as usize) else {
             return;
         };
-        caller.closing = true;
         if caller.need > 0 && fate != RequestFate::Malformed {
             self.stats.refused_frames.count(Refused::Truncated);
         }
@@ -356,14 +355,24 @@ impl<P: PacketIo> Worker<P> {
         } else {
             now
         };
+        let waiting = self.read_no_more(number);
+        let mut notes = Notes::new(begun, waiting);
+        notes.record = self.record_unread(number);
+        self.ended(notes, fate, 0, now);
+    }
+
+    /// Has a connection end behind its calls, and throws away what has come on it, of so many bytes.
+    pub(super) fn read_no_more(&mut self, number: u32) -> usize {
+        let Some(caller) = self.rpc.callers.get_mut(number as usize) else {
+            return 0;
+        };
+        caller.closing = true;
         caller.need = 0;
         let flow = caller.flow;
         let waiting = self.stack.view(flow).readable;
         self.stack.consume(flow, waiting);
-        let mut notes = Notes::new(begun, waiting);
-        notes.record = self.record_unread(number);
-        self.ended(notes, fate, 0, now);
         self.stack.wake(flow);
+        waiting
     }
 
     /// A line of the access log for a request that can't be read, if it is to have one.

@@ -28,6 +28,8 @@ pub(super) const BUSY: usize = 32;
 const OWED: Duration = Duration::from_secs(10);
 /// How long a reply that has begun may rest before its channel is given up: behind it nobody gets theirs.
 const STALLED: Duration = Duration::from_secs(10);
+/// Calls in a row whose time is over on a shared channel, and nothing came meanwhile, before it is given up.
+const UNANSWERED: u32 = 3;
 /// Largest frame of a reply, whatever the listener of its call allows.
 const MOST: usize = 64 << 20;
 /// Replies of one channel taken in a row before others get their turn.
@@ -70,6 +72,9 @@ pub(crate) struct Channel {
     pub(super) leaving: bool,
     /// It has carried a call before.
     pub(super) reused: bool,
+    /// Calls in a row whose time was over since anything came, and when the first of them was sent.
+    unanswered: u32,
+    silent_since: Instant,
     /// Bytes that there must be before the next reply is looked at.
     pub(super) need: usize,
     pub(super) skipping: Option<Box<Skipping>>,
@@ -153,6 +158,8 @@ impl<P: PacketIo> Worker<P> {
             idle: false,
             leaving: false,
             reused: false,
+            unanswered: 0,
+            silent_since: now,
             need: 0,
             skipping: None,
             incoming: None,
@@ -313,6 +320,7 @@ impl<P: PacketIo> Worker<P> {
         if let Some(channel) = self.rpc.channels.get_mut(number as usize) {
             channel.came = came;
             channel.partial = Some(now);
+            channel.unanswered = 0;
             let due = Due::Channel(number).key();
             self.rpc.timers.set(due, now + STALLED);
         }
@@ -324,6 +332,7 @@ impl<P: PacketIo> Worker<P> {
             return Step::Over;
         };
         channel.idle_since = now;
+        channel.unanswered = 0;
         channel.came = 0;
         channel.partial = None;
         if !channel.shared {
@@ -342,6 +351,41 @@ impl<P: PacketIo> Worker<P> {
             return Step::Over;
         }
         Step::Again
+    }
+
+    /// The time of a call is over. A shared channel on which nothing comes for as long as a reply may take,
+    /// and for several calls in a row, gets no further ones: its service reads, and never answers.
+    #[cold]
+    pub(super) fn note_unanswered(&mut self, call: u32, now: Instant) {
+        let wait = self.response_timeout_of(call);
+        let Some((state, wait)) = self.rpc.calls.get(call as usize).zip(wait) else {
+            return;
+        };
+        let sent = state.notes.connected;
+        let number = state.channel.map(|(number, _)| number);
+        let Some(channel) = number.and_then(|n| self.rpc.channels.get_mut(n as usize)) else {
+            return;
+        };
+        if !channel.shared || channel.streams || channel.leaving {
+            return;
+        }
+        if channel.unanswered == 0 {
+            channel.silent_since = sent.max(channel.idle_since);
+        }
+        channel.unanswered += 1;
+        if channel.unanswered < UNANSWERED || now < channel.silent_since + wait {
+            return;
+        }
+        channel.leaving = true;
+        let (pool, kind) = (channel.pool, channel.kind());
+        self.stats.rpc.count(RpcEvent::ServiceSilent);
+        let waiting = self.pools.get(pool).map(|pool| pool.channels(false));
+        if waiting.is_some_and(|waiting| !waiting.for_shared.is_empty())
+            && let Some(terms) = self.terms_of(call)
+        {
+            // Where there may be none, they wait until it is closed, or their time is over.
+            let _ = self.open_another(pool, &terms, kind, now);
+        }
     }
 
     /// Takes a call that is over from its channel.

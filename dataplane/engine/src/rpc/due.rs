@@ -76,11 +76,20 @@ impl<P: PacketIo> Worker<P> {
         if call.stream.is_some() && call.channel.is_some() {
             return self.stream_due(number, now);
         }
+        if now < call.end
+            && let Some(until) = self.waits_for_rest(number)
+        {
+            return self.rest_is_due(number, until, now);
+        }
+        let Some(call) = self.rpc.calls.get(number as usize) else {
+            return;
+        };
         let reply = if now >= call.end {
             LocalReply::REQUEST_TIMEOUT
         } else {
             LocalReply::RESPONSE_TIMEOUT
         };
+        self.note_unanswered(number, now);
         self.leave_channel(number, Ended::TimedOut, now);
         self.fail_call(number, reply, now);
     }

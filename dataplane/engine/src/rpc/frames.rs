@@ -82,8 +82,62 @@ impl<P: PacketIo> Worker<P> {
                 }
                 Step::Wait
             }
-            Err(error) => self.refuse_frame(number, error.into(), now),
+            Err(error) => match error.into() {
+                why @ (Refused::FrameTooLarge | Refused::TooLarge) => {
+                    self.refuse_large(number, why, &bounds, now)
+                }
+                why => self.refuse_frame(number, why, now),
+            },
         }
+    }
+
+    /// Answers a frame that is too large before its connection ends, where what has come of it says how; else
+    /// that just ends.
+    #[cold]
+    fn refuse_large(&mut self, number: u32, why: Refused, bounds: &Bounds, now: Instant) -> Step {
+        let Some(caller) = self.rpc.callers.get(number as usize) else {
+            return Step::Over;
+        };
+        let (dialect, peer) = (caller.dialect, caller.peer);
+        let begun = if caller.need > 0 {
+            caller.waiting_since
+        } else {
+            now
+        };
+        let mut front = self.rpc.buffers.take();
+        let shown = self
+            .stack
+            .front(caller.flow, caller.whole, &mut self.spare.linear);
+        front.extend_from_slice(shown);
+        let of_any_size = Bounds {
+            frame: u32::MAX as usize,
+            ..*bounds
+        };
+        let frame = Frame::parse(dialect, &front, &of_any_size).ok();
+        let frame = frame.filter(|frame| {
+            let flags = frame.head.as_ref().map(Head::flags);
+            flags.is_none_or(|flags| !flags.contains(Flags::STREAMING))
+        });
+        let asked = frame.and_then(|frame| Asked::of(dialect, &frame).ok());
+        let step = match asked.filter(|asked| asked.answer.is_some()) {
+            None => self.refuse_frame(number, why, now),
+            Some(asked) => {
+                self.stats.rpc.count(RpcEvent::BadFrame);
+                self.stats.refused_frames.count(why);
+                let received = self.read_no_more(number);
+                let notes = Notes {
+                    record: self.record_unread(number),
+                    ..Notes::new(begun, received)
+                };
+                let mut call = self.new_call((number, peer), &asked, (bounds, 0), notes);
+                call.dialect = dialect;
+                let call = self.insert_call(call);
+                self.fail_call(call, LocalReply::LARGE_FRAME, now);
+                Step::Wait
+            }
+        };
+        self.rpc.buffers.give_back(front);
+        step
     }
 
     /// Ends a caller's connection for a frame whose end is not known.

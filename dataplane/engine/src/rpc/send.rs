@@ -219,17 +219,20 @@ impl<P: PacketIo> Worker<P> {
         }
     }
 
+    /// How long the reply to a call may take.
+    #[inline]
+    pub(super) fn response_timeout_of(&self, number: u32) -> Option<Duration> {
+        let call = self.rpc.calls.get(number as usize)?;
+        let generation = self.generations.get(call.generation)?;
+        let route = generation.snapshot.route_of(call.route?)?;
+        let service = generation.snapshot.service(call.service?)?;
+        Some(route.response_timeout.unwrap_or(service.response_timeout))
+    }
+
     /// Sets the time that a reply may take.
     pub(super) fn await_reply(&mut self, number: u32, now: Instant) {
-        let Some(call) = self.rpc.calls.get_mut(number as usize) else {
-            return;
-        };
-        let generation = self.generations.get(call.generation);
-        let Some(wait) = generation.and_then(|generation| {
-            let route = generation.snapshot.route_of(call.route?)?;
-            let service = generation.snapshot.service(call.service?)?;
-            Some(route.response_timeout.unwrap_or(service.response_timeout))
-        }) else {
+        let wait = self.response_timeout_of(number);
+        let Some((call, wait)) = self.rpc.calls.get_mut(number as usize).zip(wait) else {
             return;
         };
         if call.stream.is_some() {

@@ -6,6 +6,7 @@ use sluice_stack::time::Instant;
 use sluice_wire::ttheader::Ended;
 
 use super::channel::{Incoming, Way};
+use super::due::Due;
 use super::replies::call_bytes_out;
 use crate::downstream::Step;
 use crate::reply::LocalReply;
@@ -43,6 +44,7 @@ impl<P: PacketIo> Worker<P> {
 
     /// The beginning of a large request is in its channel's send queue; `rest` is to follow.
     pub(super) fn upload_begun(&mut self, call: u32, number: u32, rest: usize, now: Instant) {
+        let number_of_call = call;
         let (Some(call), Some(channel)) = (
             self.rpc.calls.get_mut(call as usize),
             self.rpc.channels.get_mut(number as usize),
@@ -59,6 +61,49 @@ impl<P: PacketIo> Worker<P> {
             upload.progress = now;
             self.stack.wake(caller.flow);
         }
+        self.await_rest(number_of_call, now);
+    }
+
+    /// Until when the caller of a large request has time to send more of it; `None` where it is not the
+    /// caller that is waited for.
+    pub(super) fn waits_for_rest(&self, number: u32) -> Option<Instant> {
+        let call = self.rpc.calls.get(number as usize)?;
+        let caller = self.rpc.callers.get(call.caller as usize)?;
+        let upload = caller.upload.filter(|upload| upload.call == Some(number))?;
+        let waits = upload.channel.is_some() && upload.left > 0;
+        if !waits || self.stack.view(caller.flow).readable > 0 {
+            return None;
+        }
+        let rules = self.generations.current().listener_rules(caller.listener)?;
+        Some(upload.progress + rules.body_timeout)
+    }
+
+    /// Has a call be looked at when its caller has sent no more of it for too long.
+    fn await_rest(&mut self, number: u32, now: Instant) {
+        if let Some(until) = self.waits_for_rest(number) {
+            self.rest_is_due(number, until, now);
+        }
+    }
+
+    /// The caller of a large request has to have sent more of it by `until`. When it has not, it is told, and
+    /// its connection ends: behind half a frame nothing can be found.
+    pub(super) fn rest_is_due(&mut self, number: u32, until: Instant, now: Instant) {
+        let Some(call) = self.rpc.calls.get_mut(number as usize) else {
+            return;
+        };
+        if now < until {
+            call.deadline = call.end.min(until);
+            let deadline = call.deadline;
+            return self.rpc.timers.set(Due::Call(number).key(), deadline);
+        }
+        let caller = call.caller;
+        self.leave_channel(number, Ended::Cancelled, now);
+        if let Some(caller) = self.rpc.callers.get_mut(caller as usize) {
+            caller.upload = None;
+            caller.closing = true;
+            self.stack.wake(caller.flow);
+        }
+        self.fail_call(number, LocalReply::BODY_TIMEOUT, now);
     }
 
     /// Moves what has come of a large request.
@@ -107,6 +152,7 @@ impl<P: PacketIo> Worker<P> {
                 call.notes.upstream_bytes_out += moved as u64;
                 // The service has time to reply from the end of the request on.
                 self.await_reply(number, now);
+                self.await_rest(number, now);
             } else {
                 call.notes.upstream_bytes_out += moved as u64;
             }

@@ -79,3 +79,83 @@ fn a_connection_of_plain_thrift_ends_with_the_last_of_its_calls() {
     assert_eq!(w.client.end(c), Some(End::Closed));
     w.rpc_over();
 }
+
+#[test]
+fn a_frame_above_the_limit_is_answered_before_its_connection_ends() {
+    const SAYS: &str =
+        "this request is larger than the listener allows (limits.frame, or buffer without a frame)";
+    let mut w = World::with(&rules("limits: { frame: 64KiB }", BY_MESSAGE));
+    let c = w.open();
+    w.send(c, Sent::call(1).with("before"));
+    let asked = w.request(0);
+    w.send(c, Sent::call(2).with(&"x".repeat(70_000)));
+    let refused = w.reply(c);
+    assert_eq!((refused.frame, refused.message), (2, 2));
+    assert_eq!(refused.exception(), (7, SAYS.to_owned()));
+    assert_eq!(refused.head().string(b"crrst"), Some(&b"1"[..]));
+    assert_eq!(w.client.end(c), None);
+    w.answer(0, asked.answer("ho"));
+    assert_eq!(w.reply(c).body, text("ho"));
+    assert_eq!(w.client.end(c), Some(End::Closed));
+    // Nobody waits for an answer to this one.
+    let c = w.open();
+    let oneway = Sent {
+        kind: MessageKind::Oneway,
+        ..Sent::call(3)
+    };
+    w.send(c, oneway.with(&"x".repeat(70_000)));
+    assert_eq!(w.replies(c), []);
+    assert_eq!(w.client.end(c), Some(End::Closed));
+    w.counts("downstream_opened 2, downstream_closed 2, upstream_opened, answered, malformed 2");
+    w.rpc_counts("bad_frame 2, waited");
+    w.refused("frame_too_large 2", "");
+    w.rpc_over();
+}
+
+/// The service is not to blame, whose reply may take less long.
+#[test]
+fn a_caller_that_stops_within_a_large_request_is_told_and_ended() {
+    let mut w = World::with(&rules(
+        "body_timeout: 5s",
+        "protocol: ttheader, response_timeout: 2s",
+    ));
+    let c = w.open();
+    let request = Sent::call(1).with(&"x".repeat(900_000));
+    w.send(c, &request[..400_000]);
+    w.seconds(4);
+    w.send(c, &request[400_000..500_000]);
+    w.seconds(4);
+    assert_eq!((w.replies(c), w.client.end(c)), (vec![], None));
+    w.seconds(2);
+    let (kind, text) = w.reply(c).exception();
+    assert_eq!(
+        (kind, text.as_str()),
+        (6, "the request body came too slowly")
+    );
+    assert_eq!(w.client.end(c), Some(End::Closed));
+    w.counts(
+        "downstream_opened, downstream_closed, upstream_opened, upstream_closed, body_timeout",
+    );
+    w.rpc_over();
+}
+
+/// A service that takes a large request and does not answer is.
+#[test]
+fn a_service_that_leaves_a_large_request_unanswered_is_told_of() {
+    let mut w = World::with(&rules(
+        "body_timeout: 1s",
+        "protocol: ttheader, response_timeout: 3s",
+    ));
+    let c = w.open();
+    w.send(c, Sent::call(1).with(&"x".repeat(900_000)));
+    w.seconds(2);
+    assert_eq!(w.replies(c), []);
+    w.seconds(2);
+    assert_eq!(
+        w.reply(c).exception(),
+        (6, "the service did not answer in time".to_owned())
+    );
+    assert_eq!(w.client.end(c), None);
+    w.counts("downstream_opened, upstream_opened, response_timeout");
+    w.rpc_over();
+}

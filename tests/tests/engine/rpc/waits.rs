@@ -32,6 +32,38 @@ fn a_service_that_does_not_answer_in_time_ends_its_call_alone() {
 }
 
 #[test]
+fn a_shared_connection_on_which_nothing_is_ever_answered_is_given_up() {
+    let mut w = world(TIMES);
+    let c = w.open();
+    w.send(c, [1, 2].map(|n| Sent::call(n).with("hi")).concat());
+    let asked = w.requests(0);
+    w.seconds(3);
+    // Something comes, though late: its service is slow and no more.
+    w.answer(0, asked[0].answer("late"));
+    let calls = |from: i32| [0, 1, 2].map(|n| Sent::call(from + n).with("hi")).concat();
+    w.send(c, calls(3));
+    assert_eq!(w.requests(0).len(), 3);
+    w.seconds(1);
+    w.send(c, Sent::call(6).with("hi"));
+    let last = w.request(0);
+    w.seconds(1);
+    assert_eq!(w.replies(c).len(), 5);
+    // It goes on for the one that is under way.
+    w.answer(0, last.answer("ho"));
+    assert_eq!(w.reply(c).body, text("ho"));
+    w.send(c, Sent::call(7).with("hi"));
+    assert_eq!(w.requests(0), []);
+    let asked = w.request(1);
+    w.answer(1, asked.answer("ho"));
+    assert_eq!(w.reply(c).body, text("ho"));
+    w.counts(
+        "downstream_opened, upstream_opened 2, upstream_closed, answered 2, response_timeout 5",
+    );
+    w.rpc_counts("waited 3, late_reply, service_silent");
+    w.rpc_over();
+}
+
+#[test]
 fn the_time_that_a_caller_gives_is_kept_to() {
     let mut w = world(TIMES);
     let c = w.open();
