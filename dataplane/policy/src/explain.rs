@@ -11,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde::Serialize;
 use thiserror::Error;
 
+use crate::rules::ListenerProtocol;
 use crate::snapshot::{Listener, ListenerId, Snapshot};
 pub use live::{Underway, explain_underway};
 
@@ -45,6 +46,17 @@ pub enum ExplainError {
     /// Such a call cannot be sent.
     #[error("such a call cannot be sent: {0}")]
     NoCall(String),
+    /// The listener that was named takes no such requests; what its connections speak.
+    #[error(
+        "the connections of listener {name:?} speak {speaks}, and this is no request of that; name another \
+         with --listener, or none"
+    )]
+    OtherProtocol {
+        /// The listener.
+        name: String,
+        /// As rules write it.
+        speaks: &'static str,
+    },
     /// There is no such listener; those there are.
     #[error("no listener fits; name one with --listener: {0}")]
     NoListener(String),
@@ -130,16 +142,34 @@ impl Question {
     }
 }
 
-/// The only listener that is left of those that fit, or the first of them.
+/// The only listener that is left of those that take this protocol and fit, or the first of them.
 fn listener<'a>(
     snapshot: &'a Snapshot,
     question: &Question,
+    protocol: ListenerProtocol,
     retain: impl Fn(&mut Vec<(usize, &'a Listener)>),
 ) -> Result<(ListenerId, &'a Listener), ExplainError> {
     let mut fits: Vec<_> = snapshot.listeners.iter().enumerate().collect();
+    let takes = |own: &Listener| [protocol, ListenerProtocol::Auto].contains(&own.protocol);
     match &question.listener {
-        Some(name) => fits.retain(|(_, own)| &*own.name == name.as_str()),
-        None => retain(&mut fits),
+        Some(name) => {
+            fits.retain(|(_, own)| &*own.name == name.as_str());
+            if let Some((_, own)) = fits.first().filter(|(_, own)| !takes(own)) {
+                return Err(ExplainError::OtherProtocol {
+                    name: name.clone(),
+                    speaks: match own.protocol {
+                        ListenerProtocol::Auto => "anything",
+                        ListenerProtocol::Http => "http",
+                        ListenerProtocol::TtHeader => "ttheader",
+                        ListenerProtocol::Thrift => "thrift",
+                    },
+                });
+            }
+        }
+        None => {
+            fits.retain(|(_, own)| takes(own));
+            retain(&mut fits);
+        }
     }
     match fits.first() {
         Some((index, listener)) => Ok((ListenerId(*index), listener)),

@@ -170,7 +170,14 @@ fn what_is_no_call_is_said_to_be_none() {
         );
     }
     assert!(error("ttheader://a", "env=a").starts_with("\"ttheader://a\" is no request"));
-    assert!(error("thrift://a/b", "env=a").starts_with("\"thrift://a/b\" is no request"));
+    assert_eq!(
+        error("thrift://a/b", "env=a"),
+        "such a call cannot be sent: plain Thrift has nothing that names a service; write thrift:///b"
+    );
+    assert_eq!(
+        error("ttheader://a/b?x=1", "env=a"),
+        "such a call cannot be sent: it can't have \"?x=1\"; keys are given with -H NAME=VALUE"
+    );
     assert_eq!(
         error("thrift:///b", "env=a"),
         "such a call cannot be sent: without a head it has no key \"env=a\""
@@ -234,4 +241,47 @@ fn a_change_is_told_in_words() {
             "service shop: max_idle: from 1024 to 5",
         ]
     );
+}
+
+#[test]
+fn a_listener_that_speaks_something_else_is_said_to() {
+    let rules = r#"
+ports:
+  p: { device: "net_memory0", addresses: ["10.77.1.1/24", "10.77.2.1/24"] }
+listeners:
+  plain: { address: "10.77.1.1:9090", protocol: thrift }
+  web: { address: "10.77.1.1:80", protocol: http }
+  any: { address: "10.77.1.1:8888" }
+services:
+  hello: { endpoints: ["10.77.2.2:8080"] }
+routes:
+  - { service: hello }
+"#;
+    let snapshot = compile(&parse(rules, "g.yaml").unwrap()).unwrap();
+    let ask = |request: &str, listener: &str| {
+        let question = Question {
+            request: request.into(),
+            listener: Some(listener.into()),
+            ..Question::default()
+        };
+        let said = explain(&snapshot, &question);
+        said.map(|said| said.listener)
+            .map_err(|error| error.to_string())
+    };
+    for (request, listener, speaks) in [
+        ("ttheader://a/b", "plain", "thrift"),
+        ("ttheader://a/b", "web", "http"),
+        ("thrift:///b", "web", "http"),
+        ("GET http://a/", "plain", "thrift"),
+    ] {
+        assert_eq!(
+            ask(request, listener),
+            Err(format!(
+                "the connections of listener {listener:?} speak {speaks}, and this is no request of \
+                 that; name another with --listener, or none"
+            ))
+        );
+    }
+    assert_eq!(ask("ttheader://a/b", "any"), Ok("any".to_owned()));
+    assert_eq!(ask("thrift:///b", "plain"), Ok("plain".to_owned()));
 }

@@ -91,6 +91,13 @@ pub(super) fn calls(
     add(integer::FROM_SERVICE, from);
     add(integer::ENV, env);
     let at = at.key("keys");
+    let service = match &calls.service {
+        NameMatch::Exact(names) => Some(ValueTest {
+            test: Test::Exact(names.clone()),
+            not: false,
+        }),
+        NameMatch::Test(_) | NameMatch::Any => None,
+    };
     if own.keys.len() > MAX_KEYS {
         report.wrong(&at, format!("has more than {MAX_KEYS} keys"));
     }
@@ -98,12 +105,35 @@ pub(super) fn calls(
         let at = at.key(name);
         let key = checked_key(&at, name, report);
         let test = value_test(&at, value, 0, regexes, report);
-        let condition = key.zip(test);
-        calls
-            .conditions
-            .extend(condition.map(|(key, test)| Condition::RpcKey(key, test)));
+        let Some((key, test)) = key.zip(test) else {
+            continue;
+        };
+        let stated = calls.conditions.iter().filter_map(|own| match own {
+            Condition::RpcKey(own, stated) if *own == key => Some(stated),
+            _ => None,
+        });
+        let service = service.iter();
+        let service = service.filter(|_| key == RpcKey::Integer(integer::TO_SERVICE));
+        if stated.chain(service).any(|stated| exclude(stated, &test)) {
+            report.mend(
+                &at,
+                format!("no call can have this value of {key} and the other that is stated"),
+                "state it once; for either of them write a list",
+            );
+        }
+        calls.conditions.push(Condition::RpcKey(key, test));
     }
     calls
+}
+
+/// Whether no value passes both tests, as far as that is plain.
+fn exclude(one: &ValueTest, other: &ValueTest) -> bool {
+    match (&one.test, &other.test) {
+        (Test::Exact(one_of), Test::Exact(other_of)) if !one.not && !other.not => {
+            !one_of.iter().any(|value| other_of.contains(value))
+        }
+        _ => false,
+    }
 }
 
 fn checked_key(at: &Path, name: &str, report: &mut Report<'_>) -> Option<RpcKey> {

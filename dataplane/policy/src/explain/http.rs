@@ -98,9 +98,7 @@ fn find_listener<'a>(
         .and_then(|(_, port)| port.parse::<u16>().ok())
         .unwrap_or(80);
     let host = authority.split(':').next().unwrap_or_default();
-    listener(snapshot, question, |fits| {
-        use ListenerProtocol::{Auto, Http};
-        fits.retain(|(_, own)| matches!(own.protocol, Auto | Http));
+    listener(snapshot, question, ListenerProtocol::Http, |fits| {
         let here = |own: &Listener| {
             let mut addresses = own.addresses.iter();
             addresses.any(|address| address.ip().to_string() == host && address.port() == port)

@@ -20,21 +20,27 @@ pub(super) fn explain(
     let (service, method) = call.split_once('/').ok_or_else(|| question.no_request())?;
     // Without a head there is nothing that could name a service.
     if !head && !service.is_empty() {
-        return Err(question.no_request());
+        return Err(ExplainError::NoCall(format!(
+            "plain Thrift has nothing that names a service; write thrift:///{method}"
+        )));
+    }
+    if let Some(at) = call.find(['?', '#']) {
+        return Err(ExplainError::NoCall(format!(
+            "it can't have {:?}; keys are given with -H NAME=VALUE",
+            call.get(at..).unwrap_or_default()
+        )));
     }
     if let Some(key) = question.headers.first().filter(|_| !head) {
         return Err(ExplainError::NoCall(format!(
             "without a head it has no key {key:?}"
         )));
     }
-    let other = if head {
-        ListenerProtocol::Thrift
-    } else {
+    let protocol = if head {
         ListenerProtocol::TtHeader
+    } else {
+        ListenerProtocol::Thrift
     };
-    let (id, listener) = listener(snapshot, question, |fits| {
-        fits.retain(|(_, own)| own.protocol != ListenerProtocol::Http && own.protocol != other);
-    })?;
+    let (id, listener) = listener(snapshot, question, protocol, |_| {})?;
     let bytes = encode(service, method, &question.headers)?;
     let parsed = Head::parse(&bytes, &Limits::default());
     let Ok(Parsed::Complete(parsed)) = parsed else {

@@ -94,6 +94,22 @@ fn keys_and_names() {
                 ],
             ),
             (
+                "  - { rpc: { env: canary, keys: { env: prod } }, service: hello }\n",
+                &[
+                    "g.yaml:9:40: routes[0].rpc.keys.env: no call can have this value of env and the other that is stated; state it once; for either of them write a list",
+                ],
+            ),
+            (
+                "  - { rpc: { service: a, keys: { to_service: b } }, service: hello }\n",
+                &[
+                    "g.yaml:9:46: routes[0].rpc.keys.to_service: no call can have this value of to_service and the other that is stated; state it once; for either of them write a list",
+                ],
+            ),
+            (
+                "  - { rpc: { env: [a, b], keys: { env: [b, c], \"10\": { not: b }, x: a } }, service: hello }\n",
+                &[],
+            ),
+            (
                 "  - { service_by: { key: \"\", allowed: [hello] } }\n",
                 &[
                     "g.yaml:9:26: routes[0].service_by.key: \"\" is no key; write an integer key's name or number (0 to 65535), or a string key",
