@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | caller | a client's connection that speaks RPC | `caller.rs`, `output.rs` |
 //! | call | a request and its reply | `call.rs` |
-//! | channel | a connection to an endpoint that speaks RPC | `channel.rs`, `channels.rs` |
+//! | channel | a connection to an endpoint that speaks RPC | `channel.rs`, `channel_due.rs`, `channels.rs` |
 //!
 //! The way of a call: `frames.rs` takes whole frames from a caller's receive ring and puts each to the
 //! rules; `dispatch.rs` finds a channel, or has the call wait for one; `send.rs` puts the frame into
@@ -23,6 +23,7 @@ mod answer;
 mod call;
 mod caller;
 mod channel;
+mod channel_due;
 mod channels;
 mod copies;
 mod dispatch;

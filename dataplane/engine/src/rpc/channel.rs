@@ -17,7 +17,7 @@ use super::terms::Terms;
 use super::{Dialect, SHARED_FRAME};
 use crate::downstream::Step;
 use crate::reply::LocalReply;
-use crate::stats::{EngineEvent, RpcEvent};
+use crate::stats::EngineEvent;
 use crate::worker::{Role, Worker};
 
 /// Calls under way on one shared channel.
@@ -25,11 +25,9 @@ const CALLS: u32 = 1024;
 /// Calls under way on a shared channel from which on another one is opened.
 pub(super) const BUSY: usize = 32;
 /// How long the reply to a call that is over is waited for, where its channel can't be used before.
-const OWED: Duration = Duration::from_secs(10);
+pub(super) const OWED: Duration = Duration::from_secs(10);
 /// How long a reply that has begun may rest before its channel is given up: behind it nobody gets theirs.
-const STALLED: Duration = Duration::from_secs(10);
-/// Calls in a row whose time is over on a shared channel, and nothing came meanwhile, before it is given up.
-const UNANSWERED: u32 = 3;
+pub(super) const STALLED: Duration = Duration::from_secs(10);
 /// Largest frame of a reply, whatever the listener of its call allows.
 const MOST: usize = 64 << 20;
 /// Replies of one channel taken in a row before others get their turn.
@@ -73,8 +71,8 @@ pub(crate) struct Channel {
     /// It has carried a call before.
     pub(super) reused: bool,
     /// Calls in a row whose time was over since anything came, and when the first of them was sent.
-    unanswered: u32,
-    silent_since: Instant,
+    pub(super) unanswered: u32,
+    pub(super) silent_since: Instant,
     /// Bytes that there must be before the next reply is looked at.
     pub(super) need: usize,
     pub(super) skipping: Option<Box<Skipping>>,
@@ -89,7 +87,7 @@ pub(crate) struct Channel {
     /// Since when it has had nothing to do, or a reply is owed on it.
     pub(super) idle_since: Instant,
     /// How long opening it may take.
-    connect_timeout: Duration,
+    pub(super) connect_timeout: Duration,
 }
 
 /// A large reply on its way.
@@ -353,41 +351,6 @@ impl<P: PacketIo> Worker<P> {
         Step::Again
     }
 
-    /// The time of a call is over. A shared channel on which nothing comes for as long as a reply may take,
-    /// and for several calls in a row, gets no further ones: its service reads, and never answers.
-    #[cold]
-    pub(super) fn note_unanswered(&mut self, call: u32, now: Instant) {
-        let wait = self.response_timeout_of(call);
-        let Some((state, wait)) = self.rpc.calls.get(call as usize).zip(wait) else {
-            return;
-        };
-        let sent = state.notes.connected;
-        let number = state.channel.map(|(number, _)| number);
-        let Some(channel) = number.and_then(|n| self.rpc.channels.get_mut(n as usize)) else {
-            return;
-        };
-        if !channel.shared || channel.streams || channel.leaving {
-            return;
-        }
-        if channel.unanswered == 0 {
-            channel.silent_since = sent.max(channel.idle_since);
-        }
-        channel.unanswered += 1;
-        if channel.unanswered < UNANSWERED || now < channel.silent_since + wait {
-            return;
-        }
-        channel.leaving = true;
-        let (pool, kind) = (channel.pool, channel.kind());
-        self.stats.rpc.count(RpcEvent::ServiceSilent);
-        let waiting = self.pools.get(pool).map(|pool| pool.channels(false));
-        if waiting.is_some_and(|waiting| !waiting.for_shared.is_empty())
-            && let Some(terms) = self.terms_of(call)
-        {
-            // Where there may be none, they wait until it is closed, or their time is over.
-            let _ = self.open_another(pool, &terms, kind, now);
-        }
-    }
-
     /// Takes a call that is over from its channel.
     pub(super) fn cancel_on_channel(
         &mut self,
@@ -453,55 +416,6 @@ impl<P: PacketIo> Worker<P> {
             self.stack.close(channel.flow, now);
         }
         self.stats.events.count(EngineEvent::UpstreamClosed);
-    }
-
-    pub(super) fn arm_channel(&mut self, number: u32, now: Instant) {
-        let Some(channel) = self.rpc.channels.get(number as usize) else {
-            return;
-        };
-        let deadline = self.channel_deadline(channel, now);
-        self.rpc.timers.set(Due::Channel(number).key(), deadline);
-    }
-
-    fn channel_deadline(&self, channel: &Channel, now: Instant) -> Instant {
-        let idle = self
-            .pools
-            .get(channel.pool)
-            .map_or(Duration::ZERO, |pool| pool.idle_timeout);
-        if !channel.opened {
-            return channel.idle_since + channel.connect_timeout;
-        }
-        if let Some(moved) = channel.partial {
-            return moved + STALLED;
-        }
-        match channel.table.in_use() {
-            0 => channel.idle_since + idle,
-            // Of a call that is over, or its own deadline counts and this is asked again.
-            _ if channel.owes() => channel.idle_since + OWED,
-            _ => now + idle,
-        }
-    }
-
-    /// The timer of a channel has fired.
-    pub(super) fn channel_due(&mut self, number: u32, now: Instant) {
-        let Some(channel) = self.rpc.channels.get(number as usize) else {
-            return;
-        };
-        let deadline = self.channel_deadline(channel, now);
-        if now < deadline {
-            return self.rpc.timers.set(Due::Channel(number).key(), deadline);
-        }
-        if !channel.opened {
-            self.open_failed(number, LocalReply::CONNECT_TIMEOUT, now);
-        } else if channel.partial.is_some() {
-            self.stats.rpc.count(RpcEvent::BadReply);
-            self.channel_lost(number, LocalReply::HALF_REPLY, now);
-        } else if channel.table.in_use() > 0 {
-            self.close_channel(number, true, now);
-        } else {
-            self.stats.events.count(EngineEvent::UpstreamIdle);
-            self.close_channel(number, false, now);
-        }
     }
 
     /// Closes every channel that has no calls.
@@ -570,7 +484,7 @@ impl Channel {
     }
 
     /// Whether the one call it is used by is over, and its reply is still to come.
-    fn owes(&self) -> bool {
+    pub(super) fn owes(&self) -> bool {
         !self.shared && self.table.owes()
     }
 }
