@@ -227,6 +227,11 @@ impl<P: PacketIo> Worker<P> {
             self.close_downstream(number, now);
             return Step::Over;
         }
+        if let Some(down) = self.downs.get(number as usize) {
+            let flow = down.flow;
+            let unread = self.stack.view(flow).readable;
+            self.stack.expects(flow, unread + 1);
+        }
         Step::Wait
     }
 

@@ -53,7 +53,8 @@ impl Pace {
             self.filled = now;
         } else {
             self.left += earned;
-            let spent = Duration::from_nanos(earned * SECOND / self.rate);
+            // Rounded up: no more goes on than was earned, however often this is asked.
+            let spent = Duration::from_nanos((earned * SECOND).div_ceil(self.rate));
             self.filled = self.filled + spent;
         }
     }

@@ -243,7 +243,7 @@ impl Tcp {
     pub(crate) fn consume(&mut self, len: usize) -> usize {
         let consumed = self.receive.ring.consume(len);
         if self.is_synchronized() {
-            self.receive.has_room();
+            self.receive.was_read();
         }
         consumed
     }

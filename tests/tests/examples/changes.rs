@@ -76,7 +76,8 @@ fn headers() {
     assert_eq!(header(&got, "x-powered-by"), None);
 }
 
-/// The names of the fields in a head, which has to be one that the gateway's own parser takes for a whole.
+/// The names of the fields in a head, which has to be one that the gateway's own parser takes for a whole;
+/// less the one that a route adds which gives the service another host.
 fn names(head: &[u8]) -> Vec<String> {
     let mut index = HeadIndex::new();
     let request = parse_request(head, &Limits::default(), &mut index);
@@ -85,6 +86,7 @@ fn names(head: &[u8]) -> Vec<String> {
     let names = request.headers();
     let mut names: Vec<String> = names
         .map(|field| String::from_utf8_lossy(field.name).to_ascii_lowercase())
+        .filter(|name| name != "x-forwarded-host")
         .collect();
     names.sort();
     names

@@ -32,7 +32,8 @@ fn config() -> String {
         "\"[fd77:1::1]:80\"], buffer: 64KiB, limits: { body: 1GiB } }",
     );
     assert_ne!(config, CONFIG);
-    config
+    // Buffers that stay as small as they begin.
+    config + "\ntcp: { window: 64KiB }\n"
 }
 
 fn piece(number: u64) -> Vec<u8> {

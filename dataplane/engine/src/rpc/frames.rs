@@ -77,6 +77,7 @@ impl<P: PacketIo> Worker<P> {
                     caller.waiting_since = now;
                 }
                 caller.need = need;
+                self.stack.expects(caller.flow, need);
                 if finished {
                     self.end_unread(number, RequestFate::ClientGone, now);
                 }

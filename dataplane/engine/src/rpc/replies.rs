@@ -83,6 +83,7 @@ impl<P: PacketIo> Worker<P> {
             Ok(Parsed::Complete(len)) => len,
             Ok(Parsed::Incomplete { need }) => {
                 channel.need = need;
+                self.stack.expects(channel.flow, need);
                 let view = self.stack.view(channel.flow);
                 if view.finished || view.phase == Phase::Closed {
                     self.stats.refused_replies.count(Refused::Truncated);

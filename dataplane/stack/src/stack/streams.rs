@@ -142,6 +142,16 @@ impl<P: PacketIo> Stack<P> {
         Self::mark_dirty(&mut self.dirty, &mut flow.dirty, id.slot);
     }
 
+    /// The user reads nothing before so many bytes are unread, so they have to get in. Holds until it reads.
+    pub fn expects(&mut self, id: FlowId, bytes: usize) {
+        let Some(flow) = flow_mut(&mut self.slots, id) else {
+            return;
+        };
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        flow.tcp.receive.expects(bytes);
+        Self::mark_dirty(&mut self.dirty, &mut flow.dirty, id.slot);
+    }
+
     /// Queues bytes to be sent; returns how many there was room for.
     #[inline]
     pub fn write(&mut self, id: FlowId, bytes: &[u8]) -> usize {

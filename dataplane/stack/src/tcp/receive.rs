@@ -39,6 +39,8 @@ pub(crate) struct Receiver {
     /// How far the user had read when it was last looked how fast that goes, and when that was.
     tuned: u32,
     tuned_at: Instant,
+    /// Bytes that have to be in the ring before the user reads any; 0 if it reads what comes.
+    expected: u32,
     scale: u8,
     /// Acknowledgements to be sent at once.
     owed: u8,
@@ -80,6 +82,7 @@ impl Receiver {
             most: most.min(u32::from(u16::MAX) << scale).max(limit),
             tuned: next,
             tuned_at: now,
+            expected: 0,
             scale,
             owed: 0,
             segment: LEAST_SEGMENT,
@@ -339,6 +342,28 @@ impl Receiver {
         }
     }
 
+    /// The user reads nothing before so many bytes are there. The window has to let them in, in however small
+    /// a step: what is not read frees nothing, and a step that is worth its while would never come.
+    pub(crate) fn expects(&mut self, bytes: u32) {
+        self.expected = bytes.min(self.limit);
+        if self.is_too_narrow() {
+            self.owe();
+        }
+    }
+
+    /// Bytes were read.
+    #[inline]
+    pub(crate) fn was_read(&mut self) {
+        self.expected = 0;
+        self.has_room();
+    }
+
+    /// Whether the window keeps out what the user waits for.
+    #[inline]
+    fn is_too_narrow(&self) -> bool {
+        self.ring.len() as u32 + self.window() < self.expected
+    }
+
     /// The window grows by no less, so that it is not handed out in crumbs (RFC 9293 3.8.6.2.2).
     #[inline]
     fn worthwhile(&self) -> u32 {
@@ -351,7 +376,9 @@ impl Receiver {
         let free = self.limit - (self.ring.len() as u32).min(self.limit);
         let most = u32::from(u16::MAX) << self.scale;
         let edge = self.next.wrapping_add(free.min(most));
-        if before(self.edge, edge) && edge.wrapping_sub(self.edge) >= self.worthwhile() {
+        if before(self.edge, edge)
+            && (edge.wrapping_sub(self.edge) >= self.worthwhile() || self.is_too_narrow())
+        {
             self.edge = edge;
         }
         self.acknowledged = self.next;
