@@ -291,8 +291,13 @@ impl Way<'_> {
         if let Some(path) = &rewrite.path
             && let Some(target) = path.target(&route.matches.path, &values, &mut out)
         {
+            let refused = target.has_dot_segment();
             let target = String::from_utf8_lossy(target.as_bytes()).into_owned();
-            said.becomes.push(format!("the path it sees is {target}"));
+            said.becomes.push(if refused {
+                format!("refused with 400: the path would become {target}")
+            } else {
+                format!("the path it sees is {target}")
+            });
         }
         if let Some(host) = &rewrite.host {
             said.becomes.push(format!("the host it sees is {host}"));
