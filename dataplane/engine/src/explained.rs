@@ -104,10 +104,10 @@ impl Answerers<'_> {
             |instant: Instant| (instant != Instant::NEVER).then(|| instant.since(notes.head));
         if let Some(after) = after(notes.connected) {
             let kind = if notes.reused { "a used" } else { "a new" };
-            said += &format!(", {kind} connection after {after:?}");
+            said += &format!(", {kind} connection after {}us", after.as_micros());
         }
         if let Some(after) = after(notes.first_byte) {
-            said += &format!(", response after {after:?}");
+            said += &format!(", response after {}us", after.as_micros());
         }
         said
     }
