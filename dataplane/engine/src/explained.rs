@@ -46,6 +46,7 @@ pub(crate) fn explained(passage: &HttpPassage<'_, '_>, verdict: &Verdict<'_>) ->
         view: &passage.view,
         route: passage.route,
         refused: passage.route.is_none() && unrouted,
+        wall: passage.wall,
     });
     let mut lines = said.lines();
     lines.insert(0, format!("generation {}", passage.rules.generation));

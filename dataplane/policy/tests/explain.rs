@@ -74,6 +74,23 @@ fn near_misses_say_what_was_missing() {
 fn answers_and_changes_are_told() {
     let said = ask("redirect", "GET http://test/docs/a?b", &[]);
     assert_eq!(said.becomes, ["302: redirect to //test/manual/a?b"]);
+    let drill = |wall| {
+        let question = Question {
+            request: "GET http://test/over".into(),
+            wall: Some(wall),
+            ..Question::default()
+        };
+        let said = explain(&compile(&example("fault").0).unwrap(), &question).unwrap();
+        said.becomes[0].clone()
+    };
+    assert_eq!(
+        drill(1_577_836_799),
+        "a drill until 2020-01-01T00:00:00Z: 100 % are answered with 500"
+    );
+    assert_eq!(
+        drill(1_577_836_800),
+        "a drill that was over at 2020-01-01T00:00:00Z"
+    );
     let said = ask("rewrite", "GET http://test/2026/hello", &[]);
     assert_eq!(
         said.becomes[1..3],
