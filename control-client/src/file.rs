@@ -24,8 +24,8 @@ pub const HISTORY: usize = 10;
 pub struct Version {
     /// The generation that it became.
     pub generation: u64,
-    /// The generation that it was accepted as at first; another where it was gone back to.
-    origin: u64,
+    /// The generation that it was accepted as at first; another than `generation` where it was gone back to.
+    pub origin: u64,
     /// Its text.
     text: Arc<str>,
 }

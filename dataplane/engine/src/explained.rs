@@ -46,6 +46,7 @@ pub(crate) fn explained(passage: &HttpPassage<'_, '_>, verdict: &Verdict<'_>) ->
         view: &passage.view,
         route: passage.route,
         refused: passage.route.is_none() && unrouted,
+        wall: passage.wall,
     });
     let mut lines = said.lines();
     lines.insert(0, format!("generation {}", passage.rules.generation));
@@ -104,10 +105,10 @@ impl Answerers<'_> {
             |instant: Instant| (instant != Instant::NEVER).then(|| instant.since(notes.head));
         if let Some(after) = after(notes.connected) {
             let kind = if notes.reused { "a used" } else { "a new" };
-            said += &format!(", {kind} connection after {after:?}");
+            said += &format!(", {kind} connection after {}us", after.as_micros());
         }
         if let Some(after) = after(notes.first_byte) {
-            said += &format!(", response after {after:?}");
+            said += &format!(", response after {}us", after.as_micros());
         }
         said
     }

@@ -337,7 +337,12 @@ impl Sender<'_> {
             && view.http().is_some_and(|http| http.path.starts_with(b"/"))
         {
             let target = path.target(&route.matches.path, &values, target);
-            changed.target = Some(target.ok_or(LocalReply::REWRITTEN_TOO_LARGE)?);
+            let target = target.ok_or(LocalReply::REWRITTEN_TOO_LARGE)?;
+            // A part of a segment that a regular expression took may be one by itself.
+            if target.has_dot_segment() {
+                return Err(LocalReply::REWRITTEN_DOT_SEGMENT);
+            }
+            changed.target = Some(target);
         }
         if let Some(lanes) = self.lanes {
             // One that nothing here knows may mean something to those behind.

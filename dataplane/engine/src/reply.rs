@@ -39,6 +39,11 @@ impl LocalReply {
         RequestFate::HeadTooLarge,
         "the head would be too large as the rules change it",
     );
+    pub(crate) const REWRITTEN_DOT_SEGMENT: Self = Self::new(
+        400,
+        RequestFate::Malformed,
+        "the path as the rules rewrite it has a segment . or .., which not every server reads in the same way",
+    );
     /// What a drill answers with this status.
     pub(crate) fn fault(status: u16) -> Self {
         Self::new(status, RequestFate::Fault, "a fault injected for a drill")

@@ -51,8 +51,17 @@ pub(crate) enum Event {
         /// Their generation; without it, that before the present one.
         to: Option<u64>,
         /// Is told what came of it.
-        answer: oneshot::Sender<Result<u64, String>>,
+        answer: oneshot::Sender<Result<RolledBack, String>>,
     },
+}
+
+/// Rules of before that came into force again.
+#[derive(Debug)]
+pub(crate) struct RolledBack {
+    /// The generation that they are now.
+    pub(crate) generation: u64,
+    /// The generation that they were at first.
+    pub(crate) origin: u64,
 }
 
 /// Workers that are still to say something.
@@ -95,7 +104,7 @@ pub(crate) struct Control {
     /// What it waits for.
     pub(crate) events: Receiver<Event>,
     /// Who waits for a roll-back, and which of the source's texts that is.
-    pub(crate) rolls_back: Option<(u64, oneshot::Sender<Result<u64, String>>)>,
+    pub(crate) rolls_back: Option<(u64, oneshot::Sender<Result<RolledBack, String>>)>,
 }
 
 impl Control {
@@ -211,7 +220,7 @@ impl Control {
         }
     }
 
-    fn roll_back(&mut self, to: Option<u64>, answer: oneshot::Sender<Result<u64, String>>) {
+    fn roll_back(&mut self, to: Option<u64>, answer: oneshot::Sender<Result<RolledBack, String>>) {
         let begun = if self.status.is_draining() {
             Err("stopping, so the rules stay as they are".into())
         } else {
@@ -260,8 +269,12 @@ impl Control {
             Update::Accepted(snapshot) => {
                 let generation = snapshot.generation;
                 if !waits && let Some((_, answer)) = self.rolls_back.take() {
-                    log::info("rules: rolled back; the file stays as it is");
-                    drop(answer.send(Ok(generation)));
+                    let last = self.source.history().last();
+                    let origin = last.map_or(generation, |version| version.origin);
+                    log::info(format_args!(
+                        "rules: rolled back to those of generation {origin}; the file stays as it is"
+                    ));
+                    drop(answer.send(Ok(RolledBack { generation, origin })));
                 }
                 self.adopt(snapshot);
             }
@@ -298,7 +311,13 @@ fn counted(names: usize) -> String {
 /// The generations that can be gone back to, as the admin interface shows them.
 pub(crate) fn history(source: &FileSource) -> serde_json::Value {
     let kept: Vec<u64> = source.history().map(|version| version.generation).collect();
-    json!({ "in_force": kept.last(), "kept": kept })
+    let again = source
+        .history()
+        .filter(|version| version.origin != version.generation);
+    let again: serde_json::Map<_, _> = again
+        .map(|version| (version.generation.to_string(), json!(version.origin)))
+        .collect();
+    json!({ "in_force": kept.last(), "kept": kept, "rolled_back_to": again })
 }
 
 /// Rules as the admin interface shows them.

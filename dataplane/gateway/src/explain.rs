@@ -5,6 +5,7 @@ use std::io::{Write, stdout};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use sluice_policy::{Because, ExplainError, Explanation, Question, compile, explain, load};
 
@@ -61,6 +62,10 @@ pub(crate) fn command(args: ExplainArgs) -> ExitCode {
         headers: args.headers,
         listener: args.listener,
         from: args.from,
+        wall: SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .ok()
+            .map(|since| since.as_secs()),
     };
     let said = explain(&snapshot, &question).map_err(CommandError::from);
     match said.and_then(|said| print(&said, args.json)) {

@@ -279,7 +279,10 @@ fn rules_are_rolled_back_on_request() {
     let output = rollback(&[]);
     assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     let said = String::from_utf8(output.stdout).unwrap();
-    assert_eq!(said, "rolled back, as generation 3\n");
+    assert_eq!(
+        said,
+        "rolled back to the rules of generation 1, as generation 3\n"
+    );
     until("the worker has the old rules", || generation() == 3);
     let rules = gateway.get("/config").unwrap().body;
     assert!(rules.contains("10.99.1.2:8080"), "{rules}");
@@ -287,7 +290,10 @@ fn rules_are_rolled_back_on_request() {
     let output = rollback(&["--list"]);
     let said = String::from_utf8(output.stdout).unwrap();
     let said: String = said.split_whitespace().collect();
-    assert_eq!(said, "{\"in_force\":3,\"kept\":[1,2,3]}");
+    assert_eq!(
+        said,
+        "{\"in_force\":3,\"kept\":[1,2,3],\"rolled_back_to\":{\"3\":1}}"
+    );
     let output = rollback(&["--to", "2"]);
     assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     until("the worker has the second rules", || generation() == 4);

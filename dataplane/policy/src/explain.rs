@@ -27,6 +27,8 @@ pub struct Question {
     pub listener: Option<String>,
     /// Who connects; 192.0.2.1, which is nobody, without it.
     pub from: Option<IpAddr>,
+    /// When it is made, in seconds after 1970-01-01 UTC: drills may be over by then. Without it they are not.
+    pub wall: Option<u64>,
 }
 
 /// Why a question cannot be answered.

@@ -149,12 +149,38 @@ fn explain(error: &Error, places: &Places) -> Problem {
         ),
         Error::NullIntoString { .. } => (value(), "has no value".into(), None),
         Error::InvalidScalar { ty, .. } => (value(), format!("is not {}", described(ty)), None),
+        // A choice is written as a mapping of one key.
+        Error::Unexpected {
+            expected: "mapping end",
+            ..
+        } => {
+            let message = "stands beside another key, where one can stand".to_owned();
+            (key(), message, Some("keep one of them".into()))
+        }
+        Error::ExpectedStringKeyForExternallyTaggedEnum { .. } => (value(), empty_choice(), None),
+        Error::SerdeInvalidType {
+            unexpected,
+            expected,
+            ..
+        } if unexpected == "map" && expected == "enum" => (value(), empty_choice(), None),
+        Error::SerdeInvalidType {
+            unexpected,
+            expected,
+            ..
+        } if unexpected == "sequence" && expected == "a string" => {
+            (value(), "should be a single value".to_owned(), None)
+        }
         Error::Unexpected { expected, .. } => {
             (value(), format!("should be {}", described(expected)), None)
         }
         other => (value(), without_place(other), None),
     };
     places.problem_at(position, path, message, mend)
+}
+
+/// A mapping that has to choose, and does not.
+fn empty_choice() -> String {
+    "is an empty mapping, where one key has to stand".to_owned()
 }
 
 /// The error itself, without what the parser wraps around it.
@@ -174,6 +200,9 @@ fn described(expected: &'static str) -> &'static str {
     match expected {
         "u16" => "a whole number from 0 to 65535",
         "u32" => "a whole number from 0 to 4294967295",
+        "i32" => "a whole number from -2147483648 to 2147483647",
+        "i64" => "a whole number",
+        "boolean" => "true or false",
         "mapping start" => "a mapping (`key: value`)",
         "sequence start" => "a list (`[a, b]`)",
         "string scalar" => "a single value",

@@ -74,6 +74,23 @@ fn near_misses_say_what_was_missing() {
 fn answers_and_changes_are_told() {
     let said = ask("redirect", "GET http://test/docs/a?b", &[]);
     assert_eq!(said.becomes, ["302: redirect to //test/manual/a?b"]);
+    let drill = |wall| {
+        let question = Question {
+            request: "GET http://test/over".into(),
+            wall: Some(wall),
+            ..Question::default()
+        };
+        let said = explain(&compile(&example("fault").0).unwrap(), &question).unwrap();
+        said.becomes[0].clone()
+    };
+    assert_eq!(
+        drill(1_577_836_799),
+        "a drill until 2020-01-01T00:00:00Z: 100 % are answered with 500"
+    );
+    assert_eq!(
+        drill(1_577_836_800),
+        "a drill that was over at 2020-01-01T00:00:00Z"
+    );
     let said = ask("rewrite", "GET http://test/2026/hello", &[]);
     assert_eq!(
         said.becomes[1..3],
@@ -81,6 +98,22 @@ fn answers_and_changes_are_told() {
             "the path it sees is /posts?year=2026&slug=hello",
             "the host it sees is blog.internal"
         ]
+    );
+    let (_, text) = example("rewrite");
+    let by_part = text
+        .replace("/images/avatars/${capture.id}.png", "/${capture.id}")
+        .replace(
+            r#"pattern: "/users/{id}/avatar""#,
+            r#"regex: "/u-(?P<id>.*)""#,
+        );
+    let snapshot = compile(&parse(&by_part, "g.yaml").unwrap()).unwrap();
+    let question = Question {
+        request: "GET http://test/u-..".into(),
+        ..Question::default()
+    };
+    assert_eq!(
+        explain(&snapshot, &question).unwrap().becomes[1],
+        "refused with 400: the path would become /.."
     );
     let said = ask("fallback", "GET http://test/", &[]);
     assert_eq!(
@@ -239,6 +272,22 @@ fn a_change_is_told_in_words() {
             "route */tools: taken away",
             "service shop: endpoints: 10.77.2.4:8080 added, 10.77.2.2:8080 taken away",
             "service shop: max_idle: from 1024 to 5",
+        ]
+    );
+    let (first, second) = (
+        "  - { service: shop }\n",
+        "  - { path: /cart, service: cart }\n",
+    );
+    let swapped = text.replace(&format!("{first}{second}"), &format!("{second}{first}"));
+    assert_eq!(
+        said(&swapped),
+        ["routes: */cart stands before */ now, which matters where both are equally specific"]
+    );
+    let added = "  - { host: A.org, path: { regex: /x.* }, listener: mesh, respond: { status: 200, body: \"a\\nb\" } }\n";
+    assert_eq!(
+        said(&text.replace(first, &format!("{added}{first}"))),
+        [
+            "route mesh:a.org~/x.*: new: { host A.org, listener mesh, order 0, path { regex /x.* }, respond { body a\\nb, content_type text/plain; charset=utf-8, ..."
         ]
     );
 }

@@ -56,6 +56,7 @@ pub use ids::{
 pub use kept::{KeptValue, MAX_VIA_NAME, Via};
 pub use kind::{HeaderKind, KindSet};
 pub use local::{RuleReply, reason_phrase, write_local_reply, write_rule_reply};
+pub use path::plain_path;
 pub use request::{MethodKind, Request, parse_request};
 pub use response::{RequestKind, Response, parse_response};
 pub use target::Authority;

@@ -22,7 +22,7 @@ fn rewrite() {
         // Nothing is decoded on the way, so nothing can be smuggled in.
         (
             "/users/%0d%0ax/avatar",
-            "GET /images/avatars/%0d%0ax.png HTTP/1.1",
+            "GET /images/avatars/%0D%0Ax.png HTTP/1.1",
         ),
     ] {
         let head = example.head(&format!("GET {path}"));

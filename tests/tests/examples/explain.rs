@@ -50,8 +50,8 @@ fn explain() {
             "service cart, its endpoints in lane alice",
             "the response has to begin within 30s, all has to be over within 3600s",
             "not beta: not cookie beta equal to \"yes\"",
-            "answered by service cart, endpoint 10.77.2.3:8080, attempt 1, a new connection after 0ns, \
-             response after 7ms",
+            "answered by service cart, endpoint 10.77.2.3:8080, attempt 1, a new connection after 0us, \
+             response after 7000us",
         ]
     );
     // The service does not get to see that somebody asked.

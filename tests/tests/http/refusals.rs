@@ -108,6 +108,7 @@ fn paths_are_routed_by_what_they_mean_and_go_on_as_written() {
     let rules = Rules {
         routes:
             "{ path: /admin, service: hello, request_headers: { set: { x-route: admin } } }\n  \
+                 - { path: /%C3%A4, service: hello, request_headers: { set: { x-route: ae } } }\n  \
                  - { service: hello, request_headers: { set: { x-route: other } } }"
                 .into(),
         ..Rules::default()
@@ -119,6 +120,8 @@ fn paths_are_routed_by_what_they_mean_and_go_on_as_written() {
         ("/%61dmin", "admin"),
         ("/%61%64%6D%69%6e/x?y", "admin"),
         ("/admin%2fx", "admin"),
+        ("/%C3%A4/x", "ae"),
+        ("/%c3%a4", "ae"),
         ("/ADMIN", "other"),
         ("//admin", "other"),
         ("/admin%20", "other"),
@@ -155,6 +158,34 @@ fn dot_segments_are_refused_however_they_are_written() {
         let malformed = ("400 Bad Request", text, "malformed");
         refused(&Rules::default(), &get(path), malformed, false);
     }
+}
+
+#[test]
+fn a_rewrite_makes_no_dot_segments() {
+    let routes = r#"{ service: hello }
+  - { path: { regex: "/u-(?P<name>.*)" }, service: hello, rewrite: { path: "/users/${capture.name}/photo" } }"#;
+    let rules = Rules {
+        routes: routes.into(),
+        ..Rules::default()
+    };
+    let text = "the path as the rules rewrite it has a segment . or .., which not every server reads in the same way";
+    for path in ["/u-..", "/u-%2e.", "/u-.", "/u-..;a", "/u-..%5cx"] {
+        let malformed = ("400 Bad Request", text, "malformed");
+        refused(&rules, &get(path), malformed, true);
+    }
+    let mut w = World::with(&rules);
+    let c = w.open();
+    for (path, sent) in [
+        ("/u-...", "/users/.../photo"),
+        ("/u-a..?b=/../", "/users/a../photo?b=/../"),
+    ] {
+        w.send(c, get(path));
+        let asked = w.asked(0);
+        assert!(asked.starts_with(&format!("GET {sent} HTTP")), "{asked}");
+        w.answer(0, OK);
+        assert_eq!(w.got(c), OK);
+    }
+    w.over();
 }
 
 #[test]

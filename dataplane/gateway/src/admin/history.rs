@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::query::{Query, QueryError};
 use super::{View, json_response};
-use crate::control::Event;
+use crate::control::{Event, RolledBack};
 
 pub(super) async fn list(State(view): State<Arc<View>>) -> Response {
     json_response(&view.status.history())
@@ -33,7 +33,10 @@ pub(super) async fn roll_back(
         return busy();
     }
     match answered.await {
-        Ok(Ok(generation)) => format!("rolled back, as generation {generation}\n").into_response(),
+        Ok(Ok(RolledBack { generation, origin })) => {
+            format!("rolled back to the rules of generation {origin}, as generation {generation}\n")
+                .into_response()
+        }
         Ok(Err(reason)) => (StatusCode::CONFLICT, format!("{reason}\n")).into_response(),
         Err(_) => busy(),
     }

@@ -389,5 +389,13 @@ fn check_new_path(at: &Path, text: &str, report: &mut Report<'_>) {
         report.mend(at, format!("{text:?} is no path"), mend);
     } else if text.starts_with("//") {
         report.wrong(at, "begins with //, which some take for a host");
+    } else if has_dot_segment(text) {
+        report.wrong(at, format!("{text:?} has a `.` or `..` segment"));
     }
+}
+
+/// Whether the path of a new target has a segment for which every request would be refused.
+fn has_dot_segment(text: &str) -> bool {
+    let path = text.split_once('?').map_or(text, |(path, _)| path);
+    path.split('/').any(|segment| matches!(segment, "." | ".."))
 }

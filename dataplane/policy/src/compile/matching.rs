@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use sluice_wire::http1::plain_path;
+
 use super::report::Report;
 use super::rpc;
 use crate::matching::{
@@ -124,8 +126,19 @@ fn check_path(text: &str) -> Option<(String, Option<String>)> {
         let mend = "write it as it stands in a request: no query, other characters as %20";
         Some((format!("{text:?} is no path"), Some(mend.to_owned())))
     } else {
-        None
+        check_plain(text)
     }
+}
+
+/// A path is compared in one way of writing it: another would take no request.
+fn check_plain(text: &str) -> Option<(String, Option<String>)> {
+    let mut scratch = Vec::new();
+    let plain = plain_path(text.as_bytes(), &mut scratch);
+    (plain != text.as_bytes()).then(|| {
+        let message = format!("{text:?} is not written as paths are compared");
+        let mend = format!("write \"{}\"", String::from_utf8_lossy(plain));
+        (message, Some(mend))
+    })
 }
 
 /// A path in any of its forms.

@@ -195,7 +195,7 @@ impl Matches {
                 names.hash(&mut hasher);
             }
         }
-        let text = |route: &Route| format!("{:?}", route.matches);
+        let text = |route: &Route| said_in_one_way(&route.matches);
         match self.rough.entry(hasher.finish()) {
             Entry::Vacant(place) => {
                 place.insert(routes.len());
@@ -216,6 +216,24 @@ impl Matches {
             }
         }
     }
+}
+
+/// What a route matches, the same text for whatever means the same: the order of conditions and of what they
+/// list makes no difference, nor do names of parts of a path.
+fn said_in_one_way(matches: &RouteMatch) -> String {
+    let path = match &matches.path {
+        PathMatch::Pattern(pattern) => pattern.shape(),
+        other => format!("{other:?}"),
+    };
+    let mut conditions: Vec<String> = matches
+        .conditions
+        .iter()
+        .map(|condition| format!("{:?}", condition.clone().sorted()))
+        .collect();
+    conditions.sort_unstable();
+    let (protocols, host) = (matches.protocols, &matches.host);
+    let (service, method) = (&matches.service, &matches.method);
+    format!("{protocols:?} {host:?} {path} {service:?} {method:?} {conditions:?}")
 }
 
 /// What is more specific comes first; docs/rules.md states the rule.

@@ -84,6 +84,7 @@ fn of_request(
         trusted,
         authority: request.host(),
         live: false,
+        wall: question.wall,
     };
     way.of(view, refused)
 }

@@ -22,6 +22,8 @@ pub struct Underway<'a> {
     pub route: Option<&'a Route>,
     /// It was refused before any route was asked.
     pub refused: bool,
+    /// When it came, where that is known, in seconds after 1970-01-01 UTC.
+    pub wall: Option<u64>,
 }
 
 /// What the rules made of a request, as [`explain`](super::explain()) tells it. What was left to chance is
@@ -36,6 +38,7 @@ pub fn explain_underway(request: &Underway<'_>) -> Explanation {
         view,
         route,
         refused,
+        wall,
     } = *request;
     if refused {
         return Explanation::of(listener, view.source);
@@ -46,6 +49,7 @@ pub fn explain_underway(request: &Underway<'_>) -> Explanation {
         trusted,
         authority,
         live: true,
+        wall,
     };
     way.of_live(view.clone(), route)
 }

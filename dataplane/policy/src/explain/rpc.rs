@@ -58,6 +58,7 @@ pub(super) fn explain(
         trusted: listener.trusts(client),
         authority: b"",
         live: false,
+        wall: question.wall,
     };
     let view = RequestView::of_rpc(rpc, (id, listener.port), client, 0);
     Ok(way.of(view, None))

@@ -24,6 +24,8 @@ pub(super) struct Way<'a> {
     pub(super) authority: &'a [u8],
     /// It is under way, and what is left to chance is decided.
     pub(super) live: bool,
+    /// When it is made, where that is known, in seconds after 1970-01-01 UTC.
+    pub(super) wall: Option<u64>,
 }
 
 impl Way<'_> {
@@ -192,7 +194,7 @@ impl Way<'_> {
                 .map_or("", |service| &service.name)
         };
         if let Some(fault) = &route.fault {
-            said.becomes.push(drill(fault));
+            said.becomes.push(drill(fault, self.wall));
         }
         let destination = match &route.action {
             Action::Respond(own) => {
@@ -291,8 +293,13 @@ impl Way<'_> {
         if let Some(path) = &rewrite.path
             && let Some(target) = path.target(&route.matches.path, &values, &mut out)
         {
+            let refused = target.has_dot_segment();
             let target = String::from_utf8_lossy(target.as_bytes()).into_owned();
-            said.becomes.push(format!("the path it sees is {target}"));
+            said.becomes.push(if refused {
+                format!("refused with 400: the path would become {target}")
+            } else {
+                format!("the path it sees is {target}")
+            });
         }
         if let Some(host) = &rewrite.host {
             said.becomes.push(format!("the host it sees is {host}"));
@@ -381,7 +388,14 @@ impl Way<'_> {
 }
 
 /// What a drill does, in words.
-fn drill(fault: &Fault) -> String {
+fn drill(fault: &Fault, wall: Option<u64>) -> String {
+    let until = UNIX_EPOCH.checked_add(Duration::from_secs(fault.until));
+    let until = until.map_or_else(String::new, |until| {
+        humantime::format_rfc3339_seconds(until).to_string()
+    });
+    if wall.is_some_and(|wall| wall >= fault.until) {
+        return format!("a drill that was over at {until}");
+    }
     let percent = |share: u32| f64::from(share) / 10_000.0;
     let mut parts = Vec::new();
     if let Some((time, share)) = fault.delay {
@@ -399,10 +413,6 @@ fn drill(fault: &Fault) -> String {
         };
         parts.push(format!("{} % are {how}", percent(abort.share)));
     }
-    let until = UNIX_EPOCH.checked_add(Duration::from_secs(fault.until));
-    let until = until.map_or_else(String::new, |until| {
-        humantime::format_rfc3339_seconds(until).to_string()
-    });
     format!("a drill until {until}: {}", parts.join(", "))
 }
 

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use super::value::Test;
 use super::{NameMatch, RpcKey, ValueTest, falls_into, fields, hash, mix};
 use crate::request::RequestView;
 use crate::rules::Cidr;
@@ -45,6 +46,30 @@ pub enum Condition {
 }
 
 impl Condition {
+    /// The same with what it lists in order.
+    pub(crate) fn sorted(mut self) -> Self {
+        match &mut self {
+            Condition::Method(methods) => methods.sort_unstable(),
+            Condition::Source(networks) => {
+                networks.sort_unstable_by_key(|own| (own.network(), own.prefix()));
+                for own in networks {
+                    *own = own.of_network();
+                }
+            }
+            Condition::Lane(lanes) => lanes.sort_unstable_by_key(|lane| lane.0),
+            Condition::Header(_, test)
+            | Condition::Query(_, test)
+            | Condition::Cookie(_, test)
+            | Condition::RpcKey(_, test) => {
+                if let Test::Exact(values) = &mut test.test {
+                    values.sort_unstable();
+                }
+            }
+            _ => {}
+        }
+        self
+    }
+
     /// Whether it holds. Does not allocate.
     pub fn holds(&self, request: &RequestView<'_>) -> bool {
         match self {

@@ -174,6 +174,11 @@ impl Pattern {
         })
     }
 
+    /// The same text for patterns that take the same paths.
+    pub(crate) fn shape(&self) -> String {
+        format!("{:?} {}", self.segments, self.rest)
+    }
+
     /// Whether a path fits; tells what each name stood for on the way.
     fn walk<'p>(&self, path: &'p [u8], mut part: impl FnMut(&'p [u8])) -> bool {
         let mut left = path;

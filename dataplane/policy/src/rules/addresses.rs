@@ -155,6 +155,14 @@ impl Cidr {
         mask(self.address, self.prefix)
     }
 
+    /// Written without host bits.
+    pub(crate) fn of_network(self) -> Self {
+        Self {
+            address: self.network(),
+            prefix: self.prefix,
+        }
+    }
+
     /// Whether `address` lies in this network. Never true across families.
     pub fn contains(&self, address: IpAddr) -> bool {
         address.is_ipv4() == self.address.is_ipv4() && mask(address, self.prefix) == self.network()

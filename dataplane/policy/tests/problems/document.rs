@@ -60,6 +60,40 @@ fn what_is_no_yaml_or_of_the_wrong_type() {
                 &["g.yaml:1:21: routes[0].service: should be a single value"],
             ),
             (
+                "routes: [{ path: [/a, /b] }]\n",
+                &["g.yaml:1:12: routes[0].path: should be a single value"],
+            ),
+            (
+                "routes: [{ path: { exact: /a, regex: b } }]\n",
+                &[
+                    "g.yaml:1:31: routes[0].path.regex: stands beside another key, where one can stand; keep one of them",
+                ],
+            ),
+            (
+                "routes: [{ headers: { a: {} } }]\n",
+                &[
+                    "g.yaml:1:26: routes[0].headers.a: is an empty mapping, where one key has to stand",
+                ],
+            ),
+            (
+                "routes: [{ sample: { share: 1%, by: {} } }]\n",
+                &["g.yaml:1:38: is an empty mapping, where one key has to stand"],
+            ),
+            (
+                "routes: [{ headers: { a: { present: maybe } } }]\n",
+                &["g.yaml:1:37: routes[0].headers.a.present: is not true or false"],
+            ),
+            (
+                "routes: [{ order: 1.5 }]\n",
+                &[
+                    "g.yaml:1:19: routes[0].order: is not a whole number from -2147483648 to 2147483647",
+                ],
+            ),
+            (
+                "routes: [{ headers: { a: { range: { from: 1.5, to: 2 } } } }]\n",
+                &["g.yaml:1:43: routes[0].headers.a.range.from: is not a whole number"],
+            ),
+            (
                 "ports: { a: { mtu: 99999 } }\n",
                 &["g.yaml:1:20: ports.a.mtu: is not a whole number from 0 to 65535"],
             ),

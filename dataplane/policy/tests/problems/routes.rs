@@ -36,6 +36,41 @@ fn routes() {
                 ],
             ),
             (
+                "  - { service: hello, method: [GET, PUT], source: [10.1.2.3/8], headers: { A: [b, c], d: e } }\n  \
+                 - { service: hello, method: [PUT, GET], source: [10.0.0.0/8], headers: { D: e, a: [c, b] } }\n",
+                &[
+                    "g.yaml:10:5: routes[1]: takes the same requests as routes[0] (line 9); keep one, or give it another host or path",
+                ],
+            ),
+            (
+                "  - { service: hello, path: { pattern: \"/a/{x}\" } }\n  - { service: hello, path: { pattern: \"/a/{y}\" } }\n",
+                &[
+                    "g.yaml:10:5: routes[1]: takes the same requests as routes[0] (line 9); keep one, or give it another host or path",
+                ],
+            ),
+            (
+                "  - { service: hello, path: { pattern: \"/a/{x}\" } }\n  - { service: hello, path: { pattern: \"/a/{x...}\" } }\n",
+                &[],
+            ),
+            (
+                "  - { service: hello, path: /%61/x%2F }\n  - { service: hello, path: { exact: /%c3%a4 } }\n  \
+                 - { service: hello, path: { pattern: \"/a%2Db/{x}\" } }\n  - { service: hello, path: /%C3%A4/100% }\n",
+                &[
+                    "g.yaml:9:29: routes[0].path: \"/%61/x%2F\" is not written as paths are compared; write \"/a/x/\"",
+                    "g.yaml:10:38: routes[1].path.exact: \"/%c3%a4\" is not written as paths are compared; write \"/%C3%A4\"",
+                    "g.yaml:11:40: routes[2].path.pattern: \"/a%2Db/{x}\" is not written as paths are compared; write \"/a-b/{x}\"",
+                ],
+            ),
+            (
+                "  - { service: hello, path: /a, rewrite: { prefix: /b/.. } }\n  \
+                 - { service: hello, path: /b, rewrite: { path: \"/../${path}?a=/../\" } }\n  \
+                 - { service: hello, path: /c, rewrite: { path: \"/c?a=/../\" } }\n",
+                &[
+                    "g.yaml:9:52: routes[0].rewrite.prefix: \"/b/..\" has an empty, `.` or `..` segment",
+                    "g.yaml:10:50: routes[1].rewrite.path: \"/../${path}?a=/../\" has a `.` or `..` segment",
+                ],
+            ),
+            (
                 "  - { service: hello, host: a.org, name: x }\n  - { service: hello, host: b.org, name: x }\n",
                 &[
                     "g.yaml:10:42: routes[1].name: routes[0] (line 9) is called \"x\" as well; give it another name",

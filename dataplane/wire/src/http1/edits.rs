@@ -4,6 +4,7 @@
 use super::chars;
 use super::error::EditError;
 use super::kind::{HeaderKind, KindSet};
+use super::path;
 use super::target::Authority;
 
 /// Kinds that no caller can set, add or remove.
@@ -89,6 +90,13 @@ impl<'a> NewTarget<'a> {
         };
         (legal && target.first() == Some(&b'/') && target.len() <= super::MAX_HEAD)
             .then_some(Self(target))
+    }
+
+    /// Whether its path has a segment `.` or `..`, in any of the ways for which a request is refused.
+    #[must_use]
+    pub fn has_dot_segment(&self) -> bool {
+        let end = memchr::memchr(b'?', self.0).unwrap_or(self.0.len());
+        path::has_dot_segment(self.0.get(..end).unwrap_or_default())
     }
 
     /// As given.

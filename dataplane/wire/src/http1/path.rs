@@ -34,9 +34,11 @@ fn resolves(path: &[u8]) -> bool {
     is_dots(dots)
 }
 
-/// `path` with its encoded unreserved characters (RFC 3986 section 2.3) and slashes decoded.
+/// `path` with its encoded unreserved characters (RFC 3986 section 2.3) and slashes decoded, what stays
+/// encoded in upper case (section 6.2.2.1).
 #[inline]
-pub(super) fn plain<'a>(path: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
+#[must_use]
+pub fn plain_path<'a>(path: &'a [u8], scratch: &'a mut Vec<u8>) -> &'a [u8] {
     if memchr::memchr(b'%', path).is_none() {
         return path;
     }
@@ -50,6 +52,8 @@ fn decode(path: &[u8], out: &mut Vec<u8>) {
     for (byte, raw) in Decoded(path) {
         if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'/') {
             out.push(byte);
+        } else if raw.len() == 3 {
+            out.extend(raw.iter().map(u8::to_ascii_uppercase));
         } else {
             out.extend_from_slice(raw);
         }
@@ -135,14 +139,15 @@ mod tests {
         for (path, expected) in [
             ("/a/b", "/a/b"),
             ("/%61%2Fb%7e", "/a/b~"),
-            ("/%20%3F%00%2b", "/%20%3F%00%2b"),
+            ("/%20%3F%00%2b", "/%20%3F%00%2B"),
+            ("/%c3%A4", "/%C3%A4"),
             ("/100%", "/100%"),
             ("/%4", "/%4"),
             ("/%zz%41", "/%zzA"),
             ("/%2561", "/%2561"),
         ] {
             let mut scratch = Vec::new();
-            let plain = plain(path.as_bytes(), &mut scratch);
+            let plain = plain_path(path.as_bytes(), &mut scratch);
             assert_eq!(String::from_utf8_lossy(plain), expected);
         }
     }

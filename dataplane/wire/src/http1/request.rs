@@ -100,8 +100,8 @@ impl<'a> Request<'a> {
     }
 
     /// The path as it is compared with those of rules: percent-encoded letters, digits, `-`, `.`, `_`,
-    /// `~` and slashes are decoded, since a server behind takes them for the same (RFC 3986 section
-    /// 6.2.2.2). `scratch` is used where that makes a difference.
+    /// `~` and slashes are decoded, and what stays encoded is in upper case, since a server behind takes
+    /// them for the same (RFC 3986 section 6.2.2). `scratch` is used where that makes a difference.
     #[inline]
     #[must_use]
     pub fn plain_path<'s>(&self, scratch: &'s mut Vec<u8>) -> &'s [u8]
@@ -111,7 +111,7 @@ impl<'a> Request<'a> {
         if self.target.plain {
             return self.target.path;
         }
-        path::plain(self.target.path, scratch)
+        path::plain_path(self.target.path, scratch)
     }
 
     /// The target names the scheme https.
