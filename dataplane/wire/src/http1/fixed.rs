@@ -47,7 +47,7 @@ impl FixedEdits {
     /// Whether a field of this name, in any case, is taken away where it stands already.
     #[inline]
     pub(super) fn replaces(&self, name: &[u8]) -> bool {
-        self.marks & mark(name) != 0 && self.names(name)
+        self.marks != 0 && self.marks & mark(name) != 0 && self.names(name)
     }
 
     #[cold]
