@@ -4,7 +4,9 @@
 //! `cargo bench -p sluice-perf --bench rule_swaps` swaps 1,000 snapshots of 10,000 routes and 1,000
 //! services, 100 in a second of virtual time: in each one service has changed, and each twentieth is read
 //! from text anew with another route, as a file is that was changed. `--routes`, `--services` and
-//! `--swaps` are other numbers of them. Under callgrind with `--toggle-collect='*adopting_poll*'` the
+//! `--swaps` are other numbers of them. `snapshot_kib` is what a snapshot holds that is compiled alone,
+//! `service_kib` and `route_kib` what one holds beside the snapshot that it follows on, where one service or
+//! one route has changed. Under callgrind with `--toggle-collect='*adopting_poll*'` the
 //! instructions of the polls are counted that take up a snapshot.
 
 use std::fmt::Write;
@@ -15,7 +17,7 @@ use sluice_engine::Worker;
 use sluice_perf::client::{End, Outcome, Request, Workload};
 use sluice_perf::memory::{Memory, Setup};
 use sluice_policy::rules::Rules;
-use sluice_policy::{Snapshot, parse, recompile};
+use sluice_policy::{Problem, Snapshot, compile, parse, recompile};
 use sluice_stack::sim::SimPort;
 use sluice_stack::time::Instant;
 use sluice_wire::http1::RequestKind;
@@ -106,6 +108,28 @@ impl Control {
     }
 }
 
+/// KiB that compiled rules hold beside what there was before, and the rules.
+fn held(compile: impl FnOnce() -> Result<Snapshot, Vec<Problem>>) -> (i64, Option<Snapshot>) {
+    let mut snapshot = None;
+    let counted = allocation_counter::measure(|| snapshot = compile().ok());
+    (counted.bytes_current / 1024, snapshot)
+}
+
+/// What [`held`] says of a snapshot alone, of one with another service, and of one with another route.
+fn memory_of_snapshots(routes: usize, services: usize) -> Option<[i64; 3]> {
+    let rules = parse(&text(routes, services, 0), "swaps.yaml").ok()?;
+    let (alone, snapshot) = held(|| compile(&rules));
+    let snapshot = snapshot?;
+    let mut other_service = rules.clone();
+    other_service.services.get_mut("s00001")?.max_idle = 1;
+    let other_route = parse(&text(routes, services, 1), "swaps.yaml").ok()?;
+    let after = |changed: &Rules| {
+        let (held, next) = held(|| recompile(changed, &Arc::default(), &rules, &snapshot));
+        next.map(|_| held)
+    };
+    Some([alone, after(&other_service)?, after(&other_route)?])
+}
+
 /// Bytes of memory that the process has touched.
 fn resident() -> usize {
     let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
@@ -130,6 +154,8 @@ fn main() {
         number("--services", 1_000, 50),
     );
     let swaps = number("--swaps", 1_000, 60);
+    let snapshots = memory_of_snapshots(routes, services);
+    let [snapshot, service, route] = snapshots.unwrap_or_else(|| panic!("the rules are wrong"));
     let setup = Setup {
         connections: 64,
         ..Setup::default()
@@ -224,7 +250,7 @@ fn main() {
     println!(
         "rule_swaps routes={routes} services={services} swaps={swaps} requests={} failed=0 \
          poll_us_median={:.1} poll_us_longest={:.1} service_compile_ms={:.2} file_compile_ms={:.1} \
-         offer_ms={:.2} grown_kib={}",
+         offer_ms={:.2} grown_kib={} snapshot_kib={snapshot} service_kib={service} route_kib={route}",
         work.answered,
         polls[polls.len() / 2].as_secs_f64() * 1e6,
         polls[polls.len() - 1].as_secs_f64() * 1e6,

@@ -6,7 +6,7 @@ use sluice_policy::{Listener, Route, Service, Values};
 use sluice_stack::io::PacketIo;
 use sluice_stack::time::Instant;
 use sluice_wire::http1::{
-    self, BodyError, BodyFraming, ClientSide, FieldEdits, FieldName, FieldValue, HeaderEdit,
+    self, BodyError, BodyFraming, ClientSide, FieldEdits, FieldName, FieldValue, FixedEdits,
     HeaderKind, Version, Via, parse_response, write_response_head, write_switching_head,
 };
 
@@ -307,7 +307,7 @@ impl HeadWriter<'_> {
             status: response.status,
             request: None,
         };
-        computed(edits, &values, response.headers(), text, fields).is_ok()
+        computed(edits, &values, &response.headers(), text, fields).is_ok()
     }
 
     /// The protocol that the service changes to, if it is one that it may change to.
@@ -319,6 +319,7 @@ impl HeadWriter<'_> {
 }
 
 /// What a route changes in the heads of responses.
-fn response_rules(route: Option<&Route>) -> &[HeaderEdit] {
-    route.map_or(&[][..], |route| &route.response_headers.fixed)
+fn response_rules(route: Option<&Route>) -> &FixedEdits {
+    let rules = route.map(|route| &route.response_headers.fixed);
+    rules.unwrap_or_default()
 }

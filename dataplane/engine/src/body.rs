@@ -4,7 +4,7 @@ use sluice_stack::io::PacketIo;
 use sluice_stack::time::Instant;
 use sluice_stack::{FlowId, Phase, Stack};
 use sluice_wire::http1::{
-    BodyDecoder, BodyError, BodyEvent, BodyFraming, HeaderEdit, MAX_CHUNK_LINE, MAX_TRAILERS,
+    BodyDecoder, BodyError, BodyEvent, BodyFraming, FixedEdits, MAX_CHUNK_LINE, MAX_TRAILERS,
     write_chunk_header, write_last_chunk, write_trailers,
 };
 
@@ -115,7 +115,7 @@ impl BodyPump {
         stack: &mut Stack<P>,
         from: FlowId,
         to: FlowId,
-        rules: &[HeaderEdit],
+        rules: &FixedEdits,
         spare: &mut Spare,
     ) -> Result<Pumped, PumpError> {
         let mut moved = false;
@@ -134,7 +134,7 @@ impl BodyPump {
         stack: &mut Stack<P>,
         from: FlowId,
         to: FlowId,
-        rules: &[HeaderEdit],
+        rules: &FixedEdits,
         spare: &mut Spare,
     ) -> Result<bool, PumpError> {
         let room = stack.view(to).writable;

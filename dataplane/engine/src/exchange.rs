@@ -386,12 +386,13 @@ impl<P: PacketIo> Worker<P> {
         let (from, to) = (down.flow, upstream.flow);
         let generation = self.generations.get(exchange.generation);
         let rules = generation.and_then(|rules| rules.snapshot.route_of(exchange.route));
-        let edits = rules.map_or(&[][..], |route| &route.request_headers.fixed);
+        let edits = rules.map(|route| &route.request_headers.fixed);
         let pump = &mut exchange.request;
         if let Some(pace) = &mut pump.pace {
             pace.fill(now);
         }
-        match pump.pump(&mut self.stack, from, to, edits, &mut self.spare) {
+        let (stack, spare) = (&mut self.stack, &mut self.spare);
+        match pump.pump(stack, from, to, edits.unwrap_or_default(), spare) {
             Ok(pumped) => {
                 if pumped != Pumped::Stuck {
                     exchange.progress = now;

@@ -10,7 +10,7 @@ use sluice_policy::rules::{Forwarded, ForwardedHeader, ForwardedMode};
 use sluice_policy::{Lanes, Listener, RequestView, Route, Service, Values};
 use sluice_stack::rng::Rng;
 use sluice_wire::http1::{
-    Authority, FieldEdits, FieldName, FieldValue, ForwardedField, Header, HeaderKind, KeptValue,
+    Authority, FieldEdits, FieldName, FieldValue, ForwardedField, HeaderKind, Headers, KeptValue,
     KindSet, MAX_HEAD, MAX_REQUEST_ID, MethodKind, NewTarget, Request, RequestEdits, Via,
     client_address, is_request_id, is_traceparent, request_id, traceparent,
     write_forwarded_element, write_request_head,
@@ -351,20 +351,19 @@ impl Sender<'_> {
                 lanes.find(received).is_none().then_some(received)
             };
             let lane = lane.map(str::as_bytes).or_else(unknown);
-            let name = FieldName::new(lanes.header.as_bytes()).ok();
-            let value = lane.and_then(|lane| FieldValue::new(lane).ok());
-            changed.fields.extend(name.zip(value));
+            let field = lane.and_then(|lane| {
+                let name = FieldName::new(lanes.header.as_bytes()).ok()?;
+                Some((name, FieldValue::new(lane).ok()?))
+            });
+            changed.fields.extend(field);
         }
         let edits = &route.request_headers.computed;
-        computed(
-            edits,
-            &values,
-            view.http()
-                .map(|http| http.headers.clone())
-                .unwrap_or_default(),
-            text,
-            &mut changed.fields,
-        )
+        match view.http() {
+            Some(http) if !edits.is_empty() => {
+                computed(edits, &values, &http.headers, text, &mut changed.fields)
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -375,14 +374,14 @@ impl Sender<'_> {
 pub(crate) fn computed<'a>(
     edits: &'a [ComputedEdit],
     values: &Values<'_>,
-    received: impl Iterator<Item = Header<'a>> + Clone,
+    received: &Headers<'_>,
     text: &'a mut Vec<u8>,
     fields: &mut Computed<'a>,
 ) -> Result<(), LocalReply> {
     text.clear();
     let mut ends = ArrayVec::<usize, { sluice_policy::action::MAX_EDITS }>::new();
     for edit in edits {
-        edit.render(values, received.clone(), text);
+        edit.render(values, received, text);
         if text.len() > MAX_HEAD || ends.try_push(text.len()).is_err() {
             return Err(LocalReply::REWRITTEN_TOO_LARGE);
         }
@@ -391,12 +390,12 @@ pub(crate) fn computed<'a>(
     for (edit, end) in edits.iter().zip(ends) {
         let value = text.get(start..end).unwrap_or_default();
         start = end;
-        let (Some(name), Ok(value)) = (edit.name(), FieldValue::new(value)) else {
+        let Ok(value) = FieldValue::new(value) else {
             // No value can end a line: what variables stand for are parts of heads.
             return Err(LocalReply::REWRITTEN_TOO_LARGE);
         };
         // There is room: no route changes more.
-        let _ = fields.try_push((name, value));
+        let _ = fields.try_push((edit.name(), value));
     }
     Ok(())
 }

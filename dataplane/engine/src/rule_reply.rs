@@ -4,7 +4,7 @@ use sluice_policy::action::{Action, Captures, Computed, Respond, captures};
 use sluice_policy::{Route, Values};
 use sluice_stack::io::PacketIo;
 use sluice_stack::time::Instant;
-use sluice_wire::http1::{FieldEdits, FieldValue, RuleReply, write_rule_reply};
+use sluice_wire::http1::{FieldEdits, FieldValue, Headers, RuleReply, write_rule_reply};
 
 use crate::body::Made;
 use crate::chain::HttpPassage;
@@ -65,9 +65,9 @@ impl Asked<'_> {
         };
         let mut fields = Computed::new();
         if !edits.computed.is_empty() {
-            let received = self.passage.request.headers().take(0);
+            let received = Headers::default();
             let values = values(status, &none);
-            computed(&edits.computed, &values, received, text, &mut fields)?;
+            computed(&edits.computed, &values, &received, text, &mut fields)?;
         }
         let (body, location) = match &route.action {
             Action::Respond(Respond {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
-use sluice_wire::http1::{FieldName, FieldValue, HeaderEdit, NewTarget};
+use sluice_wire::http1::{FieldName, FieldValue, FixedEdits, Headers, KeptName, NewTarget};
 use sluice_wire::thrift::ExceptionKind;
 
 pub use crate::matching::Captures;
@@ -99,10 +99,7 @@ impl Destination {
 
 /// The value of a header that is there once: two names are none.
 fn only<'a>(http: &HttpView<'a>, name: &[u8]) -> Option<&'a [u8]> {
-    let fields = http.headers.clone();
-    let mut named = fields
-        .filter(|field| field.name.eq_ignore_ascii_case(name))
-        .map(|field| field.value);
+    let mut named = http.headers.named(name);
     named.next().filter(|_| named.next().is_none())
 }
 
@@ -370,8 +367,8 @@ pub const MAX_EDITS: usize = 33;
 /// Changes to headers: those that are the same for every message, and those that are not.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HeaderEdits {
-    /// The same for every message, in this order.
-    pub fixed: Vec<HeaderEdit>,
+    /// The same for every message.
+    pub fixed: FixedEdits,
     /// Values that depend on the message: at most [`MAX_EDITS`] with what others add. What they
     /// replace is in `fixed`.
     pub computed: Vec<ComputedEdit>,
@@ -380,7 +377,7 @@ pub struct HeaderEdits {
 /// A header whose value depends on the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ComputedEdit {
-    pub(crate) name: Box<[u8]>,
+    pub(crate) name: KeptName,
     pub(crate) value: Template,
     /// The values that the message has already stand before it.
     pub(crate) appends: bool,
@@ -388,21 +385,17 @@ pub struct ComputedEdit {
 
 impl ComputedEdit {
     /// The name.
-    pub fn name(&self) -> Option<FieldName<'_>> {
-        FieldName::new(&self.name).ok()
+    #[inline]
+    pub fn name(&self) -> FieldName<'_> {
+        self.name.name()
     }
 
     /// Writes the value behind what stands in `out`; `received` are the header fields of the message.
-    pub fn render<'a>(
-        &self,
-        values: &Values<'_>,
-        received: impl Iterator<Item = sluice_wire::http1::Header<'a>>,
-        out: &mut Vec<u8>,
-    ) {
+    pub fn render(&self, values: &Values<'_>, received: &Headers<'_>, out: &mut Vec<u8>) {
         if self.appends {
-            let own = received.filter(|field| field.name.eq_ignore_ascii_case(&self.name));
-            for field in own.filter(|field| !field.value.is_empty()) {
-                out.extend_from_slice(field.value);
+            let own = received.named(self.name.as_bytes());
+            for value in own.filter(|value| !value.is_empty()) {
+                out.extend_from_slice(value);
                 out.extend_from_slice(b", ");
             }
         }

@@ -57,12 +57,7 @@ impl Lanes {
     /// What the request came tagged with.
     pub fn received<'a>(&self, request: &RequestView<'a>) -> Option<&'a [u8]> {
         match &request.message {
-            Message::Http(http) => {
-                let own = self.header.as_bytes();
-                let mut headers = http.headers.clone();
-                let field = headers.find(|field| field.name.eq_ignore_ascii_case(own))?;
-                Some(field.value)
-            }
+            Message::Http(http) => http.headers.named(self.header.as_bytes()).next(),
             Message::Rpc(rpc) => self.key.value(rpc),
         }
     }

@@ -221,10 +221,9 @@ impl PathTable {
     /// Adds a route behind all that come before it in the order.
     fn insert(&mut self, route: &Route, place: u32) {
         let matches = &route.matches;
-        let whole = matches!(matches.path, PathMatch::Pattern(_) | PathMatch::Regex(_));
         let entry = Entry {
             route: place,
-            conditional: whole || !matches.conditions.is_empty(),
+            conditional: !matches.path.is_literal() || !matches.conditions.is_empty(),
         };
         self.first = self.first.min(place);
         if let PathMatch::Exact(path) = &matches.path {

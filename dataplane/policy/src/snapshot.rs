@@ -437,9 +437,9 @@ pub struct RouteMatch {
 }
 
 impl RouteMatch {
-    /// Whether path and conditions fit an HTTP request.
+    /// Whether path and conditions fit an HTTP request that has what the index finds the route by.
     pub(crate) fn fits_http(&self, http: &HttpView<'_>, request: &RequestView<'_>) -> bool {
-        self.path.takes(http.path) && self.conditions_hold(request)
+        (self.path.is_literal() || self.path.takes(http.path)) && self.conditions_hold(request)
     }
 
     /// Whether service, method and conditions fit a call.

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use sluice_policy::action::HeaderEdits;
 use sluice_policy::rules::Idle;
 use sluice_policy::{
     Attachment, Endpoint, HttpView, ListenerId, Message, RequestView, ServiceId, Snapshot,
     WorkerCores, compatible, compile, parse,
 };
-use sluice_wire::http1::HeaderEdit;
+use sluice_wire::http1::{FixedEdits, HeaderEdit};
 
 const RULES: &str = r#"
 ports:
@@ -183,9 +184,9 @@ fn header_edits_are_set_then_added_then_removed() {
         HeaderEdit::add(b"x-also", b"two"),
         HeaderEdit::remove(b"X-Secret"),
     ];
-    assert_eq!(edits.fixed, expected.map(Result::unwrap));
+    assert_eq!(edits.fixed, FixedEdits::new(&expected.map(Result::unwrap)));
     assert!(edits.computed.is_empty());
-    assert!(snapshot.routes[0].response_headers.fixed.is_empty());
+    assert_eq!(snapshot.routes[0].response_headers, HeaderEdits::default());
 }
 
 #[test]

@@ -17,6 +17,8 @@ use crate::tcp::emit::{FIN, RST, SYN};
 pub(crate) const ETHERNET: usize = 14;
 /// An 802.1Q tag: the type that says so, and priority and VLAN.
 pub(crate) const TAG: usize = 4;
+/// The type that says so.
+pub(crate) const VLAN: u16 = 0x8100;
 const TCP: u8 = 6;
 /// Congestion experienced (RFC 3168 5).
 const MARKED: u8 = 3;
@@ -164,7 +166,7 @@ pub(crate) fn parse<'a>(
 
 /// Whether what follows is a tag: of 802.1Q, of a provider (802.1ad), or of a provider before that.
 fn is_tag(ethertype: u16) -> bool {
-    matches!(ethertype, 0x8100 | 0x88a8 | 0x9100)
+    matches!(ethertype, VLAN | 0x88a8 | 0x9100)
 }
 
 /// What is behind the tag that frames of the port's VLAN carry. On a port without one, a tag that gives a
@@ -177,7 +179,7 @@ fn untag(ethertype: u16, payload: &[u8], vlan: Option<u16>) -> Result<(u16, &[u8
         .split_first_chunk::<TAG>()
         .ok_or(FrameFate::Truncated)?;
     let inner = u16::from_be_bytes([e0, e1]);
-    if ethertype != 0x8100 || is_tag(inner) {
+    if ethertype != VLAN || is_tag(inner) {
         return Err(FrameFate::DoubleTagged);
     }
     match (u16::from_be_bytes([c0, c1]) & 0x0fff, vlan) {

@@ -11,7 +11,7 @@ use smoltcp::wire::{IpCidr, IpRepr};
 use crate::counters::Counters;
 use crate::crew::{Lesson, Line, PASSED_PER_POLL};
 use crate::fate::{FrameFate, StackEvent};
-use crate::frame::{ETHERNET, Inbound, Station, TAG};
+use crate::frame::{ETHERNET, Inbound, Station, TAG, VLAN};
 use crate::io::{L3, PacketIo, PortCaps, RxBurst, RxFrame, TxFrame, TxMeta};
 use crate::neighbour::{Held, Lookup, Mac, NeighbourRef, Neighbours};
 use crate::rate_limit::RateLimit;
@@ -262,14 +262,17 @@ impl<P: PacketIo> Link<P> {
         let l2_len = self.l2_len();
         let bytes = frame.fill(l2_len + len);
         let (header, packet) = bytes.split_at_mut(l2_len);
-        let (addresses, rest) = header.split_at_mut(12);
-        addresses[..6].copy_from_slice(&mac);
-        addresses[6..].copy_from_slice(&self.caps.mac);
-        let [e0, e1] = ethertype.to_be_bytes();
-        match self.vlan.map(u16::to_be_bytes) {
-            None => rest.copy_from_slice(&[e0, e1]),
+        let first = self.vlan.map_or(ethertype, |_| VLAN);
+        // Parts of known lengths: each is one move.
+        if let Some(untagged) = header.first_chunk_mut::<ETHERNET>() {
+            untagged[..6].copy_from_slice(&mac);
+            untagged[6..12].copy_from_slice(&self.caps.mac);
+            untagged[12..].copy_from_slice(&first.to_be_bytes());
+        }
+        if let Some(vlan) = self.vlan {
+            let ([v0, v1], [e0, e1]) = (vlan.to_be_bytes(), ethertype.to_be_bytes());
             // Of no priority.
-            Some([v0, v1]) => rest.copy_from_slice(&[0x81, 0x00, v0, v1, e0, e1]),
+            header[ETHERNET..].copy_from_slice(&[v0, v1, e0, e1]);
         }
         let result = write(packet);
         if let Some(tap) = &self.tap {

@@ -25,6 +25,7 @@ mod date;
 mod edits;
 mod error;
 mod field;
+mod fixed;
 mod forwarded;
 mod ids;
 mod kept;
@@ -49,11 +50,12 @@ pub use date::{DATE_LEN, imf_fixdate};
 pub use edits::{FieldEdits, FieldName, FieldValue, HeaderEdit, NewTarget, RequestEdits};
 pub use error::{BodyError, EditError, HeadError, RequestError, ResponseError};
 pub use field::{HeadIndex, Header, Headers};
+pub use fixed::FixedEdits;
 pub use forwarded::{ForwardedField, client_address, write_forwarded_element};
 pub use ids::{
     MAX_REQUEST_ID, TRACEPARENT_LEN, is_request_id, is_traceparent, request_id, traceparent,
 };
-pub use kept::{KeptValue, MAX_VIA_NAME, Via};
+pub use kept::{KeptName, KeptValue, MAX_VIA_NAME, Via};
 pub use kind::{HeaderKind, KindSet};
 pub use local::{RuleReply, reason_phrase, write_local_reply, write_rule_reply};
 pub use path::plain_path;

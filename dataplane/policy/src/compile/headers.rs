@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sluice_wire::http1::{EditError, FieldName, HeaderEdit, HeaderKind};
+use sluice_wire::http1::{EditError, FieldName, FixedEdits, HeaderEdit, HeaderKind, KeptName};
 
 use super::report::Report;
 use crate::action::{ComputedEdit, HeaderEdits};
@@ -36,7 +36,7 @@ pub(super) fn compile(
     report: &mut Report<'_>,
 ) -> HeaderEdits {
     let mut seen: BTreeMap<String, &'static str> = BTreeMap::new();
-    let mut compiled = HeaderEdits::default();
+    let (mut fixed, mut computed) = (Vec::new(), Vec::new());
     let count = edits.set.len() + edits.add.len() + edits.append.len() + edits.remove.len();
     if count > MAX_EDITS {
         report.wrong(
@@ -59,7 +59,7 @@ pub(super) fn compile(
                 check_append(&path, &lower, report);
             }
             if let Some(value) = template(&path, value, direction, report) {
-                add(&mut compiled, list, name, value);
+                add(&mut fixed, &mut computed, list, name, value);
             }
         }
     }
@@ -77,7 +77,7 @@ pub(super) fn compile(
             );
         }
         check_lane(&path, &lower, direction, report);
-        compiled.fixed.extend(HeaderEdit::remove(name.as_bytes()));
+        fixed.extend(HeaderEdit::remove(name.as_bytes()));
     }
     if let Direction::Request {
         lane_header: Some(header),
@@ -85,14 +85,22 @@ pub(super) fn compile(
     } = direction
     {
         // The gateway states it anew.
-        compiled.fixed.extend(HeaderEdit::remove(header.as_bytes()));
+        fixed.extend(HeaderEdit::remove(header.as_bytes()));
     }
-    compiled
+    HeaderEdits {
+        fixed: FixedEdits::new(&fixed),
+        computed,
+    }
 }
 
 /// Adds one change; what can't be made has been reported.
-fn add(edits: &mut HeaderEdits, list: &str, name: &str, value: Result<String, Template>) {
-    let fixed = &mut edits.fixed;
+fn add(
+    fixed: &mut Vec<HeaderEdit>,
+    computed: &mut Vec<ComputedEdit>,
+    list: &str,
+    name: &str,
+    value: Result<String, Template>,
+) {
     let (name, value) = match (list, value) {
         ("set", Ok(value)) => {
             return fixed.extend(HeaderEdit::set(name.as_bytes(), value.as_bytes()));
@@ -106,11 +114,11 @@ fn add(edits: &mut HeaderEdits, list: &str, name: &str, value: Result<String, Te
     if list != "add" {
         fixed.extend(HeaderEdit::remove(name.as_bytes()));
     }
-    edits.computed.push(ComputedEdit {
-        name: name.as_bytes().into(),
+    computed.extend(KeptName::new(name.as_bytes()).map(|name| ComputedEdit {
+        name,
         value,
         appends: list == "append",
-    });
+    }));
 }
 
 /// The value as it is, or what it is made from.
@@ -194,14 +202,14 @@ fn check_name(name: &str) -> Result<(), (String, Option<String>)> {
     // Expect belongs to the exchange like the fields of one connection do.
     let reserved = name.eq_ignore_ascii_case("expect");
     match FieldName::new(name.as_bytes()) {
-        Err(EditError::Reserved) => Err(fixed(name)),
+        Err(EditError::Reserved) => Err(unchangeable(name)),
         Err(_) => Err((format!("{name:?} is no header name"), None)),
-        Ok(_) if reserved => Err(fixed(name)),
+        Ok(_) if reserved => Err(unchangeable(name)),
         Ok(_) => Ok(()),
     }
 }
 
-fn fixed(name: &str) -> (String, Option<String>) {
+fn unchangeable(name: &str) -> (String, Option<String>) {
     let mend = "take it out: the gateway itself answers for it".to_owned();
     (format!("`{name}` cannot be changed"), Some(mend))
 }

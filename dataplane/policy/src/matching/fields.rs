@@ -8,9 +8,7 @@ const MAX_ENCODED: usize = 1024;
 
 /// The value of the first header of this name.
 pub(crate) fn first_header<'a>(headers: &Headers<'a>, name: &[u8]) -> Option<&'a [u8]> {
-    let mut fields = headers.clone();
-    let field = fields.find(|field| field.name.eq_ignore_ascii_case(name))?;
-    Some(field.value)
+    headers.named(name).next()
 }
 
 /// Whether any header of this name passes.
@@ -19,17 +17,14 @@ pub(super) fn any_header(
     name: &[u8],
     passes: impl Fn(&[u8]) -> bool,
 ) -> bool {
-    headers
-        .clone()
-        .any(|field| field.name.eq_ignore_ascii_case(name) && passes(field.value))
+    headers.named(name).any(passes)
 }
 
 /// The values of all cookies of this name (RFC 6265 section 4.2.1), as sent.
 pub(super) fn cookies<'a>(headers: &Headers<'a>, name: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
     headers
-        .clone()
-        .filter(|field| field.name.eq_ignore_ascii_case(b"cookie"))
-        .flat_map(|field| field.value.split(|&b| b == b';'))
+        .named(b"cookie")
+        .flat_map(|value| value.split(|&b| b == b';'))
         .filter_map(move |pair| {
             let (own, value) = split_once(pair.trim_ascii(), b'=')?;
             (own == name).then_some(value)
@@ -44,8 +39,8 @@ pub(crate) fn cookie<'a>(headers: &Headers<'a>, name: &'a [u8]) -> Option<&'a [u
 /// The parameters of a query as sent; one without `=` has an empty value.
 fn parameters(query: Option<&[u8]>) -> impl Iterator<Item = (&[u8], &[u8])> {
     query
-        .unwrap_or_default()
-        .split(|&b| b == b'&')
+        .into_iter()
+        .flat_map(|query| query.split(|&b| b == b'&'))
         .filter(|pair| !pair.is_empty())
         .map(|pair| split_once(pair, b'=').unwrap_or((pair, b"")))
 }

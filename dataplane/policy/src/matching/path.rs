@@ -77,6 +77,12 @@ impl PathMatch {
         }
     }
 
+    /// Whether a path that is it, or begins with it by segments, needs no further look.
+    #[inline]
+    pub(crate) fn is_literal(&self) -> bool {
+        matches!(self, PathMatch::Exact(_) | PathMatch::Prefix(_))
+    }
+
     /// What the named parts of a path that it takes stood for. Allocates for regular expressions.
     pub fn captures<'p>(&self, path: &'p [u8]) -> Captures<'p> {
         let mut captures = Captures::new();

@@ -165,7 +165,16 @@ impl Cidr {
 
     /// Whether `address` lies in this network. Never true across families.
     pub fn contains(&self, address: IpAddr) -> bool {
-        address.is_ipv4() == self.address.is_ipv4() && mask(address, self.prefix) == self.network()
+        let same = match (self.address, address) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                (own.to_bits() ^ other.to_bits()).leading_zeros()
+            }
+            (IpAddr::V6(own), IpAddr::V6(other)) => {
+                (own.to_bits() ^ other.to_bits()).leading_zeros()
+            }
+            _ => return false,
+        };
+        same >= u32::from(self.prefix)
     }
 
     /// The broadcast address of an IPv4 network that has one (RFC 3021: a /31 has none).

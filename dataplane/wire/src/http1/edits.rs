@@ -3,6 +3,7 @@
 
 use super::chars;
 use super::error::EditError;
+use super::fixed::FixedEdits;
 use super::kind::{HeaderKind, KindSet};
 use super::path;
 use super::target::Authority;
@@ -106,7 +107,7 @@ impl<'a> NewTarget<'a> {
     }
 }
 
-/// One header edit of a route: made once, when the rules are compiled.
+/// One header edit of a route.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HeaderEdit {
     pub(super) name: Box<[u8]>,
@@ -141,11 +142,6 @@ impl HeaderEdit {
         Self::new(name, None, true)
     }
 
-    /// Whether it takes away a field called `name`, in any case.
-    pub(super) fn replaces(&self, name: &[u8]) -> bool {
-        self.replaces && self.name.eq_ignore_ascii_case(name)
-    }
-
     fn new(name: &[u8], value: Option<&[u8]>, replaces: bool) -> Result<Self, EditError> {
         let FieldName(name) = FieldName::new(name)?;
         let value = match value {
@@ -168,8 +164,8 @@ pub struct FieldEdits<'a> {
     pub drop: KindSet,
     /// What the gateway itself adds.
     pub append: &'a [(FieldName<'a>, FieldValue<'a>)],
-    /// What the operator wants, in this order: it also sees what `append` added.
-    pub rules: &'a [HeaderEdit],
+    /// What the operator wants: it also sees what `append` added.
+    pub rules: &'a FixedEdits,
     /// What the operator wants with values that depend on the message, added last.
     pub computed: &'a [(FieldName<'a>, FieldValue<'a>)],
 }

@@ -204,6 +204,20 @@ pub struct Headers<'a> {
     pub(super) entries: std::slice::Iter<'a, Entry>,
 }
 
+impl<'a> Headers<'a> {
+    /// The values of the fields of this name, in any case.
+    #[inline]
+    pub fn named<'n>(&self, name: &'n [u8]) -> impl Iterator<Item = &'a [u8]> + use<'a, 'n> {
+        let buf = self.buf;
+        self.entries.clone().filter_map(move |entry| {
+            // The length alone tells most of them.
+            let same = usize::from(entry.colon - entry.start) == name.len()
+                && span(buf, entry.start, entry.colon).eq_ignore_ascii_case(name);
+            same.then(|| span(buf, entry.value_start, entry.value_end))
+        })
+    }
+}
+
 impl<'a> Iterator for Headers<'a> {
     type Item = Header<'a>;
 

@@ -1,9 +1,39 @@
-//! Header values that are checked once and sent many times.
+//! Header names and values that are checked once and sent many times.
 
 use arrayvec::ArrayVec;
 
 use super::Version;
-use super::edits::FieldValue;
+use super::edits::{FieldName, FieldValue};
+use super::error::EditError;
+
+/// A checked header name, see [`FieldName`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptName(Box<[u8]>);
+
+impl KeptName {
+    /// Checks a name.
+    ///
+    /// # Errors
+    /// See [`FieldName::new`].
+    pub fn new(name: &[u8]) -> Result<Self, EditError> {
+        let FieldName(name) = FieldName::new(name)?;
+        Ok(Self(name.into()))
+    }
+
+    /// To be sent.
+    #[inline]
+    #[must_use]
+    pub fn name(&self) -> FieldName<'_> {
+        FieldName(&self.0)
+    }
+
+    /// Its bytes.
+    #[inline]
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
 
 /// A checked header value of at most `N` bytes; the default is empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -71,6 +101,13 @@ impl Via {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_is_kept_if_it_may_be_sent() {
+        assert_eq!(KeptName::new(b"X-a").unwrap().name(), FieldName(b"X-a"));
+        assert_eq!(KeptName::new(b"a b"), Err(EditError::InvalidName));
+        assert_eq!(KeptName::new(b"Host"), Err(EditError::Reserved));
+    }
 
     #[test]
     fn a_value_is_kept_if_it_is_legal_and_fits() {

@@ -1,8 +1,8 @@
 //! Trailer fields that go on (RFC 9110 section 6.5).
 
 use super::chars::Stop;
-use super::edits::HeaderEdit;
 use super::field::{FieldLine, field_line, span};
+use super::fixed::FixedEdits;
 use super::kind::HeaderKind;
 use super::scan::Scan;
 
@@ -54,14 +54,14 @@ const HEAD_ONLY: [&[u8]; 37] = [
 ///
 /// Not every kind that the gateway acts on, not what only the head may say, and not what the
 /// operator's `rules` set or remove in the head. At most as many bytes as `fields` has, and five.
-pub fn write_trailers(out: &mut Vec<u8>, fields: &[u8], rules: &[HeaderEdit]) {
+pub fn write_trailers(out: &mut Vec<u8>, fields: &[u8], rules: &FixedEdits) {
     out.extend_from_slice(b"0\r\n");
     let mut pos = 0;
     let mut scan = Scan::new(fields, pos);
     let line = |scan: &mut Scan<'_>, pos| field_line(fields, scan, pos).map_err(drop::<Stop<_>>);
     while let Ok(FieldLine::Field(entry)) = line(&mut scan, pos) {
         let name = span(fields, entry.start, entry.colon);
-        if entry.kind == HeaderKind::Other && !is_head_only(name) && !ruled(rules, name) {
+        if entry.kind == HeaderKind::Other && !is_head_only(name) && !rules.replaces(name) {
             out.extend_from_slice(span(fields, entry.start, entry.end));
         }
         pos = entry.end as usize;
@@ -79,17 +79,14 @@ fn is_head_only(name: &[u8]) -> bool {
             .any(|field| name.eq_ignore_ascii_case(field))
 }
 
-fn ruled(rules: &[HeaderEdit], name: &[u8]) -> bool {
-    rules.iter().any(|rule| rule.replaces(name))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::edits::HeaderEdit;
     use super::*;
 
     fn written(fields: &str, rules: &[HeaderEdit]) -> String {
         let mut out = Vec::new();
-        write_trailers(&mut out, fields.as_bytes(), rules);
+        write_trailers(&mut out, fields.as_bytes(), &FixedEdits::new(rules));
         assert!(out.len() <= fields.len() + 5);
         String::from_utf8(out).unwrap()
     }

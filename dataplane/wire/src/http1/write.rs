@@ -4,7 +4,7 @@
 //! stated anew from what was parsed, so that no output can carry two framings or an odd one. What
 //! the caller adds comes as checked names and values, so that no value can end a line.
 
-use super::edits::{FieldEdits, FieldName, FieldValue, HeaderEdit, RESERVED, RequestEdits};
+use super::edits::{FieldEdits, FieldName, FieldValue, RESERVED, RequestEdits};
 use super::field::{Entry, HeadIndex, span};
 use super::kind::{HeaderKind, KindSet};
 use super::request::Request;
@@ -66,13 +66,13 @@ pub fn write_request_head(out: &mut Vec<u8>, request: &Request<'_>, edits: &Requ
     write_hop_options(out, request, edits.upgrade);
     let dropped = edits.fields.drop;
     if let Some(address) = edits.forwarded_for
-        && !replaced(edits.fields.rules, b"x-forwarded-for")
+        && !edits.fields.rules.replaces(b"x-forwarded-for")
     {
         let kind = HeaderKind::XForwardedFor;
         write_merged(out, b"X-Forwarded-For: ", request, kind, dropped, address);
     }
     if let Some(element) = edits.forwarded
-        && !replaced(edits.fields.rules, b"forwarded")
+        && !edits.fields.rules.replaces(b"forwarded")
     {
         let kind = HeaderKind::Forwarded;
         write_merged(out, b"Forwarded: ", request, kind, dropped, element);
@@ -201,8 +201,7 @@ fn copy_fields(
     let goes_on = |entry: &Entry| {
         !left_out.contains(entry.kind)
             && !entry.nominated
-            && (edits.rules.is_empty()
-                || !replaced(edits.rules, span(buf, entry.start, entry.colon)))
+            && !edits.rules.replaces(span(buf, entry.start, entry.colon))
     };
     let (mut run_start, mut run_end) = (0, 0);
     for entry in index.entries() {
@@ -217,28 +216,13 @@ fn copy_fields(
     out.extend_from_slice(span(buf, run_start, run_end));
 }
 
-/// Whether one of `rules` takes all other fields of this name away.
-fn replaced(rules: &[HeaderEdit], name: &[u8]) -> bool {
-    rules
-        .iter()
-        .any(|rule| rule.replaces && rule.name.eq_ignore_ascii_case(name))
-}
-
 pub(super) fn write_additions(out: &mut Vec<u8>, edits: &FieldEdits<'_>) {
     for (FieldName(name), FieldValue(value)) in edits.append {
-        if !replaced(edits.rules, name) {
+        if !edits.rules.replaces(name) {
             write_field(out, name, value);
         }
     }
-    let mut rules = edits.rules;
-    while let [rule, later @ ..] = rules {
-        if let Some(value) = &rule.value
-            && !replaced(later, &rule.name)
-        {
-            write_field(out, &rule.name, value);
-        }
-        rules = later;
-    }
+    out.extend_from_slice(edits.rules.lines());
     for (FieldName(name), FieldValue(value)) in edits.computed {
         write_field(out, name, value);
     }

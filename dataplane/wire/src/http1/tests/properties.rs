@@ -211,7 +211,7 @@ proptest! {
         let Ok(rule) = HeaderEdit::add(&name, &value) else { return Ok(()) };
         let fields = (FieldName::new(&name).unwrap(), FieldValue::new(&value).unwrap());
         let append = [fields];
-        let rules = [rule];
+        let rules = FixedEdits::new(&[rule]);
         let edits = RequestEdits {
             host: Authority::parse(&value),
             forwarded_for: Some(fields.1),

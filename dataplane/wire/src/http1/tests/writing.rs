@@ -164,6 +164,7 @@ fn edits_of_the_operator_come_last() {
         HeaderEdit::remove(b"Via").unwrap(),
     ];
     let append = [(FieldName::VIA, FieldValue::new(b"1.1 sluice").unwrap())];
+    let rules = FixedEdits::new(&rules);
     let edits = RequestEdits {
         host: None,
         forwarded_for: Some(FieldValue::new(b"10.0.0.1").unwrap()),
@@ -340,6 +341,7 @@ fn responses_are_edited() {
         HeaderEdit::add(b"A", b"b").unwrap(),
     ];
     let append = [(FieldName::DATE, FieldValue::new(b"now").unwrap())];
+    let rules = FixedEdits::new(&rules);
     let edits = FieldEdits {
         append: &append,
         rules: &rules,
@@ -446,7 +448,7 @@ fn a_new_target_is_a_path_of_legal_bytes() {
 
 #[test]
 fn computed_fields_come_last_and_replace_what_rules_take_out() {
-    let rules = [HeaderEdit::remove(b"a").unwrap()];
+    let rules = FixedEdits::new(&[HeaderEdit::remove(b"a").unwrap()]);
     let computed = [(
         FieldName::new(b"A").unwrap(),
         FieldValue::new(b"new").unwrap(),
