@@ -56,7 +56,8 @@ impl Gaps {
             Pace::Closed => {
                 let under_way = f64::from(run.settings.connections.max(1))
                     * f64::from(run.settings.calls.max(1));
-                self.count as f64 * under_way / run.totals.answers.max(1) as f64
+                let ended = run.totals.answers + run.totals.errors.values().sum::<u64>();
+                self.count as f64 * under_way / ended.max(1) as f64
             }
             _ => BACKLOG * self.seconds / run.duration_s.max(1e-9),
         };
@@ -64,15 +65,16 @@ impl Gaps {
     }
 
     /// Whether they delayed as many requests as a 99th percentile leaves out: then it is their length, and
-    /// not the target's doing.
+    /// not the target's doing. Without answers there is no percentile.
     pub fn make_p99(self, run: &RunReport) -> bool {
-        self.delayed(run) >= 0.01
+        run.totals.answers > 0 && self.delayed(run) >= 0.01
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::ErrorKind;
     use crate::report::tests::run;
 
     #[test]
@@ -90,8 +92,14 @@ mod tests {
         closed.settings.pace = Pace::Closed;
         closed.settings.connections = 10;
         // Of 2,000 answers.
+        closed.totals.errors.clear();
         assert!(gaps(2, 1.0).make_p99(&closed));
         assert!(!gaps(1, 1.0).make_p99(&closed));
+        // What failed was under way as well, and without answers there is no percentile.
+        closed.totals.answers = 0;
+        closed.totals.errors.insert(ErrorKind::Timeout, 2_000);
+        assert!((gaps(2, 1.0).delayed(&closed) - 0.01).abs() < 1e-9);
+        assert!(!gaps(2, 1.0).make_p99(&closed));
         assert_eq!(gaps(1, 1.0).and(gaps(2, 0.5)), gaps(3, 1.5));
         assert_eq!(gaps(10, 1.0).scaled(0.25), gaps(3, 0.25));
     }
