@@ -30,7 +30,7 @@ const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\n\
     Last-Modified: Wed, 31 Dec 2025 00:00:00 GMT\r\nConnection: keep-alive\r\n\
     ETag: \"6954f1a0-64\"\r\nCache-Control: max-age=3600\r\nAccept-Ranges: bytes\r\n\r\n";
 
-fn main() {
+pub(crate) fn main() {
     // `cargo test` passes --test; there it only shows that it runs.
     let is_bench = std::env::args().any(|argument| argument == "--bench");
     let rounds = if is_bench { 200 } else { 1 };

@@ -18,7 +18,7 @@ fn gateway_poll(worker: &mut Worker<SimPort>, now: Instant) {
     worker.poll_once(now);
 }
 
-fn main() {
+pub(crate) fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let flag = |name: &str| arguments.iter().any(|argument| argument == name);
     let value = |name: &str| {

@@ -162,7 +162,7 @@ fn run(memory: &mut Memory, requests: u64) -> Measured {
     }
 }
 
-fn main() {
+pub(crate) fn main() {
     // `cargo test` passes --test; a bench is not a test, so there it only shows that it runs.
     let arguments: Vec<String> = std::env::args().collect();
     let flag = |name: &str| arguments.iter().any(|argument| argument == name);

@@ -131,7 +131,7 @@ impl Request {
     }
 }
 
-fn main() {
+pub(crate) fn main() {
     // `cargo test` passes --test; a bench is not a test, so there it only shows that it runs.
     let arguments: Vec<String> = std::env::args().collect();
     let value = |name: &str| {

@@ -1,4 +1,4 @@
-//! The whole gateway in simulation: a hundred different worlds, and the ones that once went wrong.
+//! The whole gateway in simulation: some different worlds, and the ones that once went wrong.
 
 use std::time::Duration;
 
@@ -23,12 +23,12 @@ fn play(seeds: impl IntoIterator<Item = u64>) {
 
 #[test]
 fn simulated_worlds_hold_what_must_hold_part_one() {
-    play(1_000..1_030);
+    play(1_000..1_015);
 }
 
 #[test]
 fn simulated_worlds_hold_what_must_hold_part_two() {
-    play(2_000..2_030);
+    play(2_000..2_015);
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! Plays the whole gateway in simulation. `scripts/sim` builds and runs it.
 #![forbid(unsafe_code)]
 
+use std::num::NonZero;
 use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use sluice_tests::{calls, changing, sim, streams};
@@ -14,6 +17,7 @@ const USAGE: &str = "usage: scripts/sim [--seeds N | --minutes M | --seed S]
 The last line is `seeds=N requests=N faults=N violations=N`; the exit code is 1 unless
 violations=0, 2 for wrong usage. A seed that fails prints itself: play it again with --seed.";
 
+#[derive(Clone, Copy)]
 enum Plan {
     Seeds(u64),
     Minutes(u64),
@@ -37,43 +41,95 @@ fn main() -> ExitCode {
         eprintln!("{USAGE}");
         return ExitCode::from(2);
     };
+    let tally = play(plan);
+    println!(
+        "seeds={} requests={} faults={} violations={}",
+        tally.seeds, tally.requests, tally.faults, tally.violations
+    );
+    if tally.violations == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// Of all seeds that were played.
+#[derive(Default)]
+struct Tally {
+    seeds: u64,
+    requests: u64,
+    faults: u64,
+    violations: usize,
+}
+
+/// Plays seeds on every core: a seed plays the same wherever it is played, and whatever plays beside it.
+fn play(plan: Plan) -> Tally {
     let began = Instant::now();
-    let more = |played: u64| match plan {
-        Plan::Seeds(n) => played < n,
-        Plan::Minutes(n) => began.elapsed() < Duration::from_secs(60 * n),
-        Plan::Seed(_) => played < 1,
-    };
-    let (mut seeds, mut requests, mut faults, mut violations) = (0, 0, 0, 0);
-    while more(seeds) {
-        let seed = if let Plan::Seed(seed) = plan {
+    let next = AtomicU64::new(1);
+    let tally = Mutex::new(Tally::default());
+    // The number of the seed to be played, while there is one.
+    let draw = || {
+        let number = next.fetch_add(1, Ordering::Relaxed);
+        let is_wanted = match plan {
+            Plan::Seeds(n) => number <= n,
+            Plan::Minutes(n) => began.elapsed() < Duration::from_secs(60 * n),
+            Plan::Seed(_) => number == 1,
+        };
+        is_wanted.then_some(if let Plan::Seed(seed) = plan {
             seed
         } else {
-            seeds + 1
-        };
-        let mut report = sim::run(seed);
-        for other in [calls::run(seed), changing::run(seed), streams::run(seed)] {
-            report.requests += other.requests;
-            report.faults += other.faults;
-            report.violations.extend(other.violations);
+            number
+        })
+    };
+    let players = std::thread::available_parallelism().map_or(1, NonZero::get);
+    std::thread::scope(|scope| {
+        for _ in 0..players {
+            scope.spawn(|| {
+                while let Some(seed) = draw() {
+                    // What panics is told with its seed, and the other seeds are played on.
+                    let report =
+                        std::panic::catch_unwind(|| report_of(seed)).unwrap_or_else(|_| {
+                            sim::Report {
+                                violations: vec!["panicked".to_owned()],
+                                ..sim::Report::default()
+                            }
+                        });
+                    let mut tally = tally.lock().expect("no player panics while it counts");
+                    tally.add(seed, &report);
+                    if tally.seeds.is_multiple_of(100) {
+                        println!("{} seeds played in {:.0?}", tally.seeds, began.elapsed());
+                    }
+                }
+            });
         }
-        seeds += 1;
-        requests += report.requests;
-        faults += report.faults;
-        violations += report.violations.len();
+    });
+    tally
+        .into_inner()
+        .expect("no player panics while it counts")
+}
+
+/// All worlds that a seed makes.
+fn report_of(seed: u64) -> sim::Report {
+    let mut report = sim::run(seed);
+    for other in [calls::run(seed), changing::run(seed), streams::run(seed)] {
+        report.requests += other.requests;
+        report.faults += other.faults;
+        report.violations.extend(other.violations);
+    }
+    report
+}
+
+impl Tally {
+    fn add(&mut self, seed: u64, report: &sim::Report) {
+        self.seeds += 1;
+        self.requests += report.requests;
+        self.faults += report.faults;
+        self.violations += report.violations.len();
         for violation in &report.violations {
             println!("seed {seed}: {violation}");
         }
         if !report.violations.is_empty() {
             println!("play it again: scripts/sim --seed {seed}");
         }
-        if seeds.is_multiple_of(100) {
-            println!("{seeds} seeds played in {:.0?}", began.elapsed());
-        }
-    }
-    println!("seeds={seeds} requests={requests} faults={faults} violations={violations}");
-    if violations == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
     }
 }
