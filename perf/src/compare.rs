@@ -2,12 +2,13 @@
 //! same generator, on a pinned core each, in turn.
 //!
 //! [`bed`] makes the namespaces and links and takes them away; [`systems`] knows how each proxy is started;
-//! [`measure`] runs the generator against one and meters the proxy's core; [`results`] makes medians, ratios
+//! [`measure`] runs the generator against one and meters the proxy's core ([`account`] is Sluice's own); [`results`] makes medians, ratios
 //! and the document of them. The order of work is in [`rounds`].
 //!
 //! The generator is this same program, started as `sluice bench run` in the generator's namespace, where
 //! it is the client and the backend at once, on core 0. The proxy has core 1.
 
+mod account;
 mod bed;
 mod envoy;
 mod error;

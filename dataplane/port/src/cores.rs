@@ -22,6 +22,16 @@ impl Cores {
         self.workers.first().copied().unwrap_or(0)
     }
 
+    /// All that is not a worker on the workers' cores too: for a process that does nothing else while they
+    /// count, beside one that wants the other cores for itself.
+    #[must_use]
+    pub fn together(self) -> Cores {
+        let mut control = self.workers.clone();
+        control.sort_unstable();
+        control.dedup();
+        Cores { control, ..self }
+    }
+
     /// The NUMA node of each worker's core, where the system tells.
     pub fn nodes(&self) -> Vec<Option<u16>> {
         let of = |core: &usize| numa::node_of(Path::new(numa::NODES), *core);
@@ -240,6 +250,12 @@ mod tests {
         assert!(chosen.is_shared(1));
         let chosen = choose_here(&[0, 1], Ask::Count(1), End::Last).unwrap();
         assert!(!chosen.is_shared(1));
+    }
+
+    #[test]
+    fn all_else_can_be_on_the_workers_cores() {
+        let chosen = choose_here(&[0, 1, 2], Ask::These(&[1, 0, 1]), End::First).unwrap();
+        assert_eq!(chosen.together(), cores(&[1, 0, 1], &[0, 1]).unwrap());
     }
 
     #[test]

@@ -195,6 +195,10 @@ pub struct RunArgs {
     /// Show no progress.
     #[arg(short, long)]
     pub(crate) quiet: bool,
+    /// Say on stderr which stage begins: warm-up, measuring, measured, done. For scripts that look at the target
+    /// meanwhile.
+    #[arg(long)]
+    pub(crate) stages: bool,
     /// Show DPDK's own log too.
     #[arg(short, long)]
     pub(crate) verbose: bool,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use sluice_port::{Clock, DpdkIo, EalHandle, GapMeter, RegisteredThread, cores, cycles};
 use sluice_stack::io::{IoStats, PacketIo};
@@ -35,8 +35,8 @@ pub(super) struct Setup {
 
 /// What the thread tells.
 pub(super) enum Event {
-    /// Requests count from now on.
-    Measuring,
+    /// The step is in another stage, since then.
+    Entered(Stage, SystemTime),
     /// An interval is over.
     Progress(Progress),
     /// A step is over.
@@ -214,13 +214,16 @@ impl Poller {
             Some(Stage::Measuring) => {
                 self.io = self.client_io();
                 self.waited = self.core_time.waited();
-                // A full queue means that nobody looks.
-                let _ = self.events.try_send(Event::Measuring);
             }
             Some(Stage::Draining) => {
                 self.lost = self.core_time.waited().saturating_sub(self.waited);
             }
             _ => {}
+        }
+        if let Some(stage) = turn.entered {
+            // A full queue means that nobody looks.
+            let entered = Event::Entered(stage, SystemTime::now());
+            let _ = self.events.try_send(entered);
         }
         if turn.idle {
             hint::spin_loop();

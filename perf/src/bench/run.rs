@@ -25,6 +25,7 @@ use super::steps::Steps;
 use super::summary::{self, About, Done};
 use super::{refuse, say};
 use crate::load::plan::RequestFile;
+use crate::load::run::Stage;
 use crate::load::server::ServerSetup;
 use crate::load::{ClientSetup, Generator, Pace, Plan, Reuse};
 use crate::report::Settings;
@@ -63,7 +64,7 @@ fn run(args: &RunArgs) -> Result<bool, RunError> {
     find_way(args)?;
     warn_of_kernel(&specs);
     try_out_files(args)?;
-    let cores = cores::choose(cores::Ask::of(args.core.as_ref()), cores::End::First)?;
+    let cores = own_cores(args.core.as_ref())?;
     cores::bind(&cores.control).map_err(system("this thread cannot be bound to its cores"))?;
     let stop = stop_flag()?;
     let devices = specs.iter().map(|(_, spec)| &spec.device);
@@ -100,6 +101,8 @@ fn run(args: &RunArgs) -> Result<bool, RunError> {
     let holds = match args.target {
         Some(target) => {
             let (done, started, watch) = measure(args, &poller, &events, &stop, &cores)?;
+            // It would poll on beside what puts the report together.
+            drop(poller);
             let settings = settings(args, target, wire, mean_request, &cores);
             let mut fingerprint =
                 Fingerprint::of_this_machine(sluice_port::version(), cores.first() as u32);
@@ -117,9 +120,7 @@ fn run(args: &RunArgs) -> Result<bool, RunError> {
                 settings,
             };
             let report = summary::report(&done, about).ok_or(RunError::Gone)?;
-            let holds = deliver(args, &report, &done)?;
-            drop(poller);
-            holds
+            deliver(args, &report, &done)?
         }
         None => {
             serve(args, &events, &stop)?;
@@ -150,6 +151,12 @@ impl Drop for Running {
             let _ = thread.join();
         }
     }
+}
+
+/// The core that polls, and on the same one all else: DPDK's start, its threads, the report. Another core may be
+/// the target's, and while something is measured none of that has anything to do but a line of progress.
+pub(super) fn own_cores(core: Option<&u16>) -> Result<Cores, RunError> {
+    Ok(cores::choose(cores::Ask::of(core), cores::End::First)?.together())
 }
 
 // ---- what is asked for -------------------------------------------------------------------------
@@ -274,8 +281,8 @@ pub(super) fn system(what: impl ToString) -> impl FnOnce(io::Error) -> RunError 
 
 // ---- the run -----------------------------------------------------------------------------------
 
-/// Goes through the steps; what each has come to, when the first began to count, and what else used
-/// the core.
+/// Goes through the steps; what each has come to, when the first began to count, and what else has used the
+/// core since before the first.
 fn measure(
     args: &RunArgs,
     poller: &Running,
@@ -286,6 +293,8 @@ fn measure(
     let mut view = View::new(args.quiet);
     let mut steps = Steps::new(args);
     let mut done: Vec<Done> = Vec::new();
+    // Looking at every process takes milliseconds: before the load.
+    let watch = Watch::start(&[cores.first() as u32]);
     let mut started = None;
     while let Some(step) = steps.next() {
         let offered = match step.pace {
@@ -304,10 +313,13 @@ fn measure(
         let outcome = loop {
             match events.recv().map_err(|_| RunError::Gone)? {
                 Event::Served(_) => return Err(RunError::Gone),
-                Event::Measuring => {
-                    started.get_or_insert_with(|| {
-                        (SystemTime::now(), Watch::start(&[cores.first() as u32]))
-                    });
+                Event::Entered(stage, at) => {
+                    if stage == Stage::Measuring {
+                        started.get_or_insert(at);
+                    }
+                    if args.stages {
+                        say(format_args!("stage: {}", stage.word()));
+                    }
                 }
                 Event::Progress(progress) => view.interval(&progress),
                 Event::StepEnded(outcome) => break outcome,
@@ -323,9 +335,7 @@ fn measure(
             break;
         }
     }
-    let (started, watch) =
-        started.unwrap_or_else(|| (SystemTime::now(), Watch::start(&[cores.first() as u32])));
-    Ok((done, started, watch))
+    Ok((done, started.unwrap_or_else(SystemTime::now), watch))
 }
 
 /// A backend alone: until it is told to stop, or for the duration.

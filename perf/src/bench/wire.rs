@@ -11,7 +11,7 @@ use sluice_stack::time::Instant;
 use super::args::WireArgs;
 use super::error::RunError;
 use super::poller::PollerError;
-use super::run::stop_flag;
+use super::run::{own_cores, stop_flag};
 use super::{refuse, say};
 use crate::wire::{BadWire, Badness, Counts};
 
@@ -26,7 +26,7 @@ pub(super) fn command(args: &WireArgs) -> ExitCode {
 }
 
 fn run(args: &WireArgs) -> Result<(), RunError> {
-    let cores = cores::choose(cores::Ask::of(args.core.as_ref()), cores::End::First)?;
+    let cores = own_cores(args.core.as_ref())?;
     cores::bind(&cores.control).map_err(super::run::system(
         "this thread cannot be bound to its cores",
     ))?;

@@ -238,13 +238,13 @@ impl<'a> Bed<'a> {
     }
 
     /// A command line that runs in a namespace, on a core where one is given.
-    pub(super) fn argv(&self, place: Place, core: Option<u32>, argv: &[&str]) -> Vec<String> {
-        let mut all: Vec<String> = ["ip", "netns", "exec", &self.namespace(place)]
+    pub(super) fn argv(&self, place: Place, cores: &[u32], argv: &[&str]) -> Vec<String> {
+        let cores: Vec<String> = cores.iter().map(u32::to_string).collect();
+        let namespace = self.namespace(place);
+        let mut all: Vec<String> = ["ip", "netns", "exec", &namespace, "taskset", "-c"]
             .map(str::to_owned)
             .to_vec();
-        if let Some(core) = core {
-            all.extend(["taskset", "-c", &core.to_string()].map(str::to_owned));
-        }
+        all.push(cores.join(","));
         all.extend(argv.iter().map(|&word| word.to_owned()));
         all
     }
@@ -253,7 +253,7 @@ impl<'a> Bed<'a> {
     pub(super) fn start(
         &self,
         place: Place,
-        core: Option<u32>,
+        cores: &[u32],
         (system, hop): (System, usize),
         argv: &[&str],
     ) -> Result<Running, CompareError> {
@@ -262,7 +262,7 @@ impl<'a> Bed<'a> {
             .into_iter()
             .chain(argv.iter().copied())
             .collect();
-        let all = self.argv(place, core, &argv);
+        let all = self.argv(place, cores, &argv);
         let all: Vec<&str> = all.iter().map(String::as_str).collect();
         let log = self.directory.join(format!("{}-{hop}.log", system.word()));
         Running::start(system, &all, log)
@@ -349,7 +349,7 @@ impl<'a> Bed<'a> {
     }
 
     fn inside(&self, place: Place, argv: &[&str]) -> Result<String, CompareError> {
-        let all = self.argv(place, None, argv);
+        let all = self.argv(place, &[GENERATOR_CORE], argv);
         output_of(&all.iter().map(String::as_str).collect::<Vec<_>>())
     }
 

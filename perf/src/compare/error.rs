@@ -17,6 +17,9 @@ pub enum CompareError {
     /// Too few cores.
     #[error("needs 2 cores, one for the generator and one for the proxy; this machine has {0}")]
     Cores(usize),
+    /// No core for this process.
+    #[error("cannot bind itself to the generator's core: {0}")]
+    Bind(io::Error),
     /// A program is missing.
     #[error("{0} not found\n  apt-get install {1}\n  or leave it out: --system")]
     Missing(&'static str, &'static str),

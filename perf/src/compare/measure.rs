@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::account::{Account, Ends};
 use super::bed::{Bed, CORES, Place};
 use super::error::CompareError;
 use super::process::{Running, command, stop, wait};
@@ -81,7 +82,6 @@ impl Subject<'_> {
     /// The generator wrote no report, the system ended, or this process was told to stop.
     pub(super) fn observe(&self, name: &str, load: &Load) -> Result<Observation, CompareError> {
         let mut running = self.system.start(self)?;
-        let (before, asked) = (self.account(), Instant::now());
         let report = self.bed.directory().join("run.json");
         let log = self.bed.directory().join("generator.log");
         let _ = fs::remove_file(&report);
@@ -98,6 +98,8 @@ impl Subject<'_> {
             .stderr(errors)
             .spawn()
             .map_err(|error| CompareError::Start(argv.join(" "), error))?;
+        let asked = self.system == System::Sluice && self.hops == 1;
+        let mut ends = asked.then(|| Ends::new(&log));
         let mut looks = Vec::new();
         let mut next_look = Instant::now();
         let resident_kib = resident(&running);
@@ -109,11 +111,16 @@ impl Subject<'_> {
                 looks.extend(self.look());
                 most_resident_kib = most_resident_kib.max(resident(&running));
             }
+            if let Some(ends) = &mut ends {
+                ends.look(|| self.account());
+            }
             self.bed.go_on().is_err()
         });
+        if let Some(ends) = &mut ends {
+            // The generator may have ended between two looks.
+            ends.look(|| self.account());
+        }
         let noise = watch.noise(&[]);
-        let after = self.account();
-        let between = asked.elapsed().as_secs_f64();
         stop(&mut generator);
         self.bed.go_on()?;
         running.iter_mut().try_for_each(Running::check)?;
@@ -124,13 +131,8 @@ impl Subject<'_> {
         ended.map_err(|error| failed(&format!("{error} after {within:?}")))?;
         let text = fs::read_to_string(&report).map_err(|_| failed("it wrote no report"))?;
         let run: RunReport = serde_json::from_str(&text).map_err(|e| failed(&e.to_string()))?;
-        let both = before.zip(after);
-        let own = both.and_then(|(then, now)| now.since(then));
-        // Its share of the time in between, which is longer than what the generator measured.
-        let system_gaps = both.map(|(then, now)| {
-            let gaps = now.gaps_since(then);
-            gaps.scaled(run.duration_s / between.max(1e-9))
-        });
+        let own = ends.as_ref().and_then(Ends::work_per_request);
+        let system_gaps = ends.and_then(|ends| ends.gaps(run.duration_s));
         let busy_us = self.busy_us(&run, &looks, own);
         let busy_share = busy_us.map(|us| us * run.rps / 1e6);
         Ok(Observation {
@@ -160,6 +162,7 @@ impl Subject<'_> {
             "--core".to_owned(),
             GENERATOR_CORE.to_string(),
             "--quiet".to_owned(),
+            "--stages".to_owned(),
             "--json".to_owned(),
             report.display().to_string(),
         ]);
@@ -171,7 +174,7 @@ impl Subject<'_> {
         }
         options.extend(load.options.iter().map(|&option| option.to_owned()));
         let argv: Vec<&str> = options.iter().map(String::as_str).collect();
-        self.bed.argv(Place::Load, None, &argv)
+        self.bed.argv(Place::Load, &[GENERATOR_CORE], &argv)
     }
 
     /// Busy time of both cores on the system's account per answer, microseconds: `own` is Sluice's word for
@@ -187,12 +190,9 @@ impl Subject<'_> {
         }
     }
 
-    /// What Sluice has done so far. Asked before and after a run: an answer takes the better part of a
-    /// millisecond on a core that the measurement needs. Two that share a core count each other's turns as
-    /// their own.
+    /// What Sluice has done so far.
     fn account(&self) -> Option<Account> {
-        let asked = self.system == System::Sluice && self.hops == 1;
-        asked.then(|| account(&self.bed.admin(admin(0), "/metrics")?))?
+        Account::of(&self.bed.admin(admin(0), "/metrics")?)
     }
 
     fn look(&self) -> Option<Look> {
@@ -291,70 +291,6 @@ fn core_seconds(stat: &str, core: u32) -> Option<CoreSeconds> {
     })
 }
 
-/// What a Sluice has done since its start.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-struct Account {
-    /// Seconds that its workers had work, in their own code and in drivers.
-    worked: f64,
-    /// Requests that have ended.
-    requests: f64,
-    /// When its workers were without their cores.
-    gaps: Gaps,
-}
-
-impl Account {
-    /// Microseconds of work for each request since then.
-    fn since(self, then: Account) -> Option<f64> {
-        let requests = self.requests - then.requests;
-        (requests > 0.0).then(|| (self.worked - then.worked) * 1e6 / requests)
-    }
-}
-
-impl Account {
-    /// Gaps since then; the longest is that since its start, which was just before.
-    fn gaps_since(self, then: Account) -> Gaps {
-        Gaps {
-            count: self.gaps.count.saturating_sub(then.gaps.count),
-            seconds: self.gaps.seconds - then.gaps.seconds,
-            longest_us: self.gaps.longest_us,
-        }
-    }
-}
-
-/// Of its metrics.
-fn account(metrics: &str) -> Option<Account> {
-    let (mut cycles, mut hz, mut requests) = (0.0, 0.0, 0.0);
-    let mut gaps = Gaps::default();
-    for line in metrics.lines() {
-        let Some((name, Ok(value))) = line
-            .rsplit_once(' ')
-            .map(|(name, value)| (name, value.parse::<f64>()))
-        else {
-            continue;
-        };
-        let kinds = ["kind=\"busy\"", "kind=\"driver\""];
-        if name.starts_with("sluice_cycles_total{") && kinds.iter().any(|kind| name.contains(kind))
-        {
-            cycles += value;
-        } else if name.starts_with("sluice_request_fates_total{") {
-            requests += value;
-        } else if name.starts_with("sluice_gaps_total{") {
-            gaps.count += value as u64;
-        } else if name.starts_with("sluice_gap_seconds_total{") {
-            gaps.seconds += value;
-        } else if name.starts_with("sluice_gap_longest_seconds{") {
-            gaps.longest_us = gaps.longest_us.max(value * 1e6);
-        } else if name == "sluice_tsc_hz" {
-            hz = value;
-        }
-    }
-    (hz > 0.0).then(|| Account {
-        worked: cycles / hz,
-        requests,
-        gaps,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -366,34 +302,6 @@ mod tests {
         assert!((seconds.busy - 3.47).abs() < 1e-9);
         assert!((seconds.interrupts - 0.37).abs() < 1e-9);
         assert_eq!(core_seconds(stat, 0), None);
-    }
-
-    #[test]
-    fn sluice_works_in_its_own_code_and_in_drivers() {
-        let metrics = |busy: u32, answered: u32| {
-            format!(
-                "# HELP x\nsluice_cycles_total{{worker=\"0\",kind=\"busy\"}} {busy}\n\
-                 sluice_cycles_total{{worker=\"0\",kind=\"driver\"}} 1000\n\
-                 sluice_cycles_total{{worker=\"0\",kind=\"idle\"}} 9000\nsluice_tsc_hz 1000\n\
-                 sluice_gaps_total{{worker=\"0\"}} {answered}\n\
-                 sluice_gap_seconds_total{{worker=\"0\"}} 0.5\n\
-                 sluice_gap_longest_seconds{{worker=\"0\"}} 0.002\n\
-                 sluice_request_fates_total{{worker=\"0\",fate=\"answered\"}} {answered}\n\
-                 sluice_request_fates_total{{worker=\"0\",fate=\"no_route\"}} 3\n"
-            )
-        };
-        let (then, now) = (account(&metrics(2_000, 7)), account(&metrics(6_000, 107)));
-        let (then, now) = (then.unwrap(), now.unwrap());
-        assert_eq!((then.worked, then.requests), (3.0, 10.0));
-        assert_eq!(now.since(then), Some(40_000.0));
-        assert_eq!(now.since(now), None);
-        let gaps = Gaps {
-            count: 100,
-            seconds: 0.0,
-            longest_us: 2_000.0,
-        };
-        assert_eq!(now.gaps_since(then), gaps);
-        assert_eq!(account(""), None);
     }
 
     #[test]

@@ -6,13 +6,15 @@ use std::sync::atomic::AtomicBool;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use sluice_port::cores;
+
 use super::bed::{Bed, CORES, Place};
 use super::error::CompareError;
 use super::measure::{Load, Observation, Subject};
 use super::process::output_of;
 use super::results::{Comparison, Memory, Seen, Test, Trial};
 use super::systems::{Speaks, System, Wire};
-use super::{CompareArgs, PROXY_CORE, envoy};
+use super::{CompareArgs, GENERATOR_CORE, PROXY_CORE, envoy};
 use crate::report::LimitedBy;
 use crate::report::tables::{grouped, percent, short};
 
@@ -35,6 +37,8 @@ const FULL: f64 = 0.9;
 pub(super) fn run(args: &CompareArgs, stop: &AtomicBool) -> Result<Comparison, CompareError> {
     let contenders = args.contenders();
     let envoy = check(&contenders)?;
+    // And with it all it starts that is not the system under test.
+    cores::bind(&[GENERATOR_CORE as usize]).map_err(CompareError::Bind)?;
     let bed = Bed::up(stop)?;
     let mut comparison = Comparison::new(args.length());
     note_versions(&mut comparison, &contenders, envoy.as_deref())?;

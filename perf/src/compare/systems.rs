@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::PROXY_CORE;
-use super::bed::Place;
+use super::bed::{CORES, Place};
 use super::error::CompareError;
 use super::measure::Subject;
 use super::process::{Running, output_of};
@@ -250,9 +250,12 @@ impl System {
                 [[&binary, "-c", path.as_str()].as_slice(), &options].concat()
             }
         };
-        // Sluice pins its worker by itself; its control threads stay off that core.
-        let core = (self != System::Sluice).then_some(PROXY_CORE);
-        let mut running = bed.start(self.place(), core, (self, hop), &argv)?;
+        // Sluice pins its worker by itself; its other threads stay off that core.
+        let cores: &[u32] = match self {
+            System::Sluice => &CORES,
+            _ => &[PROXY_CORE],
+        };
+        let mut running = bed.start(self.place(), cores, (self, hop), &argv)?;
         if self == System::Sluice {
             bed.wait_until_ready(&mut running, admin(hop))?;
         } else {

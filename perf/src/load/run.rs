@@ -40,3 +40,16 @@ pub enum Stage {
     /// Over.
     Done,
 }
+
+impl Stage {
+    /// In a word, for lines of `--stages`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Stage::Opening => "opening",
+            Stage::WarmUp => "warm-up",
+            Stage::Measuring => "measuring",
+            Stage::Draining => "measured",
+            Stage::Done => "done",
+        }
+    }
+}

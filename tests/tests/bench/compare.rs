@@ -90,6 +90,9 @@ fn compare_has_a_row_for_nginx_haproxy_envoy_and_sluice_on_their_wires() {
         assert!(row["p50_us"].as_f64() > Some(0.0), "{row}");
         let metered = !["direct", "haproxy-busy"].contains(&row["system"].as_str().unwrap_or(""));
         assert_eq!(row["busy_us"].is_number(), metered, "{row}");
+        // Sluice was asked at both ends of the measurement.
+        let tells = row["system"] == "sluice";
+        assert_eq!(row["system_gaps"].is_number(), tells, "{row}");
         let limits = ["target", "generator", "wire", "errors", "noise"];
         assert!(
             limits.contains(&row["limited_by"].as_str().unwrap_or("")),
