@@ -12,8 +12,9 @@
 
 mod calls;
 mod client;
-mod codec;
-pub mod fault;
+pub(crate) mod codec;
+pub mod exceptions;
+mod fault;
 mod generator;
 mod http1;
 mod message;

@@ -15,6 +15,7 @@ pub mod noise;
 pub mod tables;
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use hdrhistogram::Histogram;
 use schemars::JsonSchema;
@@ -70,6 +71,10 @@ pub struct RunReport {
     pub steps: Vec<Step>,
     /// What kept the run from being faster.
     pub limited_by: LimitedBy,
+    /// What limits the 99th percentile: `noise` where gaps in the generator's loop delayed 1 % of the requests or
+    /// more, otherwise as `limited_by`. Left out without answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p99_limited_by: Option<LimitedBy>,
 }
 
 /// What was asked for.
@@ -175,9 +180,69 @@ pub struct Totals {
     /// The statuses of answers with another than expected, by status.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub wrong_statuses: BTreeMap<u16, u64>,
+    /// What answers of TTHeader said that were no results, the most frequent first: at most 32 of each step are
+    /// told apart.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exceptions: Vec<Exception>,
+}
+
+/// An answer of TTHeader that was no result.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Exception {
+    /// What it was.
+    pub kind: ExceptionKind,
+    /// The type of an exception, or the status; left out where it had none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<i32>,
+    /// What it said, up to 160 bytes; without control characters.
+    pub text: String,
+    /// How often it came.
+    pub count: u64,
+}
+
+/// What an answer was that was no result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ExceptionKind {
+    /// A message of the kind exception (`TApplicationException`).
+    Exception,
+    /// A reply with a status of the service's own other than 0 (`biz-status`).
+    BizStatus,
+    /// All that were not told apart.
+    Others,
+}
+
+impl fmt::Display for Exception {
+    /// In a line of a table.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.kind {
+            ExceptionKind::Exception => "exception",
+            ExceptionKind::BizStatus => "biz-status",
+            ExceptionKind::Others => return f.write_str("others"),
+        })?;
+        if let Some(code) = self.code {
+            write!(f, " {code}")?;
+        }
+        if !self.text.is_empty() {
+            write!(f, ": {}", self.text)?;
+        }
+        Ok(())
+    }
 }
 
 impl Totals {
+    /// Adds what came in a step.
+    pub fn add_exception(&mut self, exception: &Exception) {
+        let same = |other: &&mut Exception| {
+            (other.kind, other.code, &other.text)
+                == (exception.kind, exception.code, &exception.text)
+        };
+        match self.exceptions.iter_mut().find(same) {
+            Some(known) => known.count += exception.count,
+            None => self.exceptions.push(exception.clone()),
+        }
+    }
+
     /// Errors of all kinds.
     pub fn all_errors(&self) -> u64 {
         self.errors.values().sum()

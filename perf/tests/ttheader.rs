@@ -17,6 +17,7 @@ use sluice_stack::counters::Counted;
 use sluice_stack::sim::{Faults, Net, SimPort};
 use sluice_stack::{Buffers, Limits, PortSetup, Secrets, Stack, StackStats};
 use sluice_wire::Parsed;
+use sluice_wire::thrift::{AnswerTo, ExceptionKind as ThriftException};
 use sluice_wire::ttheader::{Head, NewHead};
 
 /// How the generator is set up.
@@ -278,19 +279,37 @@ fn reply(sequence: i32) -> Vec<u8> {
     let mut message = b"\x80\x01\x00\x02\x00\x00\x00\x04call".to_vec();
     message.extend_from_slice(&sequence.to_be_bytes());
     message.extend_from_slice(b"\x0b\x00\x00\x00\x00\x00\x00\x00");
+    frame(sequence, &message)
+}
+
+/// An exception in place of it.
+fn exception(sequence: i32) -> Vec<u8> {
+    let mut message = Vec::new();
+    let answer = AnswerTo {
+        protocol: sluice_wire::thrift::Protocol::Binary,
+        framed: false,
+        method: b"call",
+        sequence,
+    };
+    answer.write_exception(&mut message, ThriftException::Internal, "sold out");
+    frame(sequence, &message)
+}
+
+fn frame(sequence: i32, message: &[u8]) -> Vec<u8> {
     let head = NewHead {
         sequence,
         ..NewHead::default()
     };
     let mut out = Vec::new();
     head.write(&mut out, message.len()).expect("a small head");
-    out.extend_from_slice(&message);
+    out.extend_from_slice(message);
     out
 }
 
-/// One of two calls on a connection is not answered in time, and answered after that.
+/// One of two calls on a connection is not answered in time, and answered by an exception after that; the last
+/// one is answered so in time.
 #[test]
-fn a_call_that_times_out_ends_alone() {
+fn a_call_that_times_out_ends_alone_and_exceptions_are_told_by_what_they_say() {
     let mut net = Net::new(5);
     let (near, far) = net.link(1500, [Faults::default(); 2]);
     let stack = |io, address: [u8; 4], seed| {
@@ -362,15 +381,22 @@ fn a_call_that_times_out_ends_alone() {
         if let Some(&(at, call)) = plan.first()
             && now.since(began) >= Duration::from_millis(at)
         {
-            host.send(0, &reply(asked[call]), now);
+            let answer = match call {
+                0 | 4 => exception(asked[call]),
+                _ => reply(asked[call]),
+            };
+            host.send(0, &answer, now);
             host.poll_once(now);
             plan.remove(0);
         }
         net.advance_to(now + Duration::from_micros(500));
     }
     let stats = generator.take_stats();
-    assert_eq!(faults(&stats), [("timeout", 1)]);
-    assert_eq!((stats.requests, stats.answers), (4, 3));
+    assert_eq!(faults(&stats), [("wrong_status", 1), ("timeout", 1)]);
+    assert_eq!((stats.requests, stats.answers), (4, 2));
+    let told: Vec<String> = stats.exceptions.iter().map(|e| e.to_string()).collect();
+    assert_eq!(told, ["exception 6: sold out"]);
+    assert_eq!(stats.exceptions[0].count, 1);
     assert_eq!((host.connections(), host.end(0)), (1, None));
 }
 

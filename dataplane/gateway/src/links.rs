@@ -38,13 +38,19 @@ struct Watched {
     port: Arc<str>,
     link: Link,
     was_up: bool,
+    /// It was up at some time.
+    ever_up: bool,
 }
 
 impl Links {
     /// Watches one more; one that is down already is said so at once.
     pub(crate) fn watch(&mut self, port: Arc<str>, link: Link) {
-        let was_up = true;
-        self.0.push(Watched { port, link, was_up });
+        self.0.push(Watched {
+            port,
+            link,
+            was_up: true,
+            ever_up: false,
+        });
         self.look();
     }
 
@@ -52,30 +58,54 @@ impl Links {
     pub(crate) fn look(&mut self) {
         for watched in &mut self.0 {
             let is_up = watched.link.is_up();
-            if let Some(change) = change(watched.was_up, is_up) {
-                log::warning(format_args!("port {}: {change}", watched.port));
+            let port = &watched.port;
+            match change(watched.was_up, is_up, watched.ever_up) {
+                Some(Change::Down(what)) => log::warning(format_args!("port {port}: {what}")),
+                Some(Change::Up(what)) => log::info(format_args!("port {port}: {what}")),
+                None => {}
             }
             watched.was_up = is_up;
+            watched.ever_up |= is_up;
         }
     }
 }
 
-fn change(was_up: bool, is_up: bool) -> Option<&'static str> {
+/// What is said of a link.
+#[derive(Debug, PartialEq, Eq)]
+enum Change {
+    Down(&'static str),
+    Up(&'static str),
+}
+
+fn change(was_up: bool, is_up: bool, ever_up: bool) -> Option<Change> {
     match (was_up, is_up) {
-        (true, false) => Some("the link is down; nothing can be received or sent"),
-        (false, true) => Some("the link is up again"),
+        (true, false) => Some(Change::Down(
+            "the link is down; nothing can be received or sent",
+        )),
+        (false, true) if ever_up => Some(Change::Up("the link is up again")),
+        // The other end of a virtual wire that came later.
+        (false, true) => Some(Change::Up("the link is up")),
         _ => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::change;
+    use super::{Change, change};
 
     #[test]
-    fn only_changes_are_said() {
-        assert_eq!((change(true, true), change(false, false)), (None, None));
-        assert!(change(true, false).unwrap().contains("down"));
-        assert!(change(false, true).unwrap().contains("up"));
+    fn only_changes_are_said_and_again_only_of_what_was_up_before() {
+        for ever_up in [false, true] {
+            assert_eq!(change(true, true, ever_up), None);
+            assert_eq!(change(false, false, ever_up), None);
+            let down = change(true, false, ever_up);
+            assert!(matches!(down, Some(Change::Down(what)) if what.contains("down")));
+        }
+        assert_eq!(
+            change(false, true, false),
+            Some(Change::Up("the link is up"))
+        );
+        let again = Some(Change::Up("the link is up again"));
+        assert_eq!(change(false, true, true), again);
     }
 }

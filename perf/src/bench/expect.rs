@@ -256,6 +256,7 @@ mod tests {
             intervals: Vec::new(),
             steps: Vec::new(),
             limited_by: LimitedBy::Target,
+            p99_limited_by: None,
         }
     }
 

@@ -1,5 +1,6 @@
 //! From what the steps have counted to the report, and to the table at the end.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use sluice_stack::io::IoStats;
@@ -72,7 +73,7 @@ pub(super) fn report(done: &[Done], about: About) -> Option<RunReport> {
         .noise
         .as_ref()
         .map_or(0.0, |noise| noise.steal);
-    Some(RunReport {
+    let mut run = RunReport {
         form: RUN_FORM.to_owned(),
         name: about.name,
         started: about.started,
@@ -93,7 +94,10 @@ pub(super) fn report(done: &[Done], about: About) -> Option<RunReport> {
         intervals: intervals(done),
         steps,
         limited_by: limited_by(chosen, stolen),
-    })
+        p99_limited_by: None,
+    };
+    run.p99_limited_by = run.generator_gaps.limit_p99(&run);
+    Some(run)
 }
 
 fn totals(done: &[Done]) -> Totals {
@@ -113,7 +117,11 @@ fn totals(done: &[Done]) -> Totals {
         for (status, count) in stats.wrong_statuses() {
             *totals.wrong_statuses.entry(status).or_default() += count;
         }
+        for exception in &stats.exceptions {
+            totals.add_exception(exception);
+        }
     }
+    totals.exceptions.sort_by_key(|one| Reverse(one.count));
     errors.retain(|_, count| *count > 0);
     totals.errors = errors;
     totals
@@ -195,6 +203,7 @@ mod tests {
     use super::super::table::table;
     use super::*;
     use crate::load::Fault;
+    use crate::load::codec::Wrong;
     use crate::load::server::Served;
     use crate::load::stats::StepStats;
     use crate::report::gaps::Gaps;
@@ -342,13 +351,38 @@ mod tests {
     fn errors_are_told_by_their_kind_and_those_that_did_not_happen_left_out() {
         let mut done = done(Some(1_000.0), 900, 3, 0.5);
         done.outcome.stats.unsent = 97;
-        (0..3).for_each(|_| done.outcome.stats.wrong_status(503));
-        let totals = totals(&[done]);
+        (0..3).for_each(|_| done.outcome.stats.wrong(Wrong::Status(503)));
+        let exception = |text: &str, count| report::Exception {
+            kind: report::ExceptionKind::Exception,
+            code: Some(20),
+            text: text.into(),
+            count,
+        };
+        let told = vec![exception("no route", 1), exception("no service", 2)];
+        done.outcome.stats.exceptions = told;
+        done.outcome.stats.faults.add(Fault::WrongStatus, 3);
+        done.outcome.stats.requests += 3;
+        let done = [done];
+        let said = table(&report(&done, about(Pace::Closed)).unwrap());
+        let at = |words: &str| {
+            said.find(words)
+                .unwrap_or_else(|| panic!("{words}: {said}"))
+        };
+        let (first, second) = (
+            at("2   of them exception 20: no service"),
+            at("1   of them exception 20: no route"),
+        );
+        assert!(at("wrong status") < first && first < second, "{said}");
+        let totals = totals(&done);
         assert_eq!(totals.wrong_statuses, BTreeMap::from([(503, 3)]));
         assert_eq!(
             totals.errors,
-            BTreeMap::from([(ErrorKind::Reset, 3), (ErrorKind::NotSent, 97)])
+            BTreeMap::from([
+                (ErrorKind::Reset, 3),
+                (ErrorKind::WrongStatus, 3),
+                (ErrorKind::NotSent, 97)
+            ])
         );
-        assert_eq!((totals.requests, totals.all_errors()), (903, 100));
+        assert_eq!((totals.requests, totals.all_errors()), (906, 103));
     }
 }

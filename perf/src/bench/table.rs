@@ -46,9 +46,18 @@ fn write_table(out: &mut String, report: &RunReport) -> std::fmt::Result {
     )?;
     for (kind, count) in &totals.errors {
         writeln!(out, "            {count:>10} {}", kind.words())?;
-        let statuses = totals.wrong_statuses.iter();
-        for (status, count) in statuses.filter(|_| *kind == ErrorKind::WrongStatus) {
+        if *kind != ErrorKind::WrongStatus {
+            continue;
+        }
+        for (status, count) in &totals.wrong_statuses {
             writeln!(out, "            {count:>10}   of them {status}")?;
+        }
+        for exception in &totals.exceptions {
+            writeln!(
+                out,
+                "            {:>10}   of them {exception}",
+                exception.count
+            )?;
         }
     }
     writeln!(
@@ -116,10 +125,16 @@ fn write_table(out: &mut String, report: &RunReport) -> std::fmt::Result {
     }
     writeln!(
         out,
-        "generator   core {}, {:.1}% busy; limited by: {}",
+        "generator   core {}, {:.1}% busy; limited by: {}{}",
         settings.core,
         report.generator_busy * 100.0,
         report.limited_by.word(),
+        match report.p99_limited_by {
+            Some(limit) if limit != report.limited_by => {
+                format!("; p99 limited by: {}", limit.word())
+            }
+            _ => String::new(),
+        },
     )?;
     write_gaps(out, report)?;
     if report.generator_lost > LOST {
@@ -141,16 +156,11 @@ fn write_gaps(out: &mut String, report: &RunReport) -> std::fmt::Result {
     }
     writeln!(
         out,
-        "            {} gaps in its loop, {} in all, longest {}: about {:.2}% of the requests were delayed{}",
+        "            {} gaps in its loop, {} in all, longest {}: about {:.2}% of the requests were delayed",
         gaps.count,
         time(gaps.seconds * 1e6),
         time(gaps.longest_us),
         100.0 * gaps.delayed(report),
-        if gaps.make_p99(report) {
-            "; p99 limited by: noise"
-        } else {
-            ""
-        },
     )
 }
 

@@ -381,9 +381,9 @@ fn row((test, system, wire): Key, seen: &[Seen]) -> Option<Row> {
         errors: runs().map(|run| run.totals.all_errors()).sum(),
         generator_busy: median(&all(|run| run.generator_busy))?,
         limited_by: most(runs().map(|run| run.limited_by))?,
-        p99_limited_by: most(gaps().map(|(gaps, run)| match gaps.make_p99(run) {
-            true => LimitedBy::Noise,
-            false => run.limited_by,
+        p99_limited_by: most(gaps().map(|(gaps, run)| {
+            let limit = gaps.limit_p99(run);
+            limit.unwrap_or(run.limited_by)
         }))?,
         generator_gaps: median(&all(|run| {
             run.generator_gaps.seconds / run.duration_s.max(1e-9)

@@ -170,6 +170,13 @@ impl Client {
         self.counting = counting;
     }
 
+    /// Gives the exceptions that were counted their names.
+    pub(crate) fn name_exceptions(&self, stats: &mut StepStats) {
+        if let Some(exceptions) = self.codec.exceptions() {
+            stats.name_exceptions(exceptions);
+        }
+    }
+
     /// Requests under way.
     #[inline]
     pub(crate) fn busy(&self) -> usize {

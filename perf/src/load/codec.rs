@@ -8,6 +8,7 @@ use sluice_stack::io::PacketIo;
 use sluice_stack::{FlowId, FlowView, Phase, Stack};
 
 use super::calls::Calls;
+use super::exceptions::Exceptions;
 use super::fault::Fault;
 use super::plan::{Plan, Protocol};
 use super::{http1, ttheader};
@@ -23,6 +24,15 @@ pub(crate) enum Reader {
     TtHeader(ttheader::Payload),
 }
 
+/// An answer that is not the one expected by what it says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wrong {
+    /// Another status of HTTP.
+    Status(u16),
+    /// An exception or a status of TTHeader, by its place among the [`Exceptions`].
+    Exception(u16),
+}
+
 /// The end of reading for now.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Read {
@@ -34,8 +44,8 @@ pub(crate) enum Read {
         place: u16,
         /// Its bytes; of chunks those of the data alone.
         bytes: u64,
-        /// Its status, where another was expected.
-        wrong_status: Option<u16>,
+        /// What it was, where something else was expected.
+        wrong: Option<Wrong>,
         /// The connection can carry another request.
         keep_alive: bool,
         /// What is wrong with it, if anything is.
@@ -57,6 +67,14 @@ impl Codec {
         match plan.protocol() {
             Protocol::Http1 => Codec::Http1(Box::new(http1::Codec::new(plan.len()))),
             Protocol::TtHeader(_) => Codec::TtHeader(ttheader::Codec::default()),
+        }
+    }
+
+    /// The exceptions that have come so far.
+    pub(crate) fn exceptions(&self) -> Option<&Exceptions> {
+        match self {
+            Codec::Http1(_) => None,
+            Codec::TtHeader(codec) => Some(codec.exceptions()),
         }
     }
 

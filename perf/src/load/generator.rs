@@ -165,6 +165,9 @@ impl<P: PacketIo> Generator<P> {
 
     /// What the step has counted; to be called when it is [`Stage::Done`].
     pub fn take_stats(&mut self) -> StepStats {
+        if let Some(client) = &self.client {
+            client.name_exceptions(&mut self.stats);
+        }
         std::mem::replace(&mut self.stats, StepStats::new(Duration::ZERO, 0))
     }
 

@@ -7,7 +7,7 @@ use sluice_wire::http1::{
 };
 
 use super::calls::Calls;
-use super::codec::{Read, Reader, ended};
+use super::codec::{Read, Reader, Wrong, ended};
 use super::fault::Fault;
 use super::pattern::Pattern;
 use super::plan::{Plan, Planned};
@@ -280,7 +280,7 @@ fn judge(head: &Head, length: u64, right: bool, planned: &Planned) -> Read {
     Read::Answer {
         place: 0,
         bytes: head.length as u64 + length,
-        wrong_status: (!status).then_some(head.status),
+        wrong: (!status).then_some(Wrong::Status(head.status)),
         keep_alive: head.keep_alive,
         fault,
     }

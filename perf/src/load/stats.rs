@@ -6,7 +6,10 @@ use hdrhistogram::Histogram;
 use sluice_stack::counters::Counters;
 use sluice_stack::time::Instant;
 
+use super::codec::Wrong;
+use super::exceptions::{Exceptions, MAX_EXCEPTIONS};
 use super::fault::Fault;
+use crate::report::Exception;
 use crate::report::latency::{LONGEST, histogram};
 
 /// Intervals that are kept of a step at most.
@@ -34,6 +37,10 @@ pub struct StepStats {
     pub faults: Counters<Fault>,
     /// How often which status came that was not expected, by status; those from 1000 on are under 999.
     wrong_statuses: Box<[u64; 1_000]>,
+    /// What answers of TTHeader said that were no results.
+    pub exceptions: Vec<Exception>,
+    /// How often, by place; behind them all others.
+    exception_counts: [u64; MAX_EXCEPTIONS + 1],
     /// Requests of an open loop that were meant to be sent and were not, because every connection was
     /// still busy at the end.
     pub unsent: u64,
@@ -90,6 +97,8 @@ impl StepStats {
             answers: 0,
             faults: Counters::default(),
             wrong_statuses: Box::new([0; 1_000]),
+            exceptions: Vec::new(),
+            exception_counts: [0; MAX_EXCEPTIONS + 1],
             unsent: 0,
             connections: 0,
             bytes_out: 0,
@@ -121,10 +130,21 @@ impl StepStats {
         self.current.faults += 1;
     }
 
-    pub(crate) fn wrong_status(&mut self, status: u16) {
-        if let Some(count) = self.wrong_statuses.get_mut(usize::from(status.min(999))) {
+    pub(crate) fn wrong(&mut self, wrong: Wrong) {
+        let count = match wrong {
+            Wrong::Status(status) => self.wrong_statuses.get_mut(usize::from(status.min(999))),
+            Wrong::Exception(place) => self.exception_counts.get_mut(usize::from(place)),
+        };
+        if let Some(count) = count {
             *count += 1;
         }
+    }
+
+    /// Gives those that were counted their names.
+    pub(crate) fn name_exceptions(&mut self, known: &Exceptions) {
+        let counts = self.exception_counts.iter().enumerate();
+        let counts = counts.filter(|(_, count)| **count > 0);
+        self.exceptions = counts.map(|(at, count)| known.told(at, *count)).collect();
     }
 
     /// Each status that came and was not expected, and how often.

@@ -18,7 +18,8 @@ use sluice_wire::ttheader::string;
 use self::encode::RESULT;
 use self::frame::{Begun, Data, Front};
 use super::calls::Calls;
-use super::codec::{Read, Reader, ended};
+use super::codec::{Read, Reader, Wrong, ended};
+use super::exceptions::Exceptions;
 use super::fault::Fault;
 use super::plan::Plan;
 
@@ -35,18 +36,21 @@ struct Answer {
     place: u16,
     bytes: u64,
     keep_alive: bool,
-    fault: Option<Fault>,
+    wrong: Option<Wrong>,
 }
 
 impl Answer {
     fn ends(self, data: &Data) -> Read {
-        let wrong = (!data.is_right()).then_some(Fault::WrongBody);
+        let fault = match self.wrong {
+            Some(_) => Some(Fault::WrongStatus),
+            None => (!data.is_right()).then_some(Fault::WrongBody),
+        };
         Read::Answer {
             place: self.place,
             bytes: self.bytes,
-            wrong_status: None,
+            wrong: self.wrong,
             keep_alive: self.keep_alive,
-            fault: self.fault.or(wrong),
+            fault,
         }
     }
 }
@@ -55,9 +59,14 @@ impl Answer {
 #[derive(Debug, Default)]
 pub(crate) struct Codec {
     scratch: Vec<u8>,
+    exceptions: Exceptions,
 }
 
 impl Codec {
+    pub(crate) fn exceptions(&self) -> &Exceptions {
+        &self.exceptions
+    }
+
     /// Reads what has come of the next answer, to whichever call it is.
     #[inline]
     pub(crate) fn read<P: PacketIo>(
@@ -77,12 +86,13 @@ impl Codec {
                 }
                 Front::Malformed => return Read::Broken(Fault::BadAnswer),
             };
-            let (mut data, answer) = match judge(&begun, calls, plan) {
+            let begin = begun.data_at;
+            let rest = input.get(begin..).unwrap_or_default();
+            let known = judge(&begun, rest, calls, plan, &mut self.exceptions);
+            let (mut data, answer) = match known {
                 Ok(known) => known,
                 Err(fault) => return Read::Broken(fault),
             };
-            let begin = begun.data_at;
-            let rest = input.get(begin..).unwrap_or_default();
             let taken = data.take(rest, &plan.pattern);
             stack.consume(flow, begin + taken);
             if data.is_whole() {
@@ -108,9 +118,16 @@ impl Codec {
     }
 }
 
-/// Whose answer it is, what is wrong with its head, and what its data has to be.
+/// Whose answer it is, what is wrong with its head, and what its data has to be. `rest` begins with the data,
+/// or with an exception.
 #[inline]
-fn judge(begun: &Begun<'_>, calls: &Calls, plan: &Plan) -> Result<(Data, Answer), Fault> {
+fn judge(
+    begun: &Begun<'_>,
+    rest: &[u8],
+    calls: &Calls,
+    plan: &Plan,
+    exceptions: &mut Exceptions,
+) -> Result<(Data, Answer), Fault> {
     let (head, message) = (&begun.head, &begun.message);
     let (place, call) = calls.find(head.sequence()).ok_or(Fault::Unexpected)?;
     let planned = plan.get(call.request).ok_or(Fault::BadAnswer)?;
@@ -118,16 +135,24 @@ fn judge(begun: &Begun<'_>, calls: &Calls, plan: &Plan) -> Result<(Data, Answer)
     if !names || call.answered {
         return Err(Fault::BadAnswer);
     }
-    let fails = match message.kind {
-        MessageKind::Reply => head
-            .string(string::BIZ_STATUS)
-            .is_some_and(|status| status != b"0"),
-        MessageKind::Exception => true,
+    let left = begun.left();
+    let wrong = match message.kind {
+        MessageKind::Reply => {
+            let status = head.string(string::BIZ_STATUS);
+            status.filter(|status| *status != b"0").map(|status| {
+                let message = head.string(string::BIZ_MESSAGE).unwrap_or_default();
+                exceptions.biz_status(status, message)
+            })
+        }
+        MessageKind::Exception => {
+            let length = usize::try_from(left).unwrap_or(usize::MAX);
+            let body = rest.get(..length).unwrap_or(rest);
+            Some(exceptions.exception(message.protocol, body))
+        }
         MessageKind::Call | MessageKind::Oneway => return Err(Fault::BadAnswer),
     };
-    let fault = fails.then_some(Fault::WrongStatus);
-    let left = begun.left();
-    let data = match (begun.data_len, fault) {
+    let wrong = wrong.map(Wrong::Exception);
+    let data = match (begun.data_len, wrong) {
         // Not what it should be: it is read to its end for the next answer's sake.
         (_, Some(_)) => Data::any(left, true),
         (Some(length), None) => {
@@ -141,7 +166,7 @@ fn judge(begun: &Begun<'_>, calls: &Calls, plan: &Plan) -> Result<(Data, Answer)
         place,
         bytes: head.frame_len() as u64,
         keep_alive: !head.closes(),
-        fault,
+        wrong,
     };
     Ok((data, answer))
 }

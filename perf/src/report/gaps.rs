@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Pace, RunReport};
+use super::{LimitedBy, Pace, RunReport};
 
 /// In an open loop requests wait that become due in a gap, and those that become due while the backlog is
 /// worked off: at half load for about as long again.
@@ -64,9 +64,18 @@ impl Gaps {
         share.min(1.0)
     }
 
+    /// What limits a run's 99th percentile, these gaps or what limits the run; `None` without answers, where
+    /// there is no percentile.
+    pub fn limit_p99(self, run: &RunReport) -> Option<LimitedBy> {
+        (run.totals.answers > 0).then(|| match self.make_p99(run) {
+            true => LimitedBy::Noise,
+            false => run.limited_by,
+        })
+    }
+
     /// Whether they delayed as many requests as a 99th percentile leaves out: then it is their length, and
     /// not the target's doing. Without answers there is no percentile.
-    pub fn make_p99(self, run: &RunReport) -> bool {
+    fn make_p99(self, run: &RunReport) -> bool {
         run.totals.answers > 0 && self.delayed(run) >= 0.01
     }
 }

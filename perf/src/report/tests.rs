@@ -39,6 +39,7 @@ pub(crate) fn run(name: &str) -> RunReport {
         ],
         steps: vec![Step::of(1_000.0, 2.0, &nanos, 0)],
         limited_by: LimitedBy::Rate,
+        p99_limited_by: None,
     }
 }
 

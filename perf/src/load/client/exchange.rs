@@ -80,13 +80,16 @@ impl Client {
                 Read::Answer {
                     place,
                     bytes,
-                    wrong_status,
+                    wrong,
                     keep_alive,
                     fault,
                 } => {
-                    let counted = connection.calls.get(place).is_some_and(|call| call.counted);
-                    if let Some(status) = wrong_status.filter(|_| counted) {
-                        stats.wrong_status(status);
+                    // What is over timed out, and was counted as that.
+                    let call = connection.calls.get(place);
+                    if call.is_some_and(|call| call.counted && !call.over)
+                        && let Some(wrong) = wrong
+                    {
+                        stats.wrong(wrong);
                     }
                     // With one call under way nothing can follow its answer.
                     let more = connection.calls.len() == 1 && stack.view(flow).readable > 0;
