@@ -246,6 +246,14 @@ impl<P: PacketIo> Link<P> {
         result
     }
 
+    /// Asks for a neighbour that may be elsewhere by now.
+    #[cold]
+    pub(crate) fn suspect(&mut self, neighbour: NeighbourRef, now: Instant) {
+        if self.neighbours.suspect(neighbour, now) {
+            self.ask(self.neighbours.address(neighbour));
+        }
+    }
+
     #[inline]
     fn send_to<R, F: FnOnce(&mut [u8]) -> R>(
         &mut self,

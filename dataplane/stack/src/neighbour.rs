@@ -151,11 +151,26 @@ impl Neighbours {
         (record.mac.map_or(Lookup::Unknown, Lookup::Mac), ask)
     }
 
+    /// What was sent to it is not acknowledged: it may be elsewhere by now, as after a restart that gave it
+    /// another MAC (RFC 1122 2.3.2.1, RFC 4861 7.3.1). True where it is to be asked for; not more often than
+    /// it is asked anyhow. Its address serves until it has failed to answer often enough.
+    pub(crate) fn suspect(&mut self, neighbour: NeighbourRef, now: Instant) -> bool {
+        let record = &mut self.table[usize::from(neighbour.0)];
+        let ask = record.asked_at.is_none() && now.since(record.confirmed) >= ASK_EVERY;
+        if ask {
+            Self::asked(record, now);
+            self.asking.push(neighbour);
+            self.retry_at.get_or_insert(now + ASK_EVERY);
+        }
+        ask
+    }
+
     /// Remembers that a flow is being opened by way of a neighbour that has still to answer: if it
     /// never does, the flow is stranded.
     pub(crate) fn note_opening(&mut self, neighbour: NeighbourRef, flow: FlowId, now: Instant) {
         let record = &mut self.table[usize::from(neighbour.0)];
-        let fresh = record.mac.is_some() && now.since(record.confirmed) < FRESH;
+        let known = record.mac.is_some() && record.asked_at.is_none();
+        let fresh = known && now.since(record.confirmed) < FRESH;
         if !fresh && record.opening.len() < MAX_OPENING {
             record.opening.push(flow);
         }
@@ -293,6 +308,31 @@ mod tests {
             (0..MAX_NEIGHBOURS).position(|_| neighbours.acquire(address(MAX_NEIGHBOURS)).is_some());
         assert_eq!(looks, Some((3_000 - LOOKED_AT) / LOOKED_AT));
         assert_eq!(neighbours.users(), MAX_NEIGHBOURS as u64);
+    }
+
+    #[test]
+    fn one_that_is_suspected_is_asked_for_once_a_second_at_most_and_serves_meanwhile() {
+        let at = |millis| Instant::ZERO + Duration::from_millis(millis);
+        let address = [10, 0, 0, 1].into();
+        let mut neighbours = Neighbours::default();
+        let one = neighbours.acquire(address).expect("room");
+        neighbours.learn(address, [2; 6], false, at(5_000));
+        assert!(!neighbours.suspect(one, at(5_999)));
+        assert!(neighbours.suspect(one, at(6_000)));
+        assert!(!neighbours.suspect(one, at(6_100)), "the answer is due");
+        let known = (Lookup::Mac([2; 6]), false);
+        assert_eq!(neighbours.lookup(one, at(6_100)), known);
+        neighbours.learn(address, [3; 6], false, at(6_200));
+        assert!(!neighbours.suspect(one, at(6_300)));
+        let known = (Lookup::Mac([3; 6]), false);
+        assert_eq!(neighbours.lookup(one, at(6_300)), known);
+        // Without an answer it counts as gone.
+        assert!(neighbours.suspect(one, at(7_200)));
+        for asked in [8_200, 9_200] {
+            assert_eq!(neighbours.retry(at(asked)).ask, [address]);
+        }
+        assert_eq!(neighbours.retry(at(10_200)).failed, 1);
+        assert_eq!(neighbours.lookup(one, at(10_300)).0, Lookup::Unknown);
     }
 
     #[test]

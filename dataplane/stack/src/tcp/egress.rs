@@ -60,7 +60,12 @@ impl Tcp {
         if self.state == State::Closed {
             return;
         }
-        match self.on_alarm(timers, wire.now, wire.events) {
+        let unanswered = self.send.backoff;
+        let alarm = self.on_alarm(timers, wire.now, wire.events);
+        if self.send.backoff > unanswered {
+            wire.link.suspect(wire.neighbour, wire.now);
+        }
+        match alarm {
             Alarm::None => {}
             Alarm::TailLoss(next) => {
                 if wire.has_buffer() {

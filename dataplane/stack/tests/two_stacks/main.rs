@@ -315,6 +315,49 @@ fn a_port_without_a_listener_answers_with_reset() {
     settled(&pair);
 }
 
+/// As after a restart that gave it another, and whose announcement was lost.
+#[test]
+fn a_neighbour_with_another_mac_than_known_is_found_when_a_segment_is_not_acknowledged() {
+    let mut pair = pair(11, false, 1500, Faults::default(), small());
+    let stack = &mut pair.client.stack;
+    let flow = stack.connect(0, pair.server_at, 1, small(), Instant::ZERO);
+    let flow = flow.unwrap();
+    let mut accepted = None;
+    while accepted.is_none() {
+        pair.step(|pair, _| {
+            if let Some((flow, Owner::Listener(_))) = pair.server.stack.next_ready() {
+                pair.server.stack.adopt(flow, 1);
+                accepted = Some(flow);
+            }
+        });
+    }
+    // To the server: the client is where it is not.
+    let mut arp = vec![0xff; 6];
+    arp.extend([2, 0, 0, 0, 9, 9, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
+    arp.extend([2, 0, 0, 0, 9, 9, 10, 0, 0, 1]);
+    arp.extend([0, 0, 0, 0, 0, 0, 10, 0, 0, 2]);
+    pair.net.inject(0, &arp);
+    let asked = pair.net.now() + Duration::from_millis(1_500);
+    while pair.net.now() < asked {
+        pair.step(|_, _| {});
+    }
+    let served = accepted.unwrap();
+    assert_eq!(pair.server.stack.write(served, b"hello"), 5);
+    while pair.client.stack.view(flow).readable < 5 {
+        let late = pair.net.now() > asked + Duration::from_secs(1);
+        assert!(!late, "nothing within a second");
+        pair.step(|_, _| {});
+    }
+    // What went elsewhere, a tail loss probe perhaps, and the first timeout; the next one found it.
+    assert_eq!(
+        pair.server
+            .stats
+            .events
+            .get(StackEvent::RetransmissionTimeout),
+        2
+    );
+}
+
 #[test]
 fn a_neighbour_that_never_answers_is_given_up_and_the_flow_with_it() {
     let mut pair = pair(
