@@ -9,7 +9,7 @@ use super::congestion::Congestion;
 use super::model::Arrival;
 use super::options::Options;
 use super::pool::Pool;
-use super::scoreboard::Delivered;
+use super::scoreboard::{Delivered, Newest};
 use super::send::{Sender, Shrunk};
 use super::seq::{at_most, before};
 use crate::counters::Counters;
@@ -230,7 +230,7 @@ impl Sender {
         if let Some(at) = delivered.sample {
             self.rtt.sample(now.nanos_since(at));
         }
-        let Some((at, end, again)) = delivered.newest else {
+        let Some(Newest { at, end, again, .. }) = delivered.newest else {
             return;
         };
         let rtt = now.nanos_since(at);
@@ -249,9 +249,14 @@ impl Sender {
     #[inline(never)]
     fn learn(&mut self, delivered: &Delivered, pipe: u32, now: Instant) {
         let Some(model) = &mut self.model else { return };
+        let by_now = self.board.delivered();
+        let sample = delivered
+            .newest
+            .map(|newest| (newest.delivered, now.nanos_since(newest.at), by_now));
         let arrival = Arrival {
             bytes: delivered.bytes,
             sent_at: self.recovery.newest.0,
+            sample,
             rtt: delivered.sample.map(|at| now.nanos_since(at)),
             pipe,
             segment: u32::from(self.segment),
