@@ -67,6 +67,8 @@ pub(crate) struct Delivered {
     pub(crate) reordered: bool,
     /// The receiver had it already (RFC 2883).
     pub(crate) duplicate: bool,
+    /// Something arrived that was taken for lost, and had not been sent again.
+    pub(crate) late: bool,
 }
 
 /// What is to be known of a segment that has arrived.
@@ -104,6 +106,7 @@ impl Delivered {
         }
         if !sent.is(AGAIN) {
             self.sample = self.sample.max(Some(sent.at));
+            self.late |= sent.is(LOST);
         }
     }
 }

@@ -261,7 +261,11 @@ impl Sender {
     pub(crate) fn plan(&mut self) -> Next {
         let room = self.congestion.window.saturating_sub(self.pipe());
         if self.board.lost() > 0 {
-            return self.plan_again(room);
+            match self.recovery.only_new() {
+                None => return self.plan_again(room),
+                Some(0) => return Next::Nothing,
+                Some(_) => {}
+            }
         }
         let unsent = self.unsent();
         let fin = self.fin && !self.fin_sent;
@@ -359,6 +363,7 @@ impl Sender {
         self.fin_sent |= fin;
         self.sent_at = now;
         self.recovery.sent(len);
+        self.recovery.sent_new();
         self.pace(len, now);
     }
 
