@@ -66,6 +66,7 @@ pub fn run(seed: u64) -> Report {
         no_buffer: level / 4.0,
         delay: Duration::from_micros(rng.below(2_000)),
         jitter: Duration::from_micros(if level > 0.0 { rng.below(500) } else { 0 }),
+        rate: None,
     };
     let faults = [[lane(), lane()], [lane(), lane()]];
     let mut links = Rng::new(seed ^ 0x6c61_6e73);

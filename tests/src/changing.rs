@@ -176,6 +176,7 @@ fn setup(seed: u64) -> Setup {
         duplicate: [0.0, 0.02][rng.below(2) as usize],
         delay: Duration::from_micros(rng.below(3_000)),
         jitter: Duration::from_micros(rng.below(300)),
+        rate: None,
         ..Faults::default()
     };
     let faults = [[lane(), lane()], [lane(), lane()]];

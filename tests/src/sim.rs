@@ -72,6 +72,7 @@ impl Scene {
             no_buffer: level / 4.0,
             delay: Duration::from_micros(rng.below(3_000)),
             jitter: Duration::from_micros(if level > 0.0 { rng.below(500) } else { 0 }),
+            rate: None,
         };
         let faults = [[lane(), lane()], [lane(), lane()]];
         let v6 = rng.chance(0.4);

@@ -69,6 +69,7 @@ pub fn run(seed: u64) -> Report {
         no_buffer: level / 4.0,
         delay: Duration::from_micros(rng.below(30_000)),
         jitter: Duration::from_micros(if level > 0.0 { rng.below(2_000) } else { 0 }),
+        rate: None,
     };
     let faults = [lane(), lane()];
     let v6 = rng.chance(0.5);

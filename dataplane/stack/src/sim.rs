@@ -33,6 +33,9 @@ pub struct Faults {
     pub delay: Duration,
     /// And up to this much longer.
     pub jitter: Duration,
+    /// Bits that go through per second, counted with Ethernet's header; `None` for as many as come. What
+    /// waits for its turn is as bounded as all that is on its way.
+    pub rate: Option<u64>,
 }
 
 struct Shared {
@@ -51,6 +54,8 @@ struct Lane {
     faults: Cell<Faults>,
     rng: RefCell<Rng>,
     bound: usize,
+    /// When the wire has taken in what came, at its rate.
+    free_at: Cell<Instant>,
 }
 
 /// How a device spreads what it receives over its queues.
@@ -123,6 +128,7 @@ impl Net {
                     faults: Cell::new(faults),
                     rng: RefCell::new(Rng::new(self.rng.next_u64())),
                     bound: LANE_BOUND,
+                    free_at: Cell::new(Instant::ZERO),
                 };
                 (0..queues).map(lane).map(Rc::new).collect()
             },
@@ -246,6 +252,17 @@ impl Shared {
 }
 
 impl Lane {
+    /// How long a frame waits until it has gone into the wire.
+    fn waits(&self, len: usize, rate: Option<u64>, now: Instant) -> Duration {
+        let Some(rate) = rate else {
+            return Duration::ZERO;
+        };
+        let takes = len as u64 * 8 * 1_000_000_000 / rate.max(1);
+        let free_at = self.free_at.get().max(now).plus_nanos(takes);
+        self.free_at.set(free_at);
+        free_at.since(now)
+    }
+
     fn put(&self, at: Instant, frame: Vec<u8>) -> Result<(), Vec<u8>> {
         let mut frames = self.frames.borrow_mut();
         if frames.len() >= self.bound {
@@ -391,6 +408,11 @@ impl SimPort {
             return None;
         }
         at = at + Duration::from_nanos(rng.below(faults.jitter.as_nanos() as u64 + 1));
+        at = at
+            + self
+                .outbox
+                .first()
+                .waits(bytes.len(), faults.rate, shared.now.get());
         if shared.fault(rng.chance(faults.duplicate)) {
             let again = at + Duration::from_micros(rng.below(500));
             let _ = lane.put(again, shared.copy(&bytes));

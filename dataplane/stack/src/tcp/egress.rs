@@ -197,9 +197,10 @@ impl Tcp {
     /// Nothing more is to be sent now: a model has to know whether for want of data.
     #[inline]
     fn has_nothing(&mut self) {
-        let idle = self.send.unsent() == 0 && self.send.board.lost() == 0;
+        let idle = self.send.wants_data();
+        let (pipe, delivered) = (self.send.pipe(), self.send.board.delivered());
         if let Some(model) = self.send.model.as_mut().filter(|_| idle) {
-            model.has_nothing();
+            model.has_nothing(pipe, delivered);
         }
     }
 

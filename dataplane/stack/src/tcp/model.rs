@@ -1,13 +1,15 @@
 //! Sending as fast as the path was seen to deliver, whether it loses or not: BBR (Cardwell, Cheng, Gunn,
 //! Yeganeh, Jacobson: "BBR: Congestion-Based Congestion Control", ACM Queue 2016, and
-//! draft-cardwell-iccrg-bbr-congestion-control-00, whose names are in brackets). Of each round trip it
-//! measures how much arrived; the most of the last ten, and the shortest round trip of the last ten
-//! seconds, say how much fits into the path and how fast to put it there.
+//! draft-cardwell-iccrg-bbr-congestion-control-00, whose names are in brackets). With each acknowledgement it
+//! measures how much arrived since the segment was sent that it is about
+//! (draft-cheng-iccrg-delivery-rate-estimation-00); the most of the last ten round trips, and the shortest
+//! of the last ten seconds, say how much fits into the path and how fast to put it there.
 //!
 //! A flow has a model once its initial window was in the way: short ones do without.
 
 use std::time::Duration;
 
+use super::seq::at_most;
 use crate::time::Instant;
 
 /// Gains are in parts of this.
@@ -23,6 +25,8 @@ const WINDOW: u64 = 2 * ONE;
 /// Round trips that a rate is remembered for (BtlBwFilterLen), and that may bring nothing new before the
 /// path is taken for full.
 const ROUNDS: usize = 10;
+/// What is more than the path holds is queued (BBRFullBwThresh).
+const FULL: u64 = 320;
 const FULL_ROUNDS: u8 = 3;
 /// How long a shortest round trip is believed (RTpropFilterLen), and how long the path is then left all
 /// but empty to measure it again (ProbeRTTDuration).
@@ -50,17 +54,18 @@ enum Mode {
 #[derive(Debug)]
 pub(crate) struct Model {
     mode: Mode,
-    /// Bytes per second of the last rounds, the place of the next, and the most of them.
+    /// The most bytes per second that were measured in each of the last rounds, the place of this one, and
+    /// the most of them.
     rates: [u64; ROUNDS],
     place: usize,
     rate: u64,
     /// The shortest round trip in nanoseconds, and when it was seen.
     shortest: u64,
     shortest_at: Instant,
-    /// When this round began, what arrived in it, and whether there was too little to send in it.
+    /// When this round began.
     round_at: Instant,
-    arrived: u64,
-    idle: bool,
+    /// What was sent before so much had arrived went out slower than it might have: there was too little.
+    idle_until: Option<u32>,
     /// The rate that was last a quarter beyond the one before, and rounds since.
     full_rate: u64,
     full_rounds: u8,
@@ -76,6 +81,9 @@ pub(crate) struct Arrival {
     pub(crate) bytes: u32,
     /// When the segment was sent that arrived last of those sent.
     pub(crate) sent_at: Instant,
+    /// What had arrived when the segment was sent that this is about, how many nanoseconds ago that was, and
+    /// what has arrived by now; `None` where that is not sure.
+    pub(crate) sample: Option<(u32, u64, u32)>,
     /// The round trip, if it was measured, in nanoseconds.
     pub(crate) rtt: Option<u64>,
     /// Bytes under way.
@@ -95,8 +103,7 @@ impl Model {
             shortest: rtt.max(1),
             shortest_at: now,
             round_at: now,
-            arrived: 0,
-            idle: false,
+            idle_until: None,
             full_rate: 0,
             full_rounds: 0,
             since: now,
@@ -104,10 +111,14 @@ impl Model {
         }
     }
 
-    /// There is nothing to be sent: what this round brings says little of the path.
+    /// There is nothing to be sent, with `pipe` bytes under way and so many `delivered`: what these bring
+    /// says little of the path. Unless they fill it already, as they do where a full buffer waits for
+    /// acknowledgements.
     #[inline]
-    pub(crate) fn has_nothing(&mut self) {
-        self.idle = true;
+    pub(crate) fn has_nothing(&mut self, pipe: u32, delivered: u32) {
+        if u64::from(pipe) < self.fits(FULL) {
+            self.idle_until = Some(delivered.wrapping_add(pipe));
+        }
     }
 
     /// When the next segment may go.
@@ -135,30 +146,49 @@ impl Model {
     /// Takes in what has arrived; returns what the window becomes that is `window` now.
     pub(crate) fn arrived(&mut self, arrival: &Arrival, window: u32) -> u32 {
         let now = arrival.now;
-        self.arrived += u64::from(arrival.bytes);
+        let idle = self.sample(arrival);
         if let Some(rtt) = arrival.rtt.filter(|&rtt| rtt <= self.shortest) {
             (self.shortest, self.shortest_at) = (rtt.max(1), now);
         }
         // A segment that was sent in this round has arrived: the next one begins.
         if arrival.sent_at >= self.round_at && now > self.round_at {
-            self.end_round(now);
+            self.end_round(idle, now);
         }
         self.change_mode(arrival);
         self.window(arrival, window)
     }
 
-    fn end_round(&mut self, now: Instant) {
-        let took = now.nanos_since(self.round_at).max(self.shortest);
-        let rate = (u128::from(self.arrived) * SECOND / u128::from(took)) as u64;
-        if !self.idle || rate >= self.rate {
-            self.rates[self.place % ROUNDS] = rate;
-            self.place = (self.place + 1) % ROUNDS;
-            self.rate = self.rates.iter().copied().max().unwrap_or(rate).max(1);
-            if self.mode == Mode::Startup && !self.idle {
-                self.look_whether_full();
-            }
+    /// Measures how fast it arrives; true where that is less than it might be, for want of data.
+    fn sample(&mut self, arrival: &Arrival) -> bool {
+        let Some((before, took, by_now)) = arrival.sample else {
+            return self.idle_until.is_some();
+        };
+        self.idle_until = self.idle_until.filter(|&until| !at_most(until, before));
+        // What arrives sooner than anything can answers an earlier sending.
+        if took < self.shortest {
+            return self.idle_until.is_some();
         }
-        (self.round_at, self.arrived, self.idle) = (now, 0, false);
+        let arrived = by_now.wrapping_sub(before);
+        let rate = (u128::from(arrived) * SECOND / u128::from(took)) as u64;
+        if self.idle_until.is_none() || rate >= self.rate {
+            let most = &mut self.rates[self.place % ROUNDS];
+            *most = rate.max(*most);
+            self.rate = self.rate.max(rate);
+        }
+        self.idle_until.is_some()
+    }
+
+    fn end_round(&mut self, idle: bool, now: Instant) {
+        // A round that measured nothing makes nothing forgotten.
+        if self.rates[self.place % ROUNDS] > 0 {
+            self.place = (self.place + 1) % ROUNDS;
+            self.rate = self.rates.iter().copied().max().unwrap_or(0);
+            self.rates[self.place] = 0;
+        }
+        if self.mode == Mode::Startup && !idle {
+            self.look_whether_full();
+        }
+        self.round_at = now;
     }
 
     fn look_whether_full(&mut self) {

@@ -34,6 +34,12 @@ impl Ahead {
         self.ranges.is_empty()
     }
 
+    /// Behind the last of what is there.
+    #[inline]
+    pub(crate) fn reach(&self) -> Option<u32> {
+        self.ranges.last().map(|range| range.1)
+    }
+
     /// Whether all of a range is there already.
     pub(crate) fn covers(&self, (start, end): Range) -> bool {
         let holder = self.holder(start);

@@ -36,7 +36,8 @@ pub(crate) struct Receiver {
     limit: u32,
     base: u32,
     most: u32,
-    /// How far the user had read when it was last looked how fast that goes, and when that was.
+    /// How far the peer had come, without what the user had not read, when it was last looked how fast that
+    /// goes, and when that was.
     tuned: u32,
     tuned_at: Instant,
     /// Bytes that have to be in the ring before the user reads any; 0 if it reads what comes.
@@ -245,15 +246,24 @@ impl Receiver {
     /// Whether enough has come to see how fast it is read.
     #[inline]
     pub(crate) fn may_tune(&self) -> bool {
-        self.next.wrapping_sub(self.tuned) >= self.limit / 2
+        self.reach().wrapping_sub(self.tuned) >= self.limit / 2
     }
 
-    /// Half a window was read. If that took no longer than two round trips, the window is what holds the
-    /// peer back, or soon will be: it is doubled, as long as there is memory. (What Linux does by measuring
-    /// what is read in each round trip, from "Dynamic Right-Sizing", Fisk and Feng 2001.)
+    /// Behind the last sequence number that has come, ahead of its turn or not.
+    #[inline]
+    fn reach(&self) -> u32 {
+        let ahead = self.ahead.as_ref().and_then(|ahead| ahead.reach());
+        ahead.unwrap_or(self.next)
+    }
+
+    /// Half a window has come and, as far as it is in order, was read. If that took no longer than two round
+    /// trips, the window is what holds the peer back, or soon will be: it is doubled, as long as there is
+    /// memory. (What Linux does by measuring what is read in each round trip, from "Dynamic Right-Sizing",
+    /// Fisk and Feng 2001.) What waits behind a gap counts: it keeps the peer within the window until that
+    /// is filled, a round trip at least, and a peer that looks for what the path takes would stop there.
     #[cold]
     pub(crate) fn tune(&mut self, rtt: Option<u64>, now: Instant, pool: &Pool) {
-        let read = self.next.wrapping_sub(self.ring.len() as u32);
+        let read = self.reach().wrapping_sub(self.ring.len() as u32);
         if read.wrapping_sub(self.tuned) < self.limit / 2 || at_most(read, self.tuned) {
             return;
         }

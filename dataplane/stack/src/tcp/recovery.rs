@@ -2,22 +2,24 @@
 //! says what has arrived, counting duplicates (RFC 6582) where it does not; proportional rate
 //! reduction (RFC 6937) meanwhile; and taking it back when nothing was lost (RFC 3522, RFC 3708).
 
+mod losses;
+mod needless;
+mod probe;
+
 use std::time::Duration;
 
 use super::Algorithm;
-use super::congestion::Congestion;
 use super::model::Arrival;
 use super::options::Options;
 use super::pool::Pool;
-use super::scoreboard::Delivered;
+use super::scoreboard::{Delivered, Newest};
 use super::send::{Sender, Shrunk};
 use super::seq::{at_most, before};
 use crate::counters::Counters;
 use crate::fate::StackEvent;
 use crate::time::Instant;
-
-/// Duplicates, or segments that overtook, that mean a loss (RFC 5681 3.2).
-const DUPLICATES: u32 = 3;
+use needless::{FRto, Undo};
+use probe::Probe;
 
 /// Recoveries that a path is remembered for in which something was repaired that had arrived
 /// (RFC 8985 6.2 step 4).
@@ -31,16 +33,6 @@ pub(crate) enum Phase {
     Fast,
     /// Found by a timeout: it starts again from one segment.
     Timeout,
-}
-
-/// The tail loss probe that is under way (RFC 8985 7).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Probe {
-    None,
-    /// It carried something new.
-    New,
-    /// It repeated the last segment.
-    Again,
 }
 
 /// The state of a sender's repairs.
@@ -74,15 +66,7 @@ pub(crate) struct Recovery {
     out: u32,
     flight: u32,
     undo: Option<Box<Undo>>,
-}
-
-/// What to go back to.
-struct Undo {
-    congestion: Congestion,
-    /// Our timestamp in the first segment that was sent again.
-    stamp: Option<u32>,
-    /// Segments sent again that have not been reported as unneeded.
-    doubtful: u32,
+    frto: FRto,
 }
 
 /// What an acknowledgement came with.
@@ -124,6 +108,7 @@ impl Recovery {
             out: 0,
             flight: 0,
             undo: None,
+            frto: FRto::No,
         }
     }
 
@@ -136,24 +121,6 @@ impl Recovery {
     #[inline]
     pub(crate) fn sent(&mut self, len: u32) {
         self.out = self.out.saturating_add(len);
-    }
-
-    pub(crate) fn repaired(&mut self, stamp: u32) {
-        if let Some(undo) = &mut self.undo {
-            undo.stamp.get_or_insert(stamp);
-            undo.doubtful += 1;
-        }
-    }
-
-    #[inline]
-    pub(crate) fn may_probe(&self) -> bool {
-        self.phase == Phase::Open && self.probe == Probe::None
-    }
-
-    /// A probe was sent that ends before `end`.
-    pub(crate) fn probed(&mut self, end: u32, again: bool) {
-        self.probe_end = end;
-        self.probe = if again { Probe::Again } else { Probe::New };
     }
 }
 
@@ -230,7 +197,7 @@ impl Sender {
         if let Some(at) = delivered.sample {
             self.rtt.sample(now.nanos_since(at));
         }
-        let Some((at, end, again)) = delivered.newest else {
+        let Some(Newest { at, end, again, .. }) = delivered.newest else {
             return;
         };
         let rtt = now.nanos_since(at);
@@ -249,9 +216,14 @@ impl Sender {
     #[inline(never)]
     fn learn(&mut self, delivered: &Delivered, pipe: u32, now: Instant) {
         let Some(model) = &mut self.model else { return };
+        let by_now = self.board.delivered();
+        let sample = delivered
+            .newest
+            .map(|newest| (newest.delivered, now.nanos_since(newest.at), by_now));
         let arrival = Arrival {
             bytes: delivered.bytes,
             sent_at: self.recovery.newest.0,
+            sample,
             rtt: delivered.sample.map(|at| now.nanos_since(at)),
             pipe,
             segment: u32::from(self.segment),
@@ -335,81 +307,14 @@ impl Sender {
             Phase::Open if advanced => self.grow(bytes, pipe, delivered.sample, now),
             _ => {}
         }
-    }
-
-    /// Something was sent again that had arrived: what is missing gets more time (RFC 8985 6.2 step 4).
-    fn be_patient(&mut self) {
-        let recovery = &mut self.recovery;
-        recovery.persist = PERSIST;
-        if at_most(recovery.needless_round, self.una) {
-            recovery.quarters = recovery.quarters.saturating_add(1);
-            recovery.needless_round = self.next;
-        }
-    }
-
-    /// Without SACK: what duplicates say has arrived (RFC 5681 3.2, RFC 6582).
-    fn count_duplicates(&mut self, ack: &Acknowledgement<'_>, advanced: bool, bytes: u32) -> u32 {
-        let segment = u32::from(self.segment);
-        let recovery = &mut self.recovery;
-        if advanced {
-            let before = recovery.left;
-            recovery.left = before.saturating_sub(bytes.saturating_sub(segment));
-            recovery.duplicates = 0;
-            if self.una == self.next {
-                recovery.left = 0;
-            }
-            return 0;
-        }
-        if !ack.plain || self.board.len() == 0 {
-            return 0;
-        }
-        recovery.duplicates += 1;
-        let most = self.next.wrapping_sub(self.una).saturating_sub(segment);
-        let left = (recovery.left + segment).min(most.saturating_sub(self.board.lost()));
-        let arrived = left.saturating_sub(recovery.left);
-        recovery.left = recovery.left.max(left);
-        arrived
-    }
-
-    /// True when something is taken for lost that was not before.
-    pub(crate) fn find_lost(&mut self, sack: bool, advanced: bool, now: Instant) -> bool {
-        self.recovery.look_again = Instant::NEVER;
-        if self.una == self.next {
-            return false;
-        }
-        let fast = self.recovery.phase == Phase::Fast;
-        if !sack {
-            let partial = fast && advanced && before(self.una, self.recovery.high);
-            let enough =
-                self.recovery.phase == Phase::Open && self.recovery.duplicates >= DUPLICATES;
-            return (partial || enough) && self.board.lose_first() > 0;
-        }
-        if self.board.arrivals() == 0 && self.recovery.phase == Phase::Open {
-            return false;
-        }
-        // RFC 8985 6.2 step 4.
-        let certain = !self.recovery.reordering
-            && (self.recovery.phase != Phase::Open || self.board.arrivals() >= DUPLICATES);
-        let quarters = u64::from(self.recovery.quarters) * self.rtt.least() / 4;
-        let slack = match certain {
-            true => 0,
-            false => quarters.min(self.rtt.smoothed().unwrap_or(0)),
-        };
-        let patience = self.recovery.newest_rtt + slack;
-        let (found, look_again) = self.board.find_lost(self.recovery.newest, patience, now);
-        self.recovery.look_again = look_again.unwrap_or(Instant::NEVER);
-        found > 0
+        self.ask_by_new_data(advanced);
     }
 
     /// Something is lost: begins to repair it.
     pub(crate) fn begin(&mut self, phase: Phase) {
         let segment = u32::from(self.segment);
         if self.recovery.phase == Phase::Open {
-            self.recovery.undo = Some(Box::new(Undo {
-                congestion: self.congestion,
-                stamp: None,
-                doubtful: 0,
-            }));
+            self.recovery.undo = Some(Box::new(Undo::to(self.congestion)));
             self.congestion.reduce(segment);
         }
         self.recovery.phase = phase;
@@ -418,6 +323,7 @@ impl Sender {
         self.recovery.out = 0;
         self.recovery.flight = self.outstanding().max(1);
         self.recovery.probe = Probe::None;
+        self.recovery.frto = FRto::No;
         if phase == Phase::Timeout {
             self.congestion.window = segment;
             self.recovery.left = 0;
@@ -430,10 +336,7 @@ impl Sender {
         if self.recovery.phase == Phase::Fast && self.model.is_none() {
             self.congestion.window = self.congestion.threshold;
         }
-        self.recovery.phase = Phase::Open;
-        self.recovery.undo = None;
-        self.recovery.duplicates = 0;
-        self.recovery.left = 0;
+        self.finish_undone();
         self.recovery.persist = self.recovery.persist.saturating_sub(1);
         if self.recovery.persist == 0 {
             self.recovery.quarters = 1;
@@ -461,63 +364,5 @@ impl Sender {
         // The first repair goes out whatever the window.
         let first = if recovery.out == 0 { segment } else { 0 };
         self.congestion.window = pipe.saturating_add(allowed.max(first)).max(segment);
-    }
-
-    /// Takes a reduction back if what was sent again had not been lost: the acknowledgement answers
-    /// the first sending (RFC 3522), or all that was sent again arrived twice (RFC 3708).
-    fn needless(
-        &mut self,
-        ack: &Acknowledgement<'_>,
-        advanced: bool,
-        delivered: &Delivered,
-    ) -> bool {
-        let Some(undo) = &mut self.recovery.undo else {
-            return false;
-        };
-        let early = match (ack.options.timestamps, undo.stamp) {
-            (Some((_, echo)), Some(stamp)) => advanced && before(echo, stamp),
-            _ => false,
-        };
-        let all_twice = delivered.duplicate && undo.doubtful > 0 && {
-            undo.doubtful -= 1;
-            undo.doubtful == 0 && self.board.lost() == 0
-        };
-        if !early && !all_twice {
-            return false;
-        }
-        let window = self.congestion.window;
-        self.congestion = undo.congestion;
-        self.congestion.window = self.congestion.window.max(window);
-        self.board.lose_nothing();
-        // It took its time: what is missing may only be late.
-        self.recovery.reordering = true;
-        self.finish_undone();
-        true
-    }
-
-    fn finish_undone(&mut self) {
-        self.recovery.phase = Phase::Open;
-        self.recovery.undo = None;
-        self.recovery.duplicates = 0;
-        self.recovery.left = 0;
-    }
-
-    /// RFC 8985 7.4.2: whether a probe repaired a loss that would have gone unnoticed.
-    fn end_probe(&mut self, ack: &Acknowledgement<'_>, advanced: bool, delivered: &Delivered) {
-        if self.recovery.probe == Probe::None || before(ack.number, self.recovery.probe_end) {
-            return;
-        }
-        if self.recovery.probe == Probe::Again && !delivered.duplicate {
-            if ack.number == self.recovery.probe_end && advanced {
-                // Which of the two arrived is told by what comes next.
-                return;
-            }
-            if before(self.recovery.probe_end, ack.number) && self.model.is_none() {
-                self.congestion.reduce(u32::from(self.segment));
-                self.congestion.window = self.congestion.threshold;
-                self.recovery.high = self.next;
-            }
-        }
-        self.recovery.probe = Probe::None;
     }
 }

@@ -29,6 +29,11 @@ pub(crate) struct Sent {
     pub(crate) len: u32,
     /// When it was sent last.
     pub(crate) at: Instant,
+    /// What had arrived of the flow's sequence numbers by then ([`Scoreboard::delivered`]).
+    delivered: u32,
+    /// If it has arrived: so many from it on have, as far as was seen. A hint that lets what looks for
+    /// what has not arrived pass over what has, of which there is much more.
+    run: u16,
     flags: u8,
 }
 
@@ -54,14 +59,40 @@ impl Sent {
 pub(crate) struct Delivered {
     /// Sequence numbers not known to have arrived before.
     pub(crate) bytes: u32,
-    /// The segment among them that was sent last: when, its end, whether it was sent more than once.
-    pub(crate) newest: Option<(Instant, u32, bool)>,
+    /// The segment among them that was sent last.
+    pub(crate) newest: Option<Newest>,
     /// The sending time to measure the round trip by.
     pub(crate) sample: Option<Instant>,
     /// Something arrived that was overtaken by what was sent later.
     pub(crate) reordered: bool,
     /// The receiver had it already (RFC 2883).
     pub(crate) duplicate: bool,
+    /// Something arrived that was taken for lost, and had not been sent again.
+    pub(crate) late: bool,
+}
+
+/// What is to be known of a segment that has arrived.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Newest {
+    /// When it was sent last.
+    pub(crate) at: Instant,
+    pub(crate) end: u32,
+    /// It was sent more than once.
+    pub(crate) again: bool,
+    /// [`Scoreboard::delivered`] when it was sent.
+    pub(crate) delivered: u32,
+}
+
+impl From<&Sent> for Newest {
+    #[inline]
+    fn from(sent: &Sent) -> Self {
+        Newest {
+            at: sent.at,
+            end: sent.end(),
+            again: sent.is(AGAIN),
+            delivered: sent.delivered,
+        }
+    }
 }
 
 impl Delivered {
@@ -69,12 +100,13 @@ impl Delivered {
     fn note(&mut self, sent: &Sent) {
         let newer = self
             .newest
-            .is_none_or(|(at, end, _)| at < sent.at || (at == sent.at && before(end, sent.end())));
+            .is_none_or(|n| n.at < sent.at || (n.at == sent.at && before(n.end, sent.end())));
         if newer {
-            self.newest = Some((sent.at, sent.end(), sent.is(AGAIN)));
+            self.newest = Some(sent.into());
         }
         if !sent.is(AGAIN) {
             self.sample = self.sample.max(Some(sent.at));
+            self.late |= sent.is(LOST);
         }
     }
 }
@@ -89,6 +121,8 @@ pub(crate) struct Scoreboard {
     /// Segments that have arrived out of order, and the end of the last of them.
     arrivals: u32,
     highest: u32,
+    /// Sequence numbers known to have arrived since the queue was new, wrapping.
+    delivered: u32,
 }
 
 impl Scoreboard {
@@ -112,6 +146,12 @@ impl Scoreboard {
         self.arrivals
     }
 
+    /// Sequence numbers known to have arrived so far, of which only differences mean something.
+    #[inline]
+    pub(crate) fn delivered(&self) -> u32 {
+        self.delivered
+    }
+
     #[inline]
     pub(crate) fn push(&mut self, seq: u32, len: u32, at: Instant, pool: &mut Pool) {
         if self.queue.capacity() == 0 {
@@ -121,6 +161,8 @@ impl Scoreboard {
             seq,
             len,
             at,
+            delivered: self.delivered,
+            run: 0,
             flags: 0,
         });
     }
@@ -143,8 +185,9 @@ impl Scoreboard {
             && sent.flags == 0
             && sent.end() == ack
         {
+            self.delivered = self.delivered.wrapping_add(sent.len);
             delivered.bytes += sent.len;
-            delivered.newest = Some((sent.at, ack, false));
+            delivered.newest = Some((&sent).into());
             delivered.sample = Some(sent.at);
             self.queue.clear();
             pool.give_queue(std::mem::take(&mut self.queue));
@@ -171,6 +214,7 @@ impl Scoreboard {
                 self.arrived -= len;
                 self.arrivals -= u32::from(whole);
             } else {
+                self.delivered = self.delivered.wrapping_add(len);
                 delivered.bytes += len;
                 // It arrived before what was sent behind it was known to: no gap, but overtaken.
                 delivered.reordered |= self.arrivals > 0 && !front.is(AGAIN);
@@ -209,14 +253,15 @@ impl Scoreboard {
             if before(start, una) || before(next, end) || !before(start, end) {
                 continue;
             }
-            let from = self.queue.partition_point(|s| before(s.seq, start));
-            for i in from..self.queue.len() {
-                let sent = &mut self.queue[i];
+            let mut next = self.queue.partition_point(|s| before(s.seq, start));
+            loop {
+                let place = self.pass_arrived(next);
+                next = place + 1;
+                let Some(sent) = self.queue.get_mut(place) else {
+                    break;
+                };
                 if before(end, sent.end()) {
                     break;
-                }
-                if sent.is(ARRIVED) {
-                    continue;
                 }
                 if sent.waits_for_repair() {
                     self.lost -= sent.len;
@@ -225,6 +270,7 @@ impl Scoreboard {
                 let sent = *sent;
                 self.arrived += sent.len;
                 self.arrivals += 1;
+                self.delivered = self.delivered.wrapping_add(sent.len);
                 delivered.bytes += sent.len;
                 delivered.note(&sent);
                 let overtaken = overtook.is_some_and(|highest| before(sent.seq, highest));
@@ -246,9 +292,14 @@ impl Scoreboard {
         patience: u64,
         now: Instant,
     ) -> (u32, Option<Instant>) {
-        let (mut found, mut look_again) = (0, None);
-        for sent in &mut self.queue {
-            if sent.is(ARRIVED) || sent.waits_for_repair() {
+        let (mut found, mut look_again, mut next) = (0, None, 0);
+        loop {
+            let place = self.pass_arrived(next);
+            next = place + 1;
+            let Some(sent) = self.queue.get_mut(place) else {
+                break;
+            };
+            if sent.waits_for_repair() {
                 continue;
             }
             if sent.at > at || (sent.at == at && !before(sent.end(), end)) {
@@ -294,6 +345,7 @@ impl Scoreboard {
         for sent in &mut self.queue {
             if reneged {
                 sent.flags &= !ARRIVED;
+                sent.run = 0;
             }
             if !sent.is(ARRIVED) {
                 sent.flags = (sent.flags & !REPAIRED) | LOST;
@@ -321,12 +373,32 @@ impl Scoreboard {
     }
 
     /// The first lost segment that has not been sent again, with its place.
-    pub(crate) fn next_lost(&self) -> Option<(usize, Sent)> {
+    pub(crate) fn next_lost(&mut self) -> Option<(usize, Sent)> {
         if self.lost == 0 {
             return None;
         }
-        let place = self.queue.iter().position(Sent::waits_for_repair)?;
-        Some((place, self.queue[place]))
+        let mut next = 0;
+        loop {
+            let place = self.pass_arrived(next);
+            let sent = *self.queue.get(place)?;
+            if sent.waits_for_repair() {
+                return Some((place, sent));
+            }
+            next = place + 1;
+        }
+    }
+
+    /// The first place from `place` on of a segment that has not arrived, or the end of the queue.
+    #[inline]
+    fn pass_arrived(&mut self, place: usize) -> usize {
+        let mut end = place;
+        while let Some(sent) = self.queue.get(end).filter(|sent| sent.is(ARRIVED)) {
+            end += usize::from(sent.run.max(1));
+        }
+        if let Some(sent) = self.queue.get_mut(place).filter(|_| place < end) {
+            sent.run = u16::try_from(end - place).unwrap_or(u16::MAX);
+        }
+        end
     }
 
     /// The segment at the end of the queue, with its place.
@@ -350,10 +422,12 @@ impl Scoreboard {
         }
         sent.flags |= AGAIN;
         sent.at = now;
+        sent.delivered = self.delivered;
         if len < whole.len {
             let rest = Sent {
                 seq: whole.seq.wrapping_add(len),
                 len: whole.len - len,
+                run: 0,
                 ..whole
             };
             self.queue.insert(place + 1, rest);
@@ -373,6 +447,12 @@ impl Scoreboard {
             self.arrivals as usize,
             self.queue.iter().filter(|s| s.is(ARRIVED)).count()
         );
+        for (place, sent) in self.queue.iter().enumerate() {
+            let run = self.queue.range(place..).take(usize::from(sent.run));
+            assert!(
+                !sent.is(ARRIVED) || run.filter(|s| s.is(ARRIVED)).count() == usize::from(sent.run)
+            );
+        }
         let mut at = una;
         for sent in &self.queue {
             assert_eq!(sent.seq, at, "no gap");

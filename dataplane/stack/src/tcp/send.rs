@@ -150,7 +150,37 @@ impl Sender {
     pub(crate) fn write(&mut self, bytes: &[u8], pool: &mut Pool) -> usize {
         let len = bytes.len().min(self.room());
         self.ring.append(&bytes[..len], pool);
-        len
+        if self.room() >= usize::from(self.segment) {
+            return len;
+        }
+        self.write_on(bytes, len, pool)
+    }
+
+    /// There is no room left to speak of after `written` of the bytes. If the path was seen to take more than there was,
+    /// as before everything had arrived and the room was given back, it comes again as it is filled, and
+    /// not a round trip later.
+    #[cold]
+    fn write_on(&mut self, bytes: &[u8], mut written: usize, pool: &mut Pool) -> usize {
+        let taken = self.congestion.window.saturating_mul(2).min(self.most);
+        while self.room() < usize::from(self.segment) && self.limit < taken {
+            let before = self.limit;
+            self.widen_to(0, pool);
+            if self.limit == before {
+                break;
+            }
+            let rest = bytes.get(written..).unwrap_or_default();
+            let len = rest.len().min(self.room());
+            self.ring.append(&rest[..len], pool);
+            written += len;
+        }
+        written
+    }
+
+    /// Everything was sent, and there is room for more: what is missing is data. A buffer that is full of what
+    /// waits for acknowledgements is another matter.
+    #[inline]
+    pub(crate) fn wants_data(&self) -> bool {
+        self.unsent() == 0 && self.board.lost() == 0 && self.room() >= self.limit as usize / 2
     }
 
     /// More could be under way than is let in to be sent: twice what is, as Linux does, so that what is
@@ -231,7 +261,11 @@ impl Sender {
     pub(crate) fn plan(&mut self) -> Next {
         let room = self.congestion.window.saturating_sub(self.pipe());
         if self.board.lost() > 0 {
-            return self.plan_again(room);
+            match self.recovery.only_new() {
+                None => return self.plan_again(room),
+                Some(0) => return Next::Nothing,
+                Some(_) => {}
+            }
         }
         let unsent = self.unsent();
         let fin = self.fin && !self.fin_sent;
@@ -329,6 +363,7 @@ impl Sender {
         self.fin_sent |= fin;
         self.sent_at = now;
         self.recovery.sent(len);
+        self.recovery.sent_new();
         self.pace(len, now);
     }
 

@@ -180,7 +180,12 @@ impl Tcp {
             return;
         }
         let send = &mut self.send;
+        let first = send.recovery.phase != Phase::Timeout;
         send.begin(Phase::Timeout);
+        // With timestamps, the acknowledgement of the first repair tells.
+        if first && !self.timestamps {
+            send.recovery.doubt();
+        }
         let full = send
             .board
             .next_lost()

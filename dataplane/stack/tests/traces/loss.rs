@@ -208,6 +208,65 @@ fn a_timeout_that_was_not_needed_is_taken_back() {
     assert_eq!(next.len(), 4, "ten are under way, as before: {next:?}");
 }
 
+/// Ten under way, ten more to send, a timeout, and the first of all is acknowledged.
+fn after_a_timeout(options: &[u8]) -> Peer {
+    let mut peer = Peer::open(options);
+    assert_eq!(peer.write(at(20)).len(), 10);
+    let again = peer.wait(400);
+    assert_eq!(*places(&again).last().unwrap(), 0, "{:?}", places(&again));
+    assert!(peer.events().contains("retransmission_timeout"));
+    // Whether that came late or was lost is not known: what is new goes out, and nothing else again.
+    let asked = places(&peer.ack(at(1), &[]));
+    assert!(asked.len() == 2 && asked[0] >= 10, "{asked:?}");
+    peer
+}
+
+#[test]
+fn without_timestamps_new_data_finds_out_that_a_timeout_was_not_needed() {
+    for options in [WITHOUT_SACK, WITH_SACK] {
+        let mut peer = after_a_timeout(options);
+        // The acknowledgement of the second comes late, too.
+        let next = places(&peer.ack(at(2), &[]));
+        assert!(next.iter().all(|&place| place >= 12), "as before: {next:?}");
+        assert!(
+            peer.events().contains("recovery_undone"),
+            "{}",
+            peer.events()
+        );
+        let more = places(&peer.ack(at(10), &[]));
+        assert!(more.iter().all(|&place| place >= 12), "{more:?}");
+        let sent = 13 + next.len() + more.len();
+        assert!(sent >= 20, "the window of before: {next:?} {more:?}");
+    }
+}
+
+#[test]
+fn without_timestamps_a_gap_behind_new_data_shows_that_a_timeout_was_needed() {
+    let mut peer = after_a_timeout(WITHOUT_SACK);
+    assert_eq!(places(&peer.ack(at(1), &[])), [1], "two are under way");
+    assert_eq!(places(&peer.ack(at(2), &[]))[..2], [2, 3], "slow start");
+    assert!(!peer.events().contains("recovery_undone"));
+    // So it does where only what is new, 11 behind the probe, is said to have arrived.
+    let mut peer = after_a_timeout(WITH_SACK);
+    let again = places(&peer.ack(at(1), &[(at(11), at(12))]));
+    assert_eq!(again[0], 1, "{again:?}");
+    assert!(!peer.events().contains("recovery_undone"));
+}
+
+#[test]
+fn without_timestamps_what_arrives_late_behind_a_loss_is_seen() {
+    let mut peer = after_a_timeout(WITH_SACK);
+    // The second is lost, what was sent behind it was only late.
+    let again = places(&peer.ack(at(1), &[(at(2), at(10))]));
+    assert!(
+        peer.events().contains("recovery_undone"),
+        "{}",
+        peer.events()
+    );
+    let repairs: Vec<_> = again.iter().filter(|&&place| place < 10).collect();
+    assert_eq!(repairs, [&1], "{again:?}");
+}
+
 #[test]
 fn what_arrived_twice_was_not_lost_and_the_window_comes_back() {
     let mut peer = ten(WITH_SACK);

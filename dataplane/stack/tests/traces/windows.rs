@@ -43,6 +43,20 @@ fn half_a_window_read_within_two_round_trips_doubles_it() {
 }
 
 #[test]
+fn what_waits_behind_a_gap_makes_the_window_grow_too() {
+    let mut peer = Peer::open(SCALED);
+    let told = (1..24).map(|n| peer.data(n * MSS, MSS)).last().unwrap();
+    let window = u32::from(told[0].window) << SCALE;
+    assert!(window > 2 * FIRST - 4 * MSS, "{window}");
+    assert_eq!((told[0].ack, peer.view().readable), (0, 0));
+    let told = peer.data(0, MSS);
+    assert_eq!(
+        (told[0].ack, peer.read().len() as u32),
+        (24 * MSS, 24 * MSS)
+    );
+}
+
+#[test]
 fn a_window_that_does_not_hold_the_peer_back_stays() {
     let mut peer = Peer::open(SCALED);
     let window = fill(&mut peer, 0, 100, 2);
@@ -111,4 +125,7 @@ fn what_the_congestion_window_asks_for_can_be_written() {
     peer.ack(acked + left, &[]);
     assert_eq!(room(&peer), 65_536, "given back when all has arrived");
     assert_eq!(peer.stats.window_memory.get(), 0);
+    // And is there again as soon as it is needed.
+    let written = peer.stack.write(peer.flow.unwrap(), &[0; 1 << 18]);
+    assert!(written > 65_536, "{written}");
 }

@@ -284,6 +284,7 @@ fn loss_reordering_duplication_and_damage_are_mended() {
         no_buffer: 0.02,
         delay: Duration::from_micros(200),
         jitter: Duration::from_micros(100),
+        rate: None,
     };
     for seed in 0..12 {
         let vlan = (seed % 3 == 0).then_some(seed as u16 + 1);
