@@ -363,11 +363,14 @@ impl FileSource {
     }
 }
 
+/// Most problems that are told of why rules are not gone back to.
+const MOST_TOLD: usize = 20;
+
 impl RollbackError {
     /// For problems that have come up since.
     pub fn refused(problems: &[Problem]) -> Self {
-        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-        RollbackError::Refused(lines.join("\n"))
+        let lines = Problem::lines(problems, MOST_TOLD);
+        RollbackError::Refused(lines.trim_end().to_owned())
     }
 }
 

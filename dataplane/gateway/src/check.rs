@@ -20,7 +20,7 @@ pub(crate) fn command(config: &Path) -> ExitCode {
             Memory(&snapshot)
         )),
         Err(problems) => {
-            show(&problems);
+            show(&problems, SHOWN);
             ExitCode::FAILURE
         }
     }
@@ -31,13 +31,12 @@ pub(crate) fn schema() -> ExitCode {
     print(sluice_policy::schema())
 }
 
-/// Problems on stderr, one per line, as editors and people can jump to them.
-pub(crate) fn show(problems: &[Problem]) {
-    let lines: String = problems
-        .iter()
-        .map(|problem| format!("{problem}\n"))
-        .collect();
-    let _ = stderr().write_all(lines.as_bytes());
+/// Most problems that a command prints.
+pub(crate) const SHOWN: usize = 100;
+
+/// Problems on stderr, one per line, as editors and people can jump to them: so many, and a count of the others.
+pub(crate) fn show(problems: &[Problem], most: usize) {
+    let _ = stderr().write_all(Problem::lines(problems, most).as_bytes());
 }
 
 fn print(what: impl Display) -> ExitCode {

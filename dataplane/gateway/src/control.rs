@@ -35,6 +35,9 @@ const GRACE: Duration = Duration::from_secs(5);
 /// How long workers have to end because another one hangs.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
+/// Most problems of rules that are refused that go to the log.
+const LOGGED: usize = 20;
+
 /// What the control thread waits for.
 #[derive(Debug)]
 pub(crate) enum Event {
@@ -289,7 +292,7 @@ impl Control {
                     return;
                 }
                 self.status.count_rejected();
-                show(&problems);
+                show(&problems, LOGGED);
                 log::warning(format_args!(
                     "rules: refused, generation {} stays in force",
                     self.handoffs

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use sluice_policy::{compatible, compile, diff, load};
 
-use crate::check::show;
+use crate::check::{SHOWN, show};
 use crate::log;
 
 /// Says what `new` would change for a gateway that runs `old`. Both files have to be right.
@@ -22,7 +22,7 @@ pub(crate) fn command(old: &Path, new: &Path) -> ExitCode {
         (Ok(old), Ok(new)) => (old, new),
         (old, new) => {
             for problems in [old.err(), new.err()].into_iter().flatten() {
-                show(&problems);
+                show(&problems, SHOWN);
             }
             return ExitCode::FAILURE;
         }

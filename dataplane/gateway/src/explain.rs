@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use sluice_policy::{Because, ExplainError, Explanation, Question, compile, explain, load};
 
-use crate::check::show;
+use crate::check::{SHOWN, show};
 use crate::log;
 
 /// What to explain.
@@ -53,7 +53,7 @@ pub(crate) fn command(args: ExplainArgs) -> ExitCode {
     let snapshot = match load(&args.config).and_then(|rules| compile(&rules)) {
         Ok(snapshot) => snapshot,
         Err(problems) => {
-            show(&problems);
+            show(&problems, SHOWN);
             return ExitCode::FAILURE;
         }
     };

@@ -23,7 +23,7 @@ use sluice_port::{
 
 use crate::access_log::{AccessLogThread, Totals};
 use crate::admin::{self, Admin, BindError, PortView, View};
-use crate::check::{Counts, Memory, show};
+use crate::check::{Counts, Memory, SHOWN, show};
 use crate::control::{Awaited, Control, effective, history};
 use crate::links::{Link, Links};
 use crate::notify::Notify;
@@ -97,7 +97,7 @@ pub(crate) fn command(config: &Path, verbose: bool) -> ExitCode {
         return ExitCode::SUCCESS;
     };
     if let RunError::Rules(problems) = &error {
-        show(problems);
+        show(problems, SHOWN);
     }
     log::error(error);
     ExitCode::FAILURE

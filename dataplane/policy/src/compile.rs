@@ -68,7 +68,7 @@ fn compile_after(
     resolved: &Arc<Resolved>,
     before: Option<(&Rules, &Snapshot)>,
 ) -> Result<Snapshot, Vec<Problem>> {
-    let mut report = Report::new(&rules.places);
+    let mut report = Report::new(rules);
     let node = node(rules, &mut report);
     let workers = workers(rules, &mut report);
     let tcp = tcp::compile(&rules.tcp, &mut report);

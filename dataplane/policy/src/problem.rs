@@ -41,6 +41,22 @@ impl fmt::Display for Problem {
 
 impl std::error::Error for Problem {}
 
+impl Problem {
+    /// Problems for people to read, one a line: the first `most` of them, and how many more there are.
+    pub fn lines(problems: &[Problem], most: usize) -> String {
+        let mut lines = String::new();
+        for problem in problems.iter().take(most) {
+            lines.push_str(&format!("{problem}\n"));
+        }
+        match problems.len().saturating_sub(most) {
+            0 => {}
+            1 => lines.push_str("and one more problem\n"),
+            more => lines.push_str(&format!("and {more} more problems\n")),
+        }
+        lines
+    }
+}
+
 /// Puts problems into the order in which a reader of the file meets them.
 pub(crate) fn sort(problems: &mut [Problem]) {
     problems.sort_by(|a, b| {
@@ -133,6 +149,25 @@ mod tests {
         );
         assert_eq!(did_you_mean("search", known), None);
         assert_eq!(did_you_mean(&"x".repeat(1000), known), None);
+    }
+
+    #[test]
+    fn of_many_problems_the_first_are_told_and_how_many_more_there_are() {
+        let problem = |line| Problem {
+            file: "a.yaml".into(),
+            line,
+            column: 1,
+            path: String::new(),
+            message: "is wrong".into(),
+            suggestion: None,
+        };
+        let problems: Vec<Problem> = (1..=5).map(problem).collect();
+        let told = |most| Problem::lines(&problems, most);
+        let first = "a.yaml:1:1: is wrong\na.yaml:2:1: is wrong\n";
+        assert_eq!(told(2), format!("{first}and 3 more problems\n"));
+        assert!(told(4).ends_with("4:1: is wrong\nand one more problem\n"));
+        assert!(told(5).ends_with("5:1: is wrong\n"));
+        assert_eq!(Problem::lines(&[], 2), "");
     }
 
     #[test]

@@ -20,7 +20,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::yaml::Places;
+use crate::yaml::{Broken, Places};
 pub(crate) use addresses::is_dns_name;
 pub use addresses::{Address, Cidr, EndpointAddress, SocketAddress};
 pub use lanes::{Lanes, Tag, TagFrom};
@@ -80,6 +80,9 @@ pub struct Rules {
     /// Where in the document each value stands.
     #[serde(skip)]
     pub places: Places,
+    /// What of the document could not be read, where these are rules to be refused.
+    #[serde(skip)]
+    pub(crate) broken: Broken,
 }
 
 /// This gateway.

@@ -1,18 +1,23 @@
 //! Reads rules from YAML and keeps the place of every value.
 
+mod mistakes;
 mod places;
+mod read;
+mod tree;
 
 use std::fs::File;
 use std::io::Read;
 
 use serde_saphyr::{Error, Options, UserMessageFormatter};
 
-use crate::Problem;
-use crate::problem::did_you_mean;
+use crate::problem::{self, did_you_mean};
 use crate::rules::Rules;
+use crate::{Problem, compile};
+pub(crate) use mistakes::Broken;
 pub(crate) use places::Path;
 pub use places::Places;
 use places::Position;
+use tree::Node;
 
 /// The largest document that is read, in bytes.
 pub const MAX_DOCUMENT: usize = 16 << 20;
@@ -56,7 +61,8 @@ pub fn read(path: &std::path::Path) -> Result<String, Vec<Problem>> {
 ///
 /// # Errors
 ///
-/// The first thing that is not YAML, is not known or has the wrong type, with its place.
+/// What is not YAML, or else everything that is not known or has the wrong type (a thousand at most), each
+/// with its place; beside that whatever [`crate::compile()`] has to say of the rest.
 pub fn parse(text: &str, file: &str) -> Result<Rules, Vec<Problem>> {
     let nowhere = Places::unknown(file);
     if text.len() > MAX_DOCUMENT {
@@ -64,17 +70,35 @@ pub fn parse(text: &str, file: &str) -> Result<Rules, Vec<Problem>> {
         return Err(vec![nowhere.problem(&Path::default(), message, None)]);
     }
     // An empty document is a mapping without keys.
-    match serde_saphyr::from_str_with_options::<Rules>(text, options()) {
+    let first = match serde_saphyr::from_str_with_options::<Rules>(text, options()) {
         Ok(mut rules) => {
             rules.places = Places::of(file, text);
-            Ok(rules)
+            return Ok(rules);
         }
-        // What is wrong with it as YAML comes before what it says.
-        Err(error) => Err(vec![match Places::find_all(file, text) {
-            Ok(places) => explain(&error, &places),
-            Err(error) => explain(&error, &nowhere),
-        }]),
+        Err(error) => error,
+    };
+    // What is wrong with it as YAML comes before what it says.
+    let document = match Node::read(text) {
+        Ok(document) => document,
+        Err(error) => return Err(vec![whole(error, &nowhere)]),
+    };
+    let places = Places::in_tree(file, text, &document);
+    let found = mistakes::find(text, document, places);
+    let mut problems = found.problems;
+    if problems.is_empty() {
+        problems.push(whole(first, &nowhere));
     }
+    problems.extend(compile(&found.rules).err().into_iter().flatten());
+    problem::sort(&mut problems);
+    Err(problems)
+}
+
+/// What the parser says of the document as a whole.
+fn whole(error: Error, places: &Places) -> Problem {
+    // Behind an alias the outer error knows where the alias stands.
+    let position = error.location().map(Position::from);
+    let (message, mend) = words(&innermost(error));
+    places.problem_at(position, String::new(), message, mend)
 }
 
 /// Room for tens of thousands of routes; aliases may repeat things, but not blow the document up.
@@ -92,90 +116,62 @@ fn options() -> Options {
     }
 }
 
-/// Says what the parser found in the words of the document.
-fn explain(error: &Error, places: &Places) -> Problem {
-    // Behind an alias the outer error knows where the alias stands.
-    let position = error.location().map(Position::from);
-    let error = innermost(error);
-    let key = || {
-        position
-            .and_then(|at| places.key_at(at))
-            .unwrap_or_default()
-            .to_owned()
-    };
-    // Where no value begins, the parser means the key before it.
-    let value = || match position.and_then(|at| places.value_at(at)) {
-        Some(path) => path.to_owned(),
-        None => key(),
-    };
-    if let Error::SerdeMissingField { field, .. } = error {
-        // The parser names a key of the mapping, or the mapping if it is empty.
-        let mapping = position
-            .and_then(|at| places.mapping_at(at))
-            .unwrap_or_default();
-        let (message, mend) = (format!("`{field}` is missing"), format!("add `{field}`"));
-        return places.problem(&mapping, message, Some(mend));
-    }
-    let (path, message, mend) = match error {
+/// What the parser found in the words of the document, and what to do.
+fn words(error: &Error) -> (String, Option<String>) {
+    match error {
+        Error::SerdeMissingField { field, .. } => (
+            format!("`{field}` is missing"),
+            Some(format!("add `{field}`")),
+        ),
         Error::SerdeUnknownField {
-            field, expected, ..
-        } => {
-            let mend = did_you_mean(field, expected.iter().copied());
-            (
-                key(),
-                format!("`{field}` is not known here"),
-                mend.or_else(|| one_of(expected)),
-            )
+            field: word,
+            expected,
+            ..
         }
-        Error::SerdeUnknownVariant {
-            variant, expected, ..
+        | Error::SerdeUnknownVariant {
+            variant: word,
+            expected,
+            ..
         } => {
-            let mend = did_you_mean(variant, expected.iter().copied());
-            (
-                value(),
-                format!("`{variant}` is not known here"),
-                mend.or_else(|| one_of(expected)),
-            )
+            let mend = did_you_mean(word, expected.iter().copied());
+            let message = format!("`{word}` is not known here");
+            (message, mend.or_else(|| one_of(expected)))
         }
         Error::DuplicateMappingKey { key, .. } => {
             let named = key.as_ref().map(|key| format!("`{key}`"));
             let message = format!("{} stands here twice", named.as_deref().unwrap_or("a key"));
-            (value(), message, Some("keep one".into()))
+            (message, Some("keep one".into()))
         }
         Error::MultipleDocuments { .. } => (
-            value(),
             "a second document begins here".into(),
             Some("keep one document".into()),
         ),
-        Error::NullIntoString { .. } => (value(), "has no value".into(), None),
-        Error::InvalidScalar { ty, .. } => (value(), format!("is not {}", described(ty)), None),
+        Error::NullIntoString { .. } => ("has no value".into(), None),
+        Error::InvalidScalar { ty, .. } => (format!("is not {}", described(ty)), None),
         // A choice is written as a mapping of one key.
         Error::Unexpected {
             expected: "mapping end",
             ..
         } => {
-            let message = "stands beside another key, where one can stand".to_owned();
-            (key(), message, Some("keep one of them".into()))
+            let message = "stands beside another key, where one can stand";
+            (message.to_owned(), Some("keep one of them".into()))
         }
-        Error::ExpectedStringKeyForExternallyTaggedEnum { .. } => (value(), empty_choice(), None),
+        Error::ExpectedStringKeyForExternallyTaggedEnum { .. } => (empty_choice(), None),
         Error::SerdeInvalidType {
             unexpected,
             expected,
             ..
-        } if unexpected == "map" && expected == "enum" => (value(), empty_choice(), None),
+        } if unexpected == "map" && expected == "enum" => (empty_choice(), None),
         Error::SerdeInvalidType {
             unexpected,
             expected,
             ..
         } if unexpected == "sequence" && expected == "a string" => {
-            (value(), "should be a single value".to_owned(), None)
+            ("should be a single value".to_owned(), None)
         }
-        Error::Unexpected { expected, .. } => {
-            (value(), format!("should be {}", described(expected)), None)
-        }
-        other => (value(), without_place(other), None),
-    };
-    places.problem_at(position, path, message, mend)
+        Error::Unexpected { expected, .. } => (format!("should be {}", described(expected)), None),
+        other => (without_place(other), None),
+    }
 }
 
 /// A mapping that has to choose, and does not.
@@ -184,9 +180,9 @@ fn empty_choice() -> String {
 }
 
 /// The error itself, without what the parser wraps around it.
-fn innermost(error: &Error) -> &Error {
+fn innermost(error: Error) -> Error {
     match error {
-        Error::WithSnippet { error, .. } | Error::AliasError { error, .. } => innermost(error),
+        Error::WithSnippet { error, .. } | Error::AliasError { error, .. } => innermost(*error),
         other => other,
     }
 }

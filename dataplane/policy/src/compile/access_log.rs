@@ -38,7 +38,7 @@ pub(super) fn sample(
     log: Option<&rules::AccessLog>,
     report: &mut Report<'_>,
 ) -> u32 {
-    if route.access_log.is_some() && log.is_none() {
+    if route.access_log.is_some() && log.is_none() && !report.is_any_broken("access_log") {
         report.mend(
             &path.key("access_log"),
             "there is no access log",

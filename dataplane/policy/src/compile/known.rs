@@ -9,6 +9,7 @@ use crate::yaml::Path;
 /// What is known by name, each with its index in the order of names.
 pub(super) struct Known<'a, T> {
     kind: &'static str,
+    section: Path,
     by_name: BTreeMap<&'a str, (usize, &'a T)>,
 }
 
@@ -18,6 +19,7 @@ impl<'a, T> Known<'a, T> {
         let by_name = indexed.map(|(index, (name, value))| (name.as_str(), (index, value)));
         Known {
             kind,
+            section: Path::section(&format!("{kind}s")),
             by_name: by_name.collect(),
         }
     }
@@ -30,7 +32,7 @@ impl<'a, T> Known<'a, T> {
         report: &mut Report<'_>,
     ) -> Option<(usize, &'a T)> {
         let found = self.by_name.get(name).copied();
-        if found.is_none() {
+        if found.is_none() && !report.is_broken(&self.section) {
             let mend = did_you_mean(name, self.by_name.keys().copied());
             report.suggest(path, format!("no {} is called \"{name}\"", self.kind), mend);
         }

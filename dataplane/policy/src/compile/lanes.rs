@@ -133,7 +133,7 @@ fn names(rules: &Rules, report: &mut Report<'_>) -> BTreeSet<String> {
             };
             if let Some(name) = &form.lane {
                 add(&path, name, report);
-                if rules.lanes.is_none() {
+                if rules.lanes.is_none() && !report.is_any_broken("lanes") {
                     report.mend(&path, "there are no lanes", "add a section `lanes`");
                 }
             }

@@ -138,6 +138,7 @@ fn addresses<'a>(
     report: &mut Report<'_>,
 ) -> (usize, Vec<SocketAddr>) {
     let whole = path.key("address");
+    let ports_are_unsure = report.is_any_broken("ports");
     let mut owner: Option<usize> = None;
     let mut addresses = Vec::new();
     for (path, address) in listener.address.entries(&whole) {
@@ -160,6 +161,9 @@ fn addresses<'a>(
             taken.insert(address, (name, path.clone()));
         }
         let Some(port) = owner_of(ports, address) else {
+            if ports_are_unsure {
+                continue;
+            }
             let known = known_addresses(ports, address);
             let mend = Some(address.to_string())
                 .filter(|_| !address.ip().is_unspecified())

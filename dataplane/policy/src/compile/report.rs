@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::Problem;
 use crate::problem;
-use crate::rules::{Period, Size};
-use crate::yaml::{Path, Places};
+use crate::rules::{Period, Rules, Size};
+use crate::yaml::{Broken, Path, Places};
 
 /// Longest name of a port, listener, service or route.
 const MAX_NAME: usize = 63;
@@ -17,13 +17,15 @@ const MAX_PERIOD: Duration = Duration::from_secs(24 * 60 * 60);
 /// What is wrong so far.
 pub(super) struct Report<'a> {
     places: &'a Places,
+    broken: &'a Broken,
     problems: Vec<Problem>,
 }
 
 impl<'a> Report<'a> {
-    pub(super) fn new(places: &'a Places) -> Report<'a> {
+    pub(super) fn new(rules: &'a Rules) -> Report<'a> {
         Report {
-            places,
+            places: &rules.places,
+            broken: &rules.broken,
             problems: Vec::new(),
         }
     }
@@ -59,8 +61,10 @@ impl<'a> Report<'a> {
         message: impl Into<String>,
         mend: Option<String>,
     ) {
-        self.problems
-            .push(self.places.problem(path, message.into(), mend));
+        if !self.broken.is(path) {
+            self.problems
+                .push(self.places.problem(path, message.into(), mend));
+        }
     }
 
     /// Something is wrong with the key at `path`.
@@ -70,8 +74,20 @@ impl<'a> Report<'a> {
         message: impl Into<String>,
         mend: Option<String>,
     ) {
-        self.problems
-            .push(self.places.key_problem(path, message.into(), mend));
+        if !self.broken.is(path) {
+            self.problems
+                .push(self.places.key_problem(path, message.into(), mend));
+        }
+    }
+
+    /// Whether this could not be read, so that nothing can be said of it, nor of what it is lacking in.
+    pub(super) fn is_broken(&self, path: &Path) -> bool {
+        self.broken.is(path)
+    }
+
+    /// Whether anything of a section could not be read.
+    pub(super) fn is_any_broken(&self, section: &str) -> bool {
+        self.broken.is_any_of(section)
     }
 
     /// ` (line 7)` for the value at `path`, or nothing if its place is unknown.

@@ -53,6 +53,9 @@ pub(super) fn compile(
     let mut before_of = Before::new(before);
     for (index, route) in rules.routes.iter().enumerate() {
         let path = section.index(index);
+        if report.is_broken(&path) {
+            continue;
+        }
         let mut compiled = match before_of.same(route, rules.routes.get(index + 1)) {
             Some(compiled) => compiled.clone(),
             None => {
@@ -431,7 +434,9 @@ fn lane_ids(
     report: &mut Report<'_>,
 ) -> Box<[LaneId]> {
     let Some(lanes) = known.lanes else {
-        report.mend(path, "there are no lanes", "add a section `lanes`");
+        if !report.is_any_broken("lanes") {
+            report.mend(path, "there are no lanes", "add a section `lanes`");
+        }
         return Box::default();
     };
     if names.is_empty() {

@@ -322,7 +322,7 @@ fn reached(
     match way_out(ports, address.ip()) {
         Ok(port) => Some(port),
         // Without ports nothing is reachable; that they are missing is said once, elsewhere.
-        Err(_) if ports.is_empty() => None,
+        Err(_) if ports.is_empty() || report.is_any_broken("ports") => None,
         Err(no_way) => {
             let (message, mend) = explain(&no_way, address, ports);
             report.mend(path, message, mend);

@@ -1,13 +1,11 @@
 //! Where each value of a document stands.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use serde::{Deserialize, Deserializer, de};
 use serde_saphyr::{Error, Location, Spanned};
 
-use super::options;
+use super::tree::Node;
 use crate::Problem;
 
 /// A path in the document: `routes[2].service`; a key that is no plain word is quoted.
@@ -35,6 +33,12 @@ impl Path {
     /// The `index`th value of the list at this path.
     pub(crate) fn index(&self, index: usize) -> Path {
         Path(format!("{}[{index}]", self.0))
+    }
+
+    /// What this is a part of; of the document, nothing. A quoted key that has dots takes several calls;
+    /// no path between them names a value.
+    pub(crate) fn around(&self) -> Option<Path> {
+        (!self.0.is_empty()).then(|| Path(parent(&self.0).to_owned()))
     }
 }
 
@@ -94,16 +98,12 @@ impl Places {
         }
     }
 
-    /// Looks for them now.
-    ///
-    /// # Errors
-    /// What is wrong with it as YAML, whatever it is about.
-    pub(super) fn find_all(file: &str, text: &str) -> Result<Places, Error> {
-        let entries = Entries::of(text)?;
-        Ok(Places {
-            entries: Arc::new(OnceLock::from(entries)),
+    /// Those of a document that has been read already.
+    pub(super) fn in_tree(file: &str, text: &str, document: &Spanned<Node>) -> Places {
+        Places {
+            entries: Arc::new(OnceLock::from(Entries::in_tree(document))),
             ..Places::of(file, text)
-        })
+        }
     }
 
     fn entries(&self) -> &BTreeMap<Path, Entry> {
@@ -118,14 +118,17 @@ impl Places {
 
 impl Entries {
     fn of(text: &str) -> Result<Entries, Error> {
-        let document: Spanned<Node> = serde_saphyr::from_str_with_options(text, options())?;
+        Ok(Entries::in_tree(&Node::read(text)?))
+    }
+
+    fn in_tree(document: &Spanned<Node>) -> Entries {
         let mut entries = Entries::default();
-        entries.collect(&Path::default(), None, &document);
-        Ok(entries)
+        entries.collect(&Path::default(), None, document);
+        entries
     }
 
     fn collect(&mut self, path: &Path, key: Option<Position>, node: &Spanned<Node>) {
-        let scalar = matches!(node.value, Node::Scalar);
+        let scalar = matches!(node.value, Node::Scalar(_));
         self.0.insert(
             path.clone(),
             Entry {
@@ -135,7 +138,7 @@ impl Entries {
             },
         );
         match &node.value {
-            Node::Scalar | Node::Null => {}
+            Node::Scalar(_) | Node::Null | Node::Pruned => {}
             Node::List(nodes) => {
                 for (index, node) in nodes.iter().enumerate() {
                     self.collect(&path.index(index), None, node);
@@ -174,6 +177,17 @@ impl Places {
         self.problem_at(position, path.0.clone(), message, mend)
     }
 
+    /// A problem with the value at `path`, at its very place.
+    pub(super) fn value_problem(
+        &self,
+        path: &Path,
+        message: String,
+        mend: Option<String>,
+    ) -> Problem {
+        let position = self.around(path).map(|entry| entry.value);
+        self.problem_at(position, path.0.clone(), message, mend)
+    }
+
     /// A problem at a position that something else found.
     pub(super) fn problem_at(
         &self,
@@ -197,30 +211,6 @@ impl Places {
     pub(crate) fn line(&self, path: &Path) -> Option<u32> {
         self.around(path)
             .map(|entry| entry.key.unwrap_or(entry.value).line)
-    }
-
-    /// The path of the key at a position.
-    pub(super) fn key_at(&self, position: Position) -> Option<&str> {
-        self.find(|entry| entry.key == Some(position))
-    }
-
-    /// The path of the value at a position; where one begins with another, the outer one.
-    pub(super) fn value_at(&self, position: Position) -> Option<&str> {
-        self.find(|entry| entry.value == position)
-    }
-
-    /// The path of the mapping with a key at a position, or that begins there.
-    pub(super) fn mapping_at(&self, position: Position) -> Option<Path> {
-        let mapping = match self.key_at(position) {
-            Some(key) => parent(key),
-            None => self.value_at(position)?,
-        };
-        Some(Path(mapping.to_owned()))
-    }
-
-    fn find(&self, matches: impl Fn(&Entry) -> bool) -> Option<&str> {
-        let mut found = self.entries().iter().filter(|(_, entry)| matches(entry));
-        found.next().map(|(path, _)| path.0.as_str())
     }
 
     fn around(&self, path: &Path) -> Option<&Entry> {
@@ -263,83 +253,6 @@ fn parent(path: &str) -> &str {
     path.rfind(['.', '['])
         .and_then(|end| path.get(..end))
         .unwrap_or_default()
-}
-
-/// Any YAML value, read for the places of its parts alone.
-#[derive(Debug)]
-pub(super) enum Node {
-    Null,
-    Scalar,
-    List(Vec<Spanned<Node>>),
-    Map(Vec<(Spanned<String>, Spanned<Node>)>),
-}
-
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NodeVisitor)
-    }
-}
-
-struct NodeVisitor;
-
-impl<'de> de::Visitor<'de> for NodeVisitor {
-    type Value = Node;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a YAML value")
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Node, E> {
-        Ok(Node::Scalar)
-    }
-
-    fn visit_i64<E>(self, _: i64) -> Result<Node, E> {
-        Ok(Node::Scalar)
-    }
-
-    fn visit_i128<E>(self, _: i128) -> Result<Node, E> {
-        Ok(Node::Scalar)
-    }
-
-    fn visit_u64<E>(self, _: u64) -> Result<Node, E> {
-        Ok(Node::Scalar)
-    }
-
-    fn visit_u128<E>(self, _: u128) -> Result<Node, E> {
-        Ok(Node::Scalar)
-    }
-
-    fn visit_f64<E>(self, _: f64) -> Result<Node, E> {
-        Ok(Node::Scalar)
-    }
-
-    fn visit_str<E>(self, _: &str) -> Result<Node, E> {
-        Ok(Node::Scalar)
-    }
-
-    fn visit_unit<E>(self) -> Result<Node, E> {
-        Ok(Node::Null)
-    }
-
-    fn visit_none<E>(self) -> Result<Node, E> {
-        Ok(Node::Null)
-    }
-
-    fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<Node, A::Error> {
-        let mut nodes = Vec::new();
-        while let Some(node) = list.next_element()? {
-            nodes.push(node);
-        }
-        Ok(Node::List(nodes))
-    }
-
-    fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
-        let mut nodes = Vec::new();
-        while let Some(key) = map.next_key()? {
-            nodes.push((key, map.next_value()?));
-        }
-        Ok(Node::Map(nodes))
-    }
 }
 
 #[cfg(test)]

@@ -2,18 +2,27 @@
 
 use super::{LISTENERS, PORTS, SERVICES, check, said, with_tail};
 
+/// What is said about a document beside that it has no listener, no port and the like.
+fn said_of_what_is_there(text: &str) -> Vec<String> {
+    let mut said = said(text);
+    said.retain(|line| !line.contains(": there is no "));
+    said
+}
+
+#[test]
+fn a_document_without_anything() {
+    let nothing: &[&str] = &[
+        "g.yaml:1:1: listeners: there is no listener; add one, such as web: { address: 10.0.0.1:80 }",
+        "g.yaml:1:1: ports: there is no port; add one, such as front: { interface: eth1, ... }",
+    ];
+    check(said, &[("", nothing)]);
+}
+
 #[test]
 fn what_is_no_yaml_or_of_the_wrong_type() {
     check(
-        said,
+        said_of_what_is_there,
         &[
-            (
-                "",
-                &[
-                    "g.yaml:1:1: listeners: there is no listener; add one, such as web: { address: 10.0.0.1:80 }",
-                    "g.yaml:1:1: ports: there is no port; add one, such as front: { interface: eth1, ... }",
-                ],
-            ),
             ("- 1\n", &["g.yaml:1:1: should be a mapping (`key: value`)"]),
             ("ports: [a\n", &["g.yaml:1:8: unclosed bracket '['"]),
             ("ports: *x\n", &["g.yaml:1:8: reference to unknown value"]),
@@ -61,7 +70,7 @@ fn what_is_no_yaml_or_of_the_wrong_type() {
             ),
             (
                 "routes: [{ path: [/a, /b] }]\n",
-                &["g.yaml:1:12: routes[0].path: should be a single value"],
+                &["g.yaml:1:18: routes[0].path: should be a single value"],
             ),
             (
                 "routes: [{ path: { exact: /a, regex: b } }]\n",
@@ -77,7 +86,9 @@ fn what_is_no_yaml_or_of_the_wrong_type() {
             ),
             (
                 "routes: [{ sample: { share: 1%, by: {} } }]\n",
-                &["g.yaml:1:38: is an empty mapping, where one key has to stand"],
+                &[
+                    "g.yaml:1:37: routes[0].sample.by: is an empty mapping, where one key has to stand",
+                ],
             ),
             (
                 "routes: [{ headers: { a: { present: maybe } } }]\n",
@@ -156,7 +167,7 @@ fn what_is_no_yaml_or_of_the_wrong_type() {
             (
                 "listeners: { web: { address: true } }\n",
                 &[
-                    "g.yaml:1:21: listeners.web.address: invalid type: boolean `true`, expected one value or a list of them",
+                    "g.yaml:1:30: listeners.web.address: invalid type: boolean `true`, expected one value or a list of them",
                 ],
             ),
             (
@@ -193,7 +204,10 @@ fn what_is_no_yaml_or_of_the_wrong_type() {
             ),
             (
                 "services: { a: &s { max_idle: 1 }, b: { max_idle: *s } }\n",
-                &["g.yaml:1:51: services.b.max_idle: should be a single value"],
+                &[
+                    "g.yaml:1:13: services.a.endpoints: has no endpoint; add one, such as [10.0.0.2:8080]",
+                    "g.yaml:1:51: services.b.max_idle: should be a single value",
+                ],
             ),
             (
                 "a: \u{fffe}\n",
@@ -319,4 +333,122 @@ fn line_ends_and_byte_order_mark_of_other_editors_are_read() {
     let text = format!("{PORTS}{LISTENERS}{SERVICES}routes:\n  - {{ service: hello }}\n");
     assert_eq!(said(&text.replace('\n', "\r\n")), [""; 0]);
     assert_eq!(said(&format!("\u{feff}{text}")), [""; 0]);
+}
+
+#[test]
+fn mistakes_of_every_kind_are_said_at_once() {
+    check(
+        said,
+        &[
+            (
+                "\
+ports:
+  front: { interface: eth1, addresses: [10.0.1.1/24] }
+listeners:
+  web: { address: 10.0.1.1:80 }
+services:
+  a: { endpoints: [10.0.1.2:80], max_idle: many, idle_timeout: soon }
+  b: { endpoints: [10.0.1.3:80] }
+routes:
+  - { path: /a, servce: a, order: x }
+  - { path: /b, service: c }
+  - { path: /c, split: [{ service: a, weight: 0 }, { service: b, weight: 0 }] }
+  - { path: { regex: \"(\" }, service: a }
+  - { path: /d, split: [{ service: a, weight: x }, { service: b, weight: -1 }] }
+  - 5
+  - { path: /e, service: b, response_timeout: 48h }
+nonsense: 1
+tcp: { window: big, keep_alive: never }
+",
+                &[
+                    "g.yaml:6:44: services.a.max_idle: is not a whole number from 0 to 4294967295",
+                    "g.yaml:6:64: services.a.idle_timeout: `soon` is not a duration; write a whole number and a unit, such as 250ms, 10s or 1m",
+                    "g.yaml:9:17: routes[0].servce: `servce` is not known here; did you mean \"service\"?",
+                    "g.yaml:9:35: routes[0].order: is not a whole number from -2147483648 to 2147483647",
+                    "g.yaml:10:26: routes[1].service: no service is called \"c\"; did you mean \"a\"?",
+                    "g.yaml:11:17: routes[2].split: the weights add up to 0; give at least one service a weight",
+                    "g.yaml:12:22: routes[3].path.regex: is no regular expression: unclosed group",
+                    "g.yaml:13:47: routes[4].split[0].weight: is not a whole number from 0 to 4294967295",
+                    "g.yaml:13:74: routes[4].split[1].weight: is not a whole number from 0 to 4294967295",
+                    "g.yaml:14:5: routes[5]: should be a mapping (`key: value`)",
+                    "g.yaml:15:47: routes[6].response_timeout: 48h is longer than 24h",
+                    "g.yaml:16:1: nonsense: `nonsense` is not known here; known are node, ports, workers, tcp, admin, dns, access_log, listeners, services, lanes, routes",
+                    "g.yaml:17:16: tcp.window: `big` is not a size; write a whole number and a unit, such as 64KiB or 1MiB",
+                    "g.yaml:17:33: tcp.keep_alive: `never` is not a duration; write a whole number and a unit, such as 250ms, 10s or 1m",
+                ],
+            ),
+            // What only seems wrong because something else is, is not said.
+            (
+                "\
+ports:
+  front: { interface: eth1, adresses: [10.0.1.1/24] }
+listeners:
+  web: { address: 10.0.1.1:80 }
+  rpc: { adress: 10.0.1.1:81 }
+services:
+  a: { endpoints: [10.0.1.2:80, { address: 10.0.1.3:80, lane: blue }], x: 1 }
+  b: 7
+routes:
+  - { path: /a, service: a, listener: rpc, lane: blue, access_log: { sample: 1% } }
+  - { path: /b, service: b, listener: web }
+lanes: { header: [x] }
+access_log: { fil: x }
+",
+                &[
+                    "g.yaml:2:29: ports.front.adresses: `adresses` is not known here; did you mean \"addresses\"?",
+                    "g.yaml:5:10: listeners.rpc.adress: `adress` is not known here; did you mean \"address\"?",
+                    "g.yaml:7:72: services.a.x: `x` is not known here; known are endpoints, protocol, multiplex, shared_connections, fallback, connect_timeout, response_timeout, request_timeout, max_connections, max_idle, idle_timeout, proxy_protocol, upgrade, tunnel_timeout",
+                    "g.yaml:8:6: services.b: should be a mapping (`key: value`)",
+                    "g.yaml:12:18: lanes.header: should be a single value",
+                    "g.yaml:13:15: access_log.fil: `fil` is not known here; did you mean \"file\"?",
+                ],
+            ),
+            (
+                "\
+ports: { front: { interface: eth1, addresses: [10.0.1.1/24] } }
+listeners: { web: { address: 10.0.1.1:80 } }
+services: [a]
+routes:
+  - { service: a }
+  - { service: b, path: x }
+",
+                &[
+                    "g.yaml:3:11: services: should be a mapping (`key: value`)",
+                    "g.yaml:6:25: routes[1].path: \"x\" does not begin with /; write \"/x\"",
+                ],
+            ),
+            (
+                "[a, b]\n",
+                &["g.yaml:1:1: should be a mapping (`key: value`)"],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn of_an_alias_with_a_mistake_it_is_told_where_it_is_defined_and_once() {
+    check(
+        said_of_what_is_there,
+        &[(
+            "routes: [&r { order: x }, *r, *r]\n",
+            &["g.yaml:1:22: routes[0].order: is not a whole number from -2147483648 to 2147483647"],
+        )],
+    );
+}
+
+#[test]
+fn a_document_in_which_everything_is_wrong_is_told_of_within_bounds() {
+    let routes = "  - { path: 1, servce: a, order: x, split: [{ weight: y }, { weight: z }, 3, 4, 5, 6, 7, 8, 9] }\n";
+    let all = said(&format!(
+        "{PORTS}{LISTENERS}routes:\n{}",
+        routes.repeat(160)
+    ));
+    assert_eq!(all.len(), 1000);
+    // Of one route, the first ones.
+    let one = said(&format!("{PORTS}{LISTENERS}routes:\n{routes}"));
+    assert_eq!(one.len(), 7, "{one:#?}");
+    assert!(
+        one.iter().all(|line| line.starts_with("g.yaml:7:")),
+        "{one:#?}"
+    );
 }
