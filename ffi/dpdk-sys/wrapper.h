@@ -45,8 +45,11 @@ static const size_t SLUICE_MBUF_TX_OFFLOAD = offsetof(struct rte_mbuf, tx_offloa
 /* 64-bit flags: RTE_BIT64 and ULL shifts are lost on bindgen. */
 static const uint64_t SLUICE_RX_IPV4_CKSUM = RTE_ETH_RX_OFFLOAD_IPV4_CKSUM;
 static const uint64_t SLUICE_RX_TCP_CKSUM = RTE_ETH_RX_OFFLOAD_TCP_CKSUM;
+static const uint64_t SLUICE_RX_SCATTER = RTE_ETH_RX_OFFLOAD_SCATTER;
+static const uint64_t SLUICE_RX_TCP_LRO = RTE_ETH_RX_OFFLOAD_TCP_LRO;
 static const uint64_t SLUICE_TX_IPV4_CKSUM = RTE_ETH_TX_OFFLOAD_IPV4_CKSUM;
 static const uint64_t SLUICE_TX_TCP_CKSUM = RTE_ETH_TX_OFFLOAD_TCP_CKSUM;
+static const uint64_t SLUICE_TX_TCP_TSO = RTE_ETH_TX_OFFLOAD_TCP_TSO;
 static const uint64_t SLUICE_TX_MULTI_SEGS = RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
 
 static const uint64_t SLUICE_RSS_IP_TCP = RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP;
@@ -59,12 +62,15 @@ static const uint64_t SLUICE_MBUF_RX_L4_CKSUM_BAD = RTE_MBUF_F_RX_L4_CKSUM_BAD;
 static const uint64_t SLUICE_MBUF_ATTACHED = RTE_MBUF_F_INDIRECT | RTE_MBUF_F_EXTERNAL;
 static const uint64_t SLUICE_MBUF_TX_IP_CKSUM = RTE_MBUF_F_TX_IP_CKSUM;
 static const uint64_t SLUICE_MBUF_TX_TCP_CKSUM = RTE_MBUF_F_TX_TCP_CKSUM;
+static const uint64_t SLUICE_MBUF_TX_TCP_SEG = RTE_MBUF_F_TX_TCP_SEG;
 static const uint64_t SLUICE_MBUF_TX_IPV4 = RTE_MBUF_F_TX_IPV4;
 static const uint64_t SLUICE_MBUF_TX_IPV6 = RTE_MBUF_F_TX_IPV6;
 
-/* Position of the header lengths in `tx_offload`. */
+/* Position of the header lengths, and of the payload of a segment, in `tx_offload`. */
 static const uint32_t SLUICE_MBUF_L2_LEN_SHIFT = RTE_MBUF_L2_LEN_OFS;
 static const uint32_t SLUICE_MBUF_L3_LEN_SHIFT = RTE_MBUF_L3_LEN_OFS;
+static const uint32_t SLUICE_MBUF_L4_LEN_SHIFT = RTE_MBUF_L4_LEN_OFS;
+static const uint32_t SLUICE_MBUF_TSO_SEGSZ_SHIFT = RTE_MBUF_TSO_SEGSZ_OFS;
 
 /* `rte_errno` and the lcore id are thread-local variables. */
 static inline int sluice_errno(void) { return rte_errno; }

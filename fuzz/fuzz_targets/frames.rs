@@ -44,7 +44,7 @@ fn header(seq: u32, ack: u32, offset_and_flags: [u8; 2], window: u16) -> Vec<u8>
 fn put(port: &mut SimPort, bytes: &[u8]) {
     if let Some(mut frame) = port.alloc() {
         frame.fill(bytes.len()).copy_from_slice(bytes);
-        port.send(frame, TxMeta { l2_len: 14, l3_len: 0, l3: L3::None, tcp: false });
+        port.send(frame, TxMeta { l2_len: 14, l3_len: 0, l3: L3::None, tcp: false, segment: 0 });
     }
 }
 

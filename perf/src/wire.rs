@@ -231,6 +231,7 @@ const AS_IT_IS: TxMeta = TxMeta {
     l3_len: 0,
     l3: L3::None,
     tcp: false,
+    segment: 0,
 };
 
 #[cfg(test)]

@@ -274,7 +274,7 @@ impl Statuses {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub struct PortStats {
-    fields: [Gauge; 9],
+    fields: [Gauge; 12],
 }
 
 impl PortStats {
@@ -286,6 +286,9 @@ impl PortStats {
             stats.tx_bytes,
             stats.tx_full,
             stats.tx_no_buffer,
+            stats.tx_large,
+            stats.tx_no_large,
+            stats.rx_large,
             stats.rx_unusable,
             stats.rx_linearised,
             stats.driver_cycles,
@@ -304,6 +307,9 @@ impl PortStats {
             tx_bytes,
             tx_full,
             tx_no_buffer,
+            tx_large,
+            tx_no_large,
+            rx_large,
             rx_unusable,
             rx_linearised,
             driver_cycles,
@@ -315,6 +321,9 @@ impl PortStats {
             tx_bytes,
             tx_full,
             tx_no_buffer,
+            tx_large,
+            tx_no_large,
+            rx_large,
             rx_unusable,
             rx_linearised,
             driver_cycles,

@@ -33,6 +33,7 @@ pub(crate) fn open_port(
     let workers = rules.workers.cores.count();
     let config = PortConfig {
         queues: port.queues,
+        offload: port.offload,
         nodes: cores.nodes(),
         ..port_config(device(port), port.mtu, memory, (rules.ports.len(), workers))
     };

@@ -132,6 +132,20 @@ pub struct Port {
     /// workers: what the other end of a memif has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queues: Option<u16>,
+    /// What is left to the device.
+    #[serde(default)]
+    pub offload: Offload,
+}
+
+/// What of the work on frames a port leaves to its device.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Offload {
+    /// What the device says it can do: checksums, and cutting what is sent into segments.
+    #[default]
+    Auto,
+    /// Nothing.
+    None,
 }
 
 /// A network behind a router.

@@ -148,6 +148,8 @@ pub struct Port {
     pub vlan: Option<u16>,
     /// Queue pairs to use at most; no more than workers.
     pub queues: u16,
+    /// Leave checksums and segmentation to the device, as far as it can do them.
+    pub offload: bool,
 }
 
 /// How a port finds its device.

@@ -1,6 +1,6 @@
 //! Frames as the stack sees them, in mbufs of a single segment.
 
-use dpdk::{ChecksumState, IpOffload, Mbuf, TxOffload};
+use dpdk::{ChecksumState, IpOffload, Mbuf, Segmentation, TxOffload};
 use sluice_stack::io::{L3, PortCaps, RxChecksum, RxFrame, TxFrame, TxMeta};
 
 use crate::checksum;
@@ -15,6 +15,9 @@ const ETHERTYPE_IPV6: [u8; 2] = [0x86, 0xdd];
 /// Where the checksum stands in an IPv4 and in a TCP header.
 const IPV4_CHECKSUM: usize = 10;
 const TCP_CHECKSUM: usize = 16;
+
+/// Where a TCP header says how long it is.
+const TCP_OFFSET: usize = 12;
 
 /// A received frame.
 #[derive(Debug)]
@@ -92,7 +95,7 @@ impl DpdkTx {
 }
 
 /// Prepares the checksum fields as devices want them (`rte_mbuf_core.h`): the IPv4 one zero, the TCP one
-/// the sum of the pseudo header. Returns what to ask the device for, `None` for a frame shorter than
+/// the sum of the pseudo header, without its length where it is to be cut into segments. Returns what to ask the device for, `None` for a frame shorter than
 /// its headers.
 fn request(
     frame: &mut [u8],
@@ -102,8 +105,13 @@ fn request(
 ) -> Option<TxOffload> {
     let l3_len = usize::from(meta.l3_len);
     let ip = frame.get_mut(usize::from(meta.l2_len)..)?;
+    let segmentation = segmentation(ip, l3_len, meta.segment)?;
     if tcp_checksum {
-        let sum = checksum::pseudo_header_sum(ip, meta.l3, l3_len)?;
+        let tcp_len = match segmentation {
+            None => ip.len().checked_sub(l3_len)?,
+            Some(_) => 0,
+        };
+        let sum = checksum::pseudo_header_sum(ip, meta.l3, tcp_len)?;
         let field = ip
             .get_mut(l3_len + TCP_CHECKSUM..)?
             .first_chunk_mut::<2>()?;
@@ -125,7 +133,19 @@ fn request(
         l3_len,
         ip,
         tcp_checksum,
+        segmentation,
     })
+}
+
+/// How a packet is to be cut into segments of so many bytes of payload, if it is; `None` for one shorter
+/// than its headers.
+#[inline]
+fn segmentation(ip: &[u8], l3_len: usize, payload: u16) -> Option<Option<Segmentation>> {
+    if payload == 0 {
+        return Some(None);
+    }
+    let l4_len = (ip.get(l3_len + TCP_OFFSET)? >> 4) * 4;
+    Some(Some(Segmentation { l4_len, payload }))
 }
 
 #[cfg(test)]
@@ -147,6 +167,7 @@ mod tests {
         l3_len: 20,
         l3: L3::V4,
         tcp: true,
+        segment: 0,
     };
 
     #[test]
@@ -159,11 +180,45 @@ mod tests {
             l3_len: 20,
             ip,
             tcp_checksum: true,
+            segmentation: None,
         };
         assert_eq!(offload, Some(expected));
         assert_eq!(frame[24..26], [0, 0]);
         // 0a00 + 0001 + 0a00 + 0002 + 6 + 20 = 141d
         assert_eq!(frame[50..52], [0x14, 0x1d]);
+    }
+
+    #[test]
+    fn a_frame_to_be_cut_gets_a_pseudo_header_sum_without_a_length() {
+        let mut frame = tcp_v4();
+        frame[46] = 0x80;
+        let meta = TxMeta {
+            segment: 1_448,
+            ..META
+        };
+        let offload = request(&mut frame, meta, true, true).unwrap();
+        let (l4_len, payload) = (32, 1_448);
+        assert_eq!(offload.segmentation, Some(Segmentation { l4_len, payload }));
+        // 0a00 + 0001 + 0a00 + 0002 + 6
+        assert_eq!(frame[50..52], [0x14, 0x09]);
+        // Behind a VLAN tag, IPv6: fd77 + 1 + fd77 + 2 + 6, folded.
+        let mut frame = vec![0; 18 + 40 + 20 + 9_000];
+        frame[26..28].copy_from_slice(&[0xfd, 0x77]);
+        frame[41] = 1;
+        frame[42..44].copy_from_slice(&[0xfd, 0x77]);
+        frame[57] = 2;
+        frame[70] = 0x50;
+        let meta = TxMeta {
+            l2_len: 18,
+            l3_len: 40,
+            l3: L3::V6,
+            ..meta
+        };
+        let offload = request(&mut frame, meta, false, true).unwrap();
+        let l4_len = 20;
+        assert_eq!(offload.segmentation, Some(Segmentation { l4_len, payload }));
+        assert_eq!((offload.l2_len, offload.l3_len), (18, 40));
+        assert_eq!(frame[74..76], [0xfa, 0xf8]);
     }
 
     #[test]

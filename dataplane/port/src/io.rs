@@ -2,9 +2,10 @@
 
 use arrayvec::ArrayVec;
 use dpdk::{Mbuf, Pool, PortInfo, RxQueue, TxQueue, cycles};
-use sluice_stack::io::{BURST, IoStats, PacketIo, PortCaps, RxBurst, TxMeta};
+use sluice_stack::io::{BURST, IoStats, L2_MAX, PacketIo, PortCaps, RxBurst, TxMeta};
 
 use crate::frame::{DpdkRx, DpdkTx};
+use crate::large::Large;
 
 /// How often a flush offers the device what it did not take at first. A device that makes room does so
 /// in the course of such a call; one that does not is behind by a whole ring, and waiting would only
@@ -17,6 +18,8 @@ const FLUSH_ATTEMPTS: usize = 4;
 pub struct DpdkIo {
     queue: Option<(RxQueue, TxQueue)>,
     pool: Pool,
+    /// For frames longer than the MTU, where the device sends or receives such.
+    large: Large,
     caps: PortCaps,
     /// Received, on their way into the stack's burst; empty between calls.
     received: ArrayVec<Mbuf, BURST>,
@@ -28,24 +31,41 @@ pub struct DpdkIo {
 }
 
 impl DpdkIo {
-    pub(crate) fn new(queue: Option<(RxQueue, TxQueue)>, pool: Pool, info: &PortInfo) -> Self {
+    pub(crate) fn new(
+        queue: Option<(RxQueue, TxQueue)>,
+        pool: Pool,
+        large: Large,
+        info: &PortInfo,
+    ) -> Self {
         let caps = PortCaps {
             mac: info.mac,
             mtu: info.mtu,
             tx_ipv4_checksum: info.offloads.tx_ipv4_checksum,
             tx_tcp_checksum: info.offloads.tx_tcp_checksum,
+            tx_segmentation: large.tx_packet(),
         };
         let stats = IoStats::default();
         let (received, queued, spare) = Default::default();
         Self {
             queue,
             pool,
+            large,
             caps,
             received,
             queued,
             spare,
             stats,
         }
+    }
+
+    /// Makes a frame ready to be cut into segments. What the device can't send is lost and counted, as what it
+    /// does not take is.
+    fn prepare(&mut self, frame: &mut Mbuf) -> bool {
+        let queue = self.queue.as_mut();
+        let ready = queue.is_some_and(|(_, tx)| tx.prepare(frame));
+        self.stats.tx_large += u64::from(ready);
+        self.stats.tx_full += u64::from(!ready);
+        ready
     }
 
     /// Offers what is queued to the device once.
@@ -81,7 +101,8 @@ impl PacketIo for DpdkIo {
             let whole = if mbuf.segments() == 1 {
                 mbuf
             } else {
-                let Some(whole) = mbuf.linearise(&self.pool) else {
+                let pool = self.large.pool_for(mbuf.len(), &self.pool);
+                let Some(whole) = mbuf.linearise(pool) else {
                     self.stats.rx_unusable += 1;
                     continue;
                 };
@@ -90,6 +111,7 @@ impl PacketIo for DpdkIo {
             };
             self.stats.rx_frames += 1;
             self.stats.rx_bytes += whole.len() as u64;
+            self.stats.rx_large += u64::from(whole.len() > usize::from(self.caps.mtu) + L2_MAX);
             into.push(DpdkRx(whole)); // no more were received than there is room for
         }
         into.len() - before
@@ -107,9 +129,20 @@ impl PacketIo for DpdkIo {
         buffer.map(DpdkTx)
     }
 
+    fn alloc_large(&mut self) -> Option<DpdkTx> {
+        let buffer = self.large.alloc();
+        if buffer.is_none() {
+            self.stats.tx_no_large += 1;
+        }
+        buffer.map(DpdkTx)
+    }
+
     #[inline]
     fn send(&mut self, frame: DpdkTx, meta: TxMeta) {
-        let mbuf = frame.finish(meta, &self.caps);
+        let mut mbuf = frame.finish(meta, &self.caps);
+        if meta.segment > 0 && !self.prepare(&mut mbuf) {
+            return;
+        }
         self.queued.push(mbuf); // never full here: it is flushed when it is
         if self.queued.is_full() {
             self.flush();

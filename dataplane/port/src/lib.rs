@@ -15,6 +15,7 @@ mod frame;
 mod gaps;
 mod interface;
 mod io;
+mod large;
 mod open;
 mod secrets;
 mod size;

@@ -14,6 +14,7 @@ use sluice_stack::io::L2_MAX;
 
 use crate::interface::Interface;
 use crate::io::DpdkIo;
+use crate::large::Large;
 use crate::secrets::steering_key;
 
 /// What a port is made of.
@@ -48,6 +49,11 @@ pub struct PortConfig {
     /// Frames in the buffer pool of each worker: more than twice `descriptors`, for an interface 2048
     /// more than that, and some for the frames in work.
     pub pool_size: u32,
+    /// Frames in each of the pools for large frames that a worker has where the device cuts frames into
+    /// segments or receives such: one for each direction.
+    pub large_frames: u32,
+    /// Leave to the device what it can do: checksums, and segments.
+    pub offload: bool,
 }
 
 /// An open port. It is closed when this and every [`DpdkIo`] of it is dropped.
@@ -192,11 +198,13 @@ pub fn open(eal: &EalHandle, config: &PortConfig) -> Result<OpenedPort, OpenErro
         .into_iter()
         .map(Some)
         .chain(iter::repeat_with(|| None));
-    let ios = queues
-        .zip(&pools)
-        .map(|(queue, pool)| DpdkIo::new(queue, pool.clone(), port.info()))
-        .collect();
-    let description = describe(port.info(), queue_pairs);
+    let nodes = config.nodes.iter().copied().chain(iter::repeat(None));
+    let (info, mut ios) = (port.info(), Vec::with_capacity(pools.len()));
+    for ((queue, pool), node) in queues.zip(&pools).zip(nodes) {
+        let large = Large::new(eal, info.offloads, config.large_frames, node)?;
+        ios.push(DpdkIo::new(queue, pool.clone(), large, info));
+    }
+    let description = describe(info, queue_pairs);
     Ok(OpenedPort {
         port,
         ios,
@@ -243,6 +251,7 @@ fn open_device(
             rx_descriptors,
             tx_descriptors,
             fewer_queues: true,
+            offloads: config.offload,
             // Without random numbers it is zero, and `Steering` takes no such key.
             rss_key: steering_key().unwrap_or([0; RSS_KEY_MAX]),
         },
@@ -365,6 +374,8 @@ fn describe(info: &PortInfo, queues: u16) -> String {
         (info.offloads.rx_tcp_checksum, "rx-tcp-checksum"),
         (info.offloads.tx_ipv4_checksum, "tx-ipv4-checksum"),
         (info.offloads.tx_tcp_checksum, "tx-tcp-checksum"),
+        (info.offloads.tx_segmentation, "tx-tcp-segmentation"),
+        (info.offloads.rx_large, "rx-large-frames"),
         (info.rss, "rss"),
     ];
     let in_use: Vec<&str> = offloads

@@ -2,6 +2,7 @@
 
 use dpdk::{DeviceError, EalConfig, PciAddress};
 
+use crate::large;
 use crate::open::{Device, PortConfig};
 
 /// Descriptors of each receive and transmit queue: about a millisecond of small frames at 1 Mpps.
@@ -74,6 +75,8 @@ pub fn port_config(
         queues: workers,
         descriptors,
         pool_size: pool_size(memory, ports * usize::from(workers), mtu),
+        large_frames: large::frames(memory, ports * usize::from(workers)),
+        offload: true,
     }
 }
 

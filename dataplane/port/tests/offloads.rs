@@ -38,6 +38,10 @@ fn frame_v6() -> Vec<u8> {
 }
 
 fn port(eal: &Eal, device: String) -> OpenedPort {
+    port_that(true, eal, device)
+}
+
+fn port_that(offload: bool, eal: &Eal, device: String) -> OpenedPort {
     let device = Device::Vdev(device);
     let config = PortConfig {
         device,
@@ -47,6 +51,8 @@ fn port(eal: &Eal, device: String) -> OpenedPort {
         queues: 1,
         descriptors: 256,
         pool_size: 2047,
+        large_frames: 31,
+        offload,
     };
     open(eal.handle(), &config).unwrap_or_else(|error| panic!("{error}"))
 }
@@ -62,7 +68,11 @@ fn carry(
     let start = Instant::now();
     let mut burst = RxBurst::new();
     while start.elapsed() < Duration::from_secs(10) {
-        if let Some(mut frame) = from.alloc() {
+        let buffer = match meta.segment {
+            0 => from.alloc(),
+            _ => from.alloc_large(),
+        };
+        if let Some(mut frame) = buffer {
             let buffer = frame.fill(bytes.len());
             buffer.copy_from_slice(bytes);
             buffer[MARK] = mark;
@@ -81,35 +91,153 @@ fn carry(
 /// The last byte of the source MAC.
 const MARK: usize = 11;
 
-#[test]
-fn virtio_user_and_vhost_vouch_for_checksums_they_do_not_write() {
+fn eal() -> Eal {
     let config = EalConfig {
         memory_mib: 64,
         single_file_segments: true,
         ..EalConfig::default()
     };
-    let eal = Eal::start(&config).unwrap_or_else(|error| panic!("{error}"));
-    let socket = std::env::temp_dir().join(format!("sluice-offloads-{}", std::process::id()));
+    Eal::start(&config).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// net_vhost with these arguments, and virtio_user behind it.
+fn pair(eal: &Eal, args: &str, offload: bool) -> (OpenedPort, OpenedPort) {
+    let socket = format!("sluice-offloads-{}{args}", std::process::id());
+    let socket = std::env::temp_dir().join(socket.replace([',', '='], "-"));
     let socket = socket.display();
-    let mut vhost = port(&eal, format!("net_vhost0,iface={socket}"));
-    let mut user = port(&eal, format!("net_virtio_user0,path={socket},queues=1"));
+    let number = u8::from(!args.is_empty()) + u8::from(!offload);
+    let vhost = port_that(
+        offload,
+        eal,
+        format!("net_vhost{number},iface={socket}{args}"),
+    );
+    let user = port(
+        eal,
+        format!("net_virtio_user{number},path={socket},queues=1"),
+    );
+    (vhost, user)
+}
+
+const V4: TxMeta = TxMeta {
+    l2_len: 14,
+    l3_len: 20,
+    l3: L3::V4,
+    tcp: true,
+    segment: 0,
+};
+
+/// A frame of 60,014 bytes that only the last byte of the source MAC tells from others.
+fn large_frame(tag: Option<[u8; 4]>) -> Vec<u8> {
+    let mut packet = frame_v4().split_off(14);
+    packet.resize(60_000, 0);
+    for (place, byte) in packet.iter_mut().enumerate().skip(40) {
+        *byte = (place * 31 + place / 251) as u8;
+    }
+    packet[2..4].copy_from_slice(&60_000u16.to_be_bytes());
+    let sum = packet[..20]
+        .chunks_exact(2)
+        .enumerate()
+        .filter(|(place, _)| *place != 5)
+        .fold(0u32, |sum, (_, word)| {
+            sum + u32::from(u16::from_be_bytes([word[0], word[1]]))
+        });
+    let sum = !((sum >> 16) + (sum & 0xffff)) as u16;
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+    let tag = tag.as_ref().map_or(&[][..], |tag| tag);
+    [&ETHERNET[..], tag, &[0x08, 0], &packet].concat()
+}
+
+#[test]
+fn virtio_user_hands_large_frames_to_vhost_where_that_agreed_to_them() {
+    let eal = eal();
+    // vhost without `tso=1` has not.
+    let (vhost, user) = pair(&eal, "", true);
+    assert_eq!(user.ios[0].caps().tx_segmentation, 0);
+    assert!(
+        !vhost.description.contains("large"),
+        "{}",
+        vhost.description
+    );
+
+    let (mut vhost, mut user) = pair(&eal, ",tso=1", true);
+    let (description, caps) = (&user.description, user.ios[0].caps());
+    assert!(description.contains("tx-tcp-segmentation"), "{description}");
+    assert_eq!(caps.tx_segmentation, 65_389);
+    assert_eq!(vhost.ios[0].caps().tx_segmentation, 0);
+    let meta = TxMeta {
+        segment: 1_460,
+        ..V4
+    };
+    for (l2_len, frame) in [
+        (14, large_frame(None)),
+        (18, large_frame(Some([0x81, 0, 0, 7]))),
+    ] {
+        let meta = TxMeta { l2_len, ..meta };
+        let (bytes, checksum) = carry(&mut user.ios[0], &mut vhost.ios[0], (&frame, l2_len), meta);
+        let mut expected = frame.clone();
+        expected[MARK] = l2_len;
+        // virtio wants the length in the pseudo header's sum: 1417 (`frame.rs`) and 59,980 more.
+        let field = usize::from(l2_len) + 36;
+        let sum = 0x0a4d + 0x0102 + 0x0a4d + 0x0101 + 6 + 59_980u32;
+        let sum = ((sum >> 16) + (sum & 0xffff)) as u16;
+        expected[field..field + 2].copy_from_slice(&sum.to_be_bytes());
+        assert!(bytes == expected, "{:?}", &bytes[..80]);
+        assert_eq!(checksum, RxChecksum::Good);
+    }
+    let (sent, got) = (user.ios[0].stats(), vhost.ios[0].stats());
+    assert!(sent.tx_large >= 2 && sent.tx_large == sent.tx_frames + sent.tx_full);
+    assert!(got.rx_large >= 2 && got.rx_linearised == got.rx_large);
+    assert_eq!((got.rx_large, got.rx_unusable), (got.rx_frames, 0));
+
+    // The buffers for them are bounded, and ordinary ones are not touched.
+    let all: Vec<_> = std::iter::from_fn(|| user.ios[0].alloc_large()).collect();
+    assert!(all.len() <= 31, "{}", all.len());
+    assert_eq!(user.ios[0].stats().tx_no_large, 1);
+    assert!(user.ios[0].alloc().is_some());
+}
+
+#[test]
+fn a_port_that_leaves_nothing_to_its_device_refuses_large_frames_and_counts_them() {
+    let eal = eal();
+    let (mut vhost, mut user) = pair(&eal, ",tso=1", false);
+    assert!(vhost.description.ends_with("offloads: none"));
+    let (vhost, user) = (&mut vhost.ios[0], &mut user.ios[0]);
+    let caps = vhost.caps();
+    assert_eq!((caps.tx_tcp_checksum, caps.tx_segmentation), (false, 0));
+    let (frame, mut burst) = (large_frame(None), RxBurst::new());
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while vhost.stats().rx_unusable == 0 {
+        assert!(Instant::now() < deadline, "nothing arrived in 10 s");
+        if let Some(mut large) = user.alloc_large() {
+            large.fill(frame.len()).copy_from_slice(&frame);
+            let segment = 1_460;
+            user.send(large, TxMeta { segment, ..V4 });
+            user.flush();
+        }
+        std::thread::yield_now();
+        assert_eq!(vhost.rx_burst(&mut burst), 0);
+    }
+    // What is not large still passes.
+    let (bytes, checksum) = carry(user, vhost, (&frame_v4(), 5), V4);
+    assert_eq!((bytes.len(), checksum), (64, RxChecksum::Good));
+}
+
+#[test]
+fn virtio_user_and_vhost_vouch_for_checksums_they_do_not_write() {
+    let eal = eal();
+    let (mut vhost, mut user) = pair(&eal, "", true);
     assert!(vhost.ios[0].caps().tx_tcp_checksum);
     assert!(user.ios[0].caps().tx_tcp_checksum);
-    let v4 = TxMeta {
-        l2_len: 14,
-        l3_len: 20,
-        l3: L3::V4,
-        tcp: true,
-    };
     let v6 = TxMeta {
         l2_len: 14,
         l3_len: 40,
         l3: L3::V6,
         tcp: true,
+        segment: 0,
     };
     // 0a4d + 0102 + 0a4d + 0101 + 6 + 30, and 2 * (fd77 + 1) + 2 + 1 + 6 + 30, folded
     for (frame, meta, sum) in [
-        (frame_v4(), v4, [0x16, 0xc1]),
+        (frame_v4(), V4, [0x16, 0xc1]),
         (frame_v6(), v6, [0xfb, 0x18]),
     ] {
         let (vhost, user) = (&mut vhost.ios[0], &mut user.ios[0]);
@@ -124,6 +252,6 @@ fn virtio_user_and_vhost_vouch_for_checksums_they_do_not_write() {
     // A wrong IP header is noticed although the device vouches for TCP.
     let mut wrong = frame_v4();
     wrong[22] -= 1;
-    let (_, checksum) = carry(&mut vhost.ios[0], &mut user.ios[0], (&wrong, 1), v4);
+    let (_, checksum) = carry(&mut vhost.ios[0], &mut user.ios[0], (&wrong, 1), V4);
     assert_eq!(checksum, RxChecksum::Bad);
 }

@@ -24,6 +24,8 @@ fn config(device: Device) -> PortConfig {
         queues: 1,
         descriptors: 512,
         pool_size: 8191,
+        large_frames: 31,
+        offload: true,
     }
 }
 
@@ -164,6 +166,7 @@ fn arp_exchange(opened: &mut OpenedPort) {
         l3_len: 0,
         l3: L3::None,
         tcp: false,
+        segment: 0,
     };
     let mac = opened.ios[0].caps().mac;
     let ours = [192, 0, 2, 1];

@@ -32,7 +32,8 @@ pub trait RxFrame {
 pub trait TxFrame {
     /// Makes the frame `len` bytes long and returns them, contents unspecified.
     ///
-    /// `len` never exceeds the port's `mtu` plus [`L2_MAX`].
+    /// `len` never exceeds the port's `mtu` plus [`L2_MAX`]; of a large buffer
+    /// ([`PacketIo::alloc_large`]), `tx_segmentation` plus that.
     fn fill(&mut self, len: usize) -> &mut [u8];
 }
 
@@ -62,6 +63,9 @@ pub struct TxMeta {
     /// Whether the payload is TCP. Only TCP checksums are ever left to a device; those of ICMP and
     /// NDP are always in the frame.
     pub tcp: bool,
+    /// Bytes of TCP payload in each of the packets that the device is to cut the frame into, the last excepted;
+    /// 0: it goes as it is. The frame is in a large buffer then.
+    pub segment: u16,
 }
 
 /// What a port is and can do; constant while it runs.
@@ -76,6 +80,9 @@ pub struct PortCaps {
     /// The device fills in TCP checksums, IPv4 and IPv6; the stack then leaves them zero and the
     /// `PacketIo` writes the sum of the pseudo header where its device asks for one.
     pub tx_tcp_checksum: bool,
+    /// The largest IP packet that the device cuts into segments (TCP segmentation offload); 0: it cuts none.
+    /// Where it does, it fills in TCP checksums too.
+    pub tx_segmentation: u16,
 }
 
 /// Totals of a port's queue pair since start; monotonic.
@@ -93,7 +100,14 @@ pub struct IoStats {
     pub tx_full: u64,
     /// Times no transmit buffer was to be had.
     pub tx_no_buffer: u64,
-    /// Received frames of a layout that could not be handed over (longer than the MTU allows).
+    /// Large frames queued for the device to cut them into segments; each counts once in `tx_frames`.
+    pub tx_large: u64,
+    /// Times no large buffer was to be had, and ordinary segments were sent.
+    pub tx_no_large: u64,
+    /// Received frames longer than the MTU, which hold several segments of their sender.
+    pub rx_large: u64,
+    /// Received frames that could not be handed over: longer than what was agreed, or no buffer was to be had
+    /// to copy their parts into.
     pub rx_unusable: u64,
     /// Received frames that came in several segments and were copied into one.
     pub rx_linearised: u64,
@@ -116,6 +130,12 @@ pub trait PacketIo {
 
     /// A buffer to send from, or `None` when the pool is empty (counted as `tx_no_buffer`).
     fn alloc(&mut self) -> Option<Self::Tx>;
+
+    /// A buffer for a frame that the device is to cut into segments, or `None` when none is to be had (counted as
+    /// `tx_no_large`). Only asked for where `tx_segmentation` is not 0.
+    fn alloc_large(&mut self) -> Option<Self::Tx> {
+        None
+    }
 
     /// Queues a filled frame behind those queued before. When the batch is full it is handed to the
     /// device; what the device refuses then is lost and counted as `tx_full`.

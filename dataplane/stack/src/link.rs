@@ -48,6 +48,8 @@ pub(crate) struct Link<P: PacketIo> {
     routes: Vec<(IpCidr, IpAddr)>,
     /// A transmit buffer in hand, so that asking whether one is to be had costs nothing.
     spare: Option<P::Tx>,
+    /// The same for a frame that the device is to cut into segments.
+    spare_large: Option<P::Tx>,
     answers: RateLimit,
     /// By which frames leave where this worker has no queue, or others have none.
     pub(crate) line: Line<P>,
@@ -86,6 +88,7 @@ impl<P: PacketIo> Link<P> {
                 .collect(),
             routes,
             spare: None,
+            spare_large: None,
             answers: RateLimit::new(STRANGER_ANSWERS_PER_SECOND),
             line: Line::default(),
             lesson: None,
@@ -208,6 +211,15 @@ impl<P: PacketIo> Link<P> {
         self.spare.is_some()
     }
 
+    /// Whether a frame to be cut into segments can be sent to a neighbour now. One that is still asked for is to
+    /// be sent ordinary ones, which can wait.
+    pub(crate) fn reserve_large(&mut self, to: NeighbourRef) -> bool {
+        if self.spare_large.is_none() && self.neighbours.is_known(to) {
+            self.spare_large = self.io.alloc_large();
+        }
+        self.spare_large.is_some() && self.neighbours.is_known(to)
+    }
+
     /// Whether one more answer to a stranger is allowed.
     pub(crate) fn may_answer_stranger(&mut self, now: Instant) -> bool {
         self.answers.take(now)
@@ -263,8 +275,13 @@ impl<P: PacketIo> Link<P> {
         meta: TxMeta,
         write: F,
     ) -> Result<R, F> {
-        self.reserve();
-        let Some(mut frame) = self.spare.take() else {
+        let buffer = if meta.segment > 0 {
+            self.spare_large.take()
+        } else {
+            self.reserve();
+            self.spare.take()
+        };
+        let Some(mut frame) = buffer else {
             return Err(write);
         };
         let l2_len = self.l2_len();
@@ -342,6 +359,7 @@ const NO_IP: TxMeta = TxMeta {
     l3_len: 0,
     l3: L3::None,
     tcp: false,
+    segment: 0,
 };
 
 /// What a device is told of a packet with this IP header.
@@ -355,6 +373,7 @@ fn meta(ip: &IpRepr, tcp: bool) -> TxMeta {
         l3_len: ip.header_len() as u8,
         l3,
         tcp,
+        segment: 0,
     }
 }
 

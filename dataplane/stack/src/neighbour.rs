@@ -200,6 +200,11 @@ impl Neighbours {
             .sum()
     }
 
+    /// Whether frames for a neighbour go out at once.
+    pub(crate) fn is_known(&self, neighbour: NeighbourRef) -> bool {
+        self.table[usize::from(neighbour.0)].mac.is_some()
+    }
+
     /// Frames that wait for any of them.
     pub(crate) fn waiting(&self) -> usize {
         self.held

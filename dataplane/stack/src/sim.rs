@@ -1,6 +1,8 @@
 //! Simulated links: frames between two ports in virtual time, with the faults of real networks,
 //! all following from one seed. Without faults it doubles as the fastest wire there is, for benches.
 
+mod segmentation;
+
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -147,6 +149,7 @@ impl Net {
                 mtu,
                 tx_ipv4_checksum: false,
                 tx_tcp_checksum: false,
+                tx_segmentation: 0,
             },
             stats: IoStats::default(),
         };
@@ -360,11 +363,47 @@ impl PacketIo for SimPort {
         Some(SimFrame::new(bytes, &self.shared))
     }
 
-    fn send(&mut self, mut frame: SimFrame, _meta: TxMeta) {
+    fn alloc_large(&mut self) -> Option<SimFrame> {
+        self.alloc()
+    }
+
+    fn send(&mut self, mut frame: SimFrame, meta: TxMeta) {
+        self.stats.tx_frames += 1;
+        self.stats.tx_bytes += frame.bytes.len() as u64;
+        if self.caps.tx_segmentation == 0 {
+            return self.carry(frame);
+        }
+        self.stats.tx_large += u64::from(meta.segment > 0);
+        for packet in segmentation::cut(&mut frame.bytes, meta) {
+            let packet = SimFrame::new(packet, &self.shared);
+            self.carry(packet);
+        }
+    }
+
+    fn flush(&mut self) {}
+
+    fn stats(&self) -> IoStats {
+        self.stats
+    }
+}
+
+impl SimPort {
+    /// Has the port's device fill in checksums and cut packets of up to `largest` bytes into segments.
+    #[must_use]
+    pub fn with_segmentation(mut self, largest: u16) -> Self {
+        self.caps = PortCaps {
+            tx_ipv4_checksum: true,
+            tx_tcp_checksum: true,
+            tx_segmentation: largest,
+            ..self.caps
+        };
+        self
+    }
+
+    /// Puts a frame on the link.
+    fn carry(&mut self, mut frame: SimFrame) {
         let bytes = std::mem::take(&mut frame.bytes);
         debug_assert!(bytes.len() <= usize::from(self.caps.mtu) + L2_MAX);
-        self.stats.tx_frames += 1;
-        self.stats.tx_bytes += bytes.len() as u64;
         let (faults, shared) = (self.outbox.first().faults.get(), &self.shared);
         let mut at = shared.now.get() + faults.delay;
         if faults != Faults::default() {
@@ -385,14 +424,6 @@ impl PacketIo for SimPort {
         }
     }
 
-    fn flush(&mut self) {}
-
-    fn stats(&self) -> IoStats {
-        self.stats
-    }
-}
-
-impl SimPort {
     /// Applies the link's faults; the frame to deliver and when, unless it is lost.
     fn disturb(
         &self,

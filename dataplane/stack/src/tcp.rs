@@ -133,7 +133,14 @@ impl Tcp {
             recent_at: now,
             alarm: Instant::NEVER,
             heard: now,
-            receive: Receiver::new(0, receive_limit(buffers, own_mss), terms.window, true, now),
+            receive: Receiver::new(
+                0,
+                receive_limit(buffers, own_mss),
+                terms.window,
+                true,
+                own_mss,
+                now,
+            ),
             send: Sender::new(start.isn, buffers.send, terms, own_mss, now),
             meter: Meter::new(now),
         }
@@ -159,7 +166,7 @@ impl Tcp {
         tcp.recent = syn.timestamp.unwrap_or(0);
         let limit = receive_limit(buffers, tcp.own_mss);
         let next = syn.seq.wrapping_add(1);
-        tcp.receive = Receiver::new(next, limit, terms.window, tcp.scaled, now);
+        tcp.receive = Receiver::new(next, limit, terms.window, tcp.scaled, tcp.own_mss, now);
         tcp.send.una = syn.start.isn.wrapping_add(1);
         tcp.send.next = tcp.send.una;
         tcp.send
@@ -280,7 +287,7 @@ impl Tcp {
         let mut remains = Tcp::connect(start, buffers, Terms::default(), true, self.own_mss, now);
         remains.reset_due = !matches!(self.state, State::Closed | State::SynSent);
         remains.state = State::Closed;
-        remains.receive = Receiver::new(self.receive.next, 0, 0, false, now);
+        remains.receive = Receiver::new(self.receive.next, 0, 0, false, self.own_mss, now);
         remains.meter = self.meter;
         remains
     }

@@ -97,6 +97,13 @@ impl DeviceSpec {
             _ => None,
         }
     }
+
+    /// Whether the device tells its peers that it takes frames of several segments: `tso=1` of net_vhost, whose
+    /// driver does not count that among what it can do.
+    pub(crate) fn agrees_to_large_frames(&self) -> bool {
+        matches!(self, Self::Vdev { name, args }
+            if name.starts_with("net_vhost") && args.split(',').any(|arg| arg == "tso=1"))
+    }
 }
 
 /// The address of a PCI function: domain, bus, device, function.

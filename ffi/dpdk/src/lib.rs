@@ -32,8 +32,8 @@ pub use device::{DeviceError, DeviceSpec, PciAddress};
 pub use eal::{Eal, EalConfig, EalHandle, RegisteredThread, cycles, version};
 pub use error::{EalError, PoolError, PortError, StillInUse};
 pub use log::log_tail;
-pub use mbuf::{ChecksumState, IpOffload, Mbuf, TxOffload};
-pub use pool::{Pool, PoolConfig};
+pub use mbuf::{ChecksumState, IpOffload, Mbuf, Segmentation, TxOffload};
+pub use pool::{FRAME_MAX, Pool, PoolConfig};
 pub use port::{
     Link, Multicast, Offloads, OpenPort, Port, PortConfig, PortInfo, PortStats, RSS_KEY_MAX, Rss,
 };

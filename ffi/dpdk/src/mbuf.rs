@@ -52,6 +52,17 @@ pub struct TxOffload {
     pub ip: IpOffload,
     /// The device fills in the TCP checksum; in the frame stands the sum of the pseudo header.
     pub tcp_checksum: bool,
+    /// The device cuts the frame into TCP segments; the sum of the pseudo header is then without a length.
+    pub segmentation: Option<Segmentation>,
+}
+
+/// How a device cuts a frame into TCP segments (`RTE_MBUF_F_TX_TCP_SEG`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Segmentation {
+    /// Bytes of the TCP header, options included: 20 to 60.
+    pub l4_len: u8,
+    /// Bytes of payload in each segment but the last.
+    pub payload: u16,
 }
 
 impl Mbuf {
@@ -210,6 +221,11 @@ impl Mbuf {
             }
             lengths = u64::from(offload.l2_len & 0x7f) << ffi::SLUICE_MBUF_L2_LEN_SHIFT
                 | u64::from(offload.l3_len & 0x1ff) << ffi::SLUICE_MBUF_L3_LEN_SHIFT;
+            if let Some(Segmentation { l4_len, payload }) = offload.segmentation {
+                flags |= ffi::SLUICE_MBUF_TX_TCP_SEG;
+                lengths |= u64::from(l4_len) << ffi::SLUICE_MBUF_L4_LEN_SHIFT
+                    | u64::from(payload) << ffi::SLUICE_MBUF_TSO_SEGSZ_SHIFT;
+            }
         }
         // SAFETY: both are `uint64_t` fields of the mbuf; the flags that say who owns the buffer are kept.
         unsafe {

@@ -17,9 +17,12 @@ use crate::mbuf::Mbuf;
 pub struct PoolConfig {
     /// Number of frames. They come out even with a power of two less one (`rte_mempool_create`).
     pub frames: u32,
-    /// Bytes of a frame, 64 to 16384; DPDK's headroom of 128 is added. Many NICs want 2048 at least.
+    /// Bytes of a frame, 64 to [`FRAME_MAX`]; DPDK's headroom of 128 is added. Many NICs want 2048 at least.
     pub frame_size: u16,
 }
+
+/// The longest frame that a buffer can be made for: with DPDK's headroom, its length is a `uint16_t`.
+pub const FRAME_MAX: u16 = u16::MAX - ffi::RTE_PKTMBUF_HEADROOM as u16;
 
 /// A pool of equal buffers, for any number of threads. Each registered thread has a cache of its own
 /// inside it, of at most 256 frames or an eighth of the pool. Its memory lives as long as EAL does;
@@ -64,12 +67,12 @@ impl Pool {
 
     fn on_socket(eal: &EalHandle, config: PoolConfig, socket: c_int) -> Result<Self, PoolError> {
         let PoolConfig { frames, frame_size } = config;
-        if frames == 0 || !(64..=16_384).contains(&frame_size) {
+        if frames == 0 || !(64..=FRAME_MAX).contains(&frame_size) {
             return Err(PoolError::Size { frames, frame_size });
         }
         let name = format!("sluice{}", NEXT_NAME.fetch_add(1, Ordering::Relaxed));
         let name = CString::new(name).unwrap_or_default();
-        // At least 64 bytes, so that this cannot overflow: 16384 + 128.
+        // At most `FRAME_MAX`, so that this cannot overflow.
         let room = frame_size + ffi::RTE_PKTMBUF_HEADROOM as u16;
         let cache = CACHE.min(frames / 8);
         let mark = log::mark();

@@ -29,6 +29,8 @@ pub struct PortConfig {
     /// Takes a device that has fewer queue pairs than there are pools with those it has, instead of
     /// refusing it.
     pub fewer_queues: bool,
+    /// Takes the offloads that the device has ([`Offloads`]); otherwise none but frames of several segments.
+    pub offloads: bool,
     /// Key of the hash by which a device with several queues spreads flows over them; it uses as many
     /// bytes as it wants.
     pub rss_key: [u8; RSS_KEY_MAX],
@@ -105,6 +107,12 @@ pub struct Offloads {
     pub tx_tcp_checksum: bool,
     /// Sends frames of several segments.
     pub tx_multi_segment: bool,
+    /// Cuts frames longer than the MTU into TCP segments, fills in their checksums too
+    /// ([`TxOffload::segmentation`](crate::TxOffload)).
+    pub tx_segmentation: bool,
+    /// Hands over frames of several segments of TCP in one, as virtio devices do when both sides agree to it.
+    /// Receive offload of network cards (LRO) is not asked for.
+    pub rx_large: bool,
 }
 
 /// How a port receives multicast, which NDP needs (solicited-node addresses, RFC 4861 section 7.2).

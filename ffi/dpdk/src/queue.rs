@@ -77,6 +77,22 @@ impl TxQueue {
         }
     }
 
+    /// Makes a frame ready that the device is to cut into segments: what it wants to find in the headers differs
+    /// from driver to driver. False where the device can't send it.
+    pub fn prepare(&mut self, frame: &mut Mbuf) -> bool {
+        let _pass = match &mut self.door {
+            None => None,
+            Some(door) => match door.pass() {
+                None => return false,
+                pass => pass,
+            },
+        };
+        let frame = std::ptr::from_mut(frame).cast();
+        // SAFETY: the queue is ours alone, its port started, and its memory there. An `Mbuf` is a pointer to a
+        // valid mbuf that is ours alone; drivers change headers in it and leave the pointer.
+        unsafe { ffi::rte_eth_tx_prepare(self.device.id(), self.queue, frame, 1) == 1 }
+    }
+
     /// Hands frames to the device, oldest first, as many as it takes; the others remain, in order.
     /// Returns how many it took.
     #[inline]

@@ -22,6 +22,8 @@ pub(crate) struct Setup {
     device: String,
     /// Where DPDK's log stood at the beginning.
     mark: u64,
+    /// It was told to agree with its peers on large frames.
+    large: bool,
 }
 
 impl Setup {
@@ -36,6 +38,7 @@ impl Setup {
         Ok(Self {
             device: spec.to_string(),
             mark: log::mark(),
+            large: spec.agrees_to_large_frames(),
         })
     }
 
@@ -96,7 +99,10 @@ impl Setup {
         let mut offloads = Offloads::default();
         let mut conf = ffi::rte_eth_conf::default();
         conf.rxmode.mtu = u32::from(config.device_mtu.unwrap_or(config.mtu));
-        (conf.rxmode.offloads, conf.txmode.offloads) = offloads.negotiate(info);
+        let driver = c_string(info.driver_name);
+        let large = config.offloads && self.large;
+        (conf.rxmode.offloads, conf.txmode.offloads) =
+            offloads.negotiate(info, config.offloads, &driver, large);
         info.default_rxconf.offloads = conf.rxmode.offloads;
         info.default_txconf.offloads = conf.txmode.offloads;
         let rss_hash = info.flow_type_rss_offloads & ffi::SLUICE_RSS_IP_TCP;
@@ -129,7 +135,6 @@ impl Setup {
         for (queue, pool) in (0..queues).zip(pools) {
             self.configure_queue_pair(id, info, queue, (rx_descriptors, tx_descriptors), pool)?;
         }
-        let driver = c_string(info.driver_name);
         let (mac, mtu, multicast) = (mac(id), config.mtu, Multicast::Unfiltered);
         let info = PortInfo {
             device,
@@ -267,20 +272,43 @@ impl Setup {
 }
 
 impl Offloads {
-    /// Sets what the device has of what we can use; returns the flags for receive and transmit.
-    fn negotiate(&mut self, info: &ffi::rte_eth_dev_info) -> (u64, u64) {
+    /// Sets what the device has of what we can use, or nearly nothing without `all`; returns the flags for receive
+    /// and transmit. `large` says that frames of several segments will come without being asked for.
+    fn negotiate(
+        &mut self,
+        info: &ffi::rte_eth_dev_info,
+        all: bool,
+        driver: &str,
+        large: bool,
+    ) -> (u64, u64) {
         let (mut rx, mut tx) = (0, 0);
         let take = |wanted: u64, offered: u64, flags: &mut u64| {
             *flags |= offered & wanted;
             offered & wanted != 0
         };
+        self.tx_multi_segment = take(ffi::SLUICE_TX_MULTI_SEGS, info.tx_offload_capa, &mut tx);
+        self.rx_large = large;
+        if !all {
+            return (rx, tx);
+        }
         self.rx_ipv4_checksum = take(ffi::SLUICE_RX_IPV4_CKSUM, info.rx_offload_capa, &mut rx);
         self.rx_tcp_checksum = take(ffi::SLUICE_RX_TCP_CKSUM, info.rx_offload_capa, &mut rx);
         self.tx_ipv4_checksum = take(ffi::SLUICE_TX_IPV4_CKSUM, info.tx_offload_capa, &mut tx);
         self.tx_tcp_checksum = take(ffi::SLUICE_TX_TCP_CKSUM, info.tx_offload_capa, &mut tx);
-        self.tx_multi_segment = take(ffi::SLUICE_TX_MULTI_SEGS, info.tx_offload_capa, &mut tx);
+        self.tx_segmentation =
+            self.tx_tcp_checksum && take(ffi::SLUICE_TX_TCP_TSO, info.tx_offload_capa, &mut tx);
+        let large = ffi::SLUICE_RX_TCP_LRO | ffi::SLUICE_RX_SCATTER;
+        if is_virtio(driver) && self.rx_tcp_checksum && info.rx_offload_capa & large == large {
+            rx |= large;
+            self.rx_large = true;
+        }
         (rx, tx)
     }
+}
+
+/// Whether a device is one of virtio, by its driver.
+fn is_virtio(driver: &str) -> bool {
+    ["net_virtio", "net_virtio_user"].contains(&driver)
 }
 
 /// The port whose device has this name.

@@ -4,7 +4,7 @@ mod common;
 
 use arrayvec::ArrayVec;
 use common::{eal, open, pool};
-use dpdk::{ChecksumState, IpOffload, Mbuf, OpenPort, Pool, TxOffload};
+use dpdk::{ChecksumState, IpOffload, Mbuf, OpenPort, Pool, Segmentation, TxOffload};
 
 fn frame(pool: &Pool, bytes: &[u8]) -> Mbuf {
     let mut mbuf = pool.alloc().unwrap();
@@ -195,6 +195,10 @@ fn transmit_wishes_survive_to_the_device_and_are_cleared() {
         l3_len: 20,
         ip,
         tcp_checksum: true,
+        segmentation: Some(Segmentation {
+            l4_len: 20,
+            payload: 1_460,
+        }),
     }));
     mbuf.set_tx_offload(None);
     let mut batch: ArrayVec<Mbuf, 4> = [mbuf].into_iter().collect();

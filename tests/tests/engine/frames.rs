@@ -95,6 +95,7 @@ pub(crate) fn send(port: &mut SimPort, bytes: &[u8]) {
         l3_len: 20,
         l3: L3::V4,
         tcp: true,
+        segment: 0,
     };
     port.send(frame, meta);
 }

@@ -198,8 +198,8 @@ fn flows_captures_reloads_and_the_end_are_of_both_workers() {
     );
 }
 
-/// Requests go through two gateways, with a wire of two queues between them.
-fn over_a_wire_of_two_queues(first: &str, second: &str) {
+/// Requests go through two gateways, with a wire of two queues between them, that may carry large frames.
+fn over_a_wire_of_two_queues(first: &str, second: &str, large: bool) {
     let lab = Lab::up();
     let path = lab.directory().join("wire.sock");
     let path = path.to_str().expect("the lab's path is text");
@@ -237,6 +237,21 @@ routes:
         let reply = lab.curl(&["http://nginx.test/64k"]);
         assert_eq!((reply.status, reply.body == direct), (200, true));
     }
+    // The second answers with 64 KiB, in frames that it leaves to its device to cut; who receives them and who
+    // sends them count alike.
+    let of_wire = |gateway: &Gateway<'_>, direction: &str| {
+        let label = format!(",port=\"wire\",direction=\"{direction}\"");
+        let frames = of_both(&gateway.metrics(), "sluice_large_frames_total", &label);
+        frames[0] + frames[1]
+    };
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while of_wire(&second, "tx") != of_wire(&first, "rx") {
+        assert!(Instant::now() < deadline, "{}", of_wire(&second, "tx"));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let sent = of_wire(&second, "tx");
+    assert_eq!(sent >= 20.0, large, "{sent}");
+    assert_eq!((of_wire(&second, "rx"), of_wire(&first, "tx")), (0.0, 0.0));
     for gateway in [&first, &second] {
         let log = gateway.log();
         assert!(
@@ -278,6 +293,7 @@ fn two_workers_have_a_queue_each_over_vhost_towards_nginx() {
     over_a_wire_of_two_queues(
         "net_vhost0,queues=2,tso=1,iface=",
         "net_virtio_user0,queues=2,path=",
+        true,
     );
 }
 
@@ -286,6 +302,7 @@ fn two_workers_have_a_queue_each_over_memif_towards_nginx() {
     over_a_wire_of_two_queues(
         "net_memif0,role=server,id=0,socket-abstract=no,socket=",
         "net_memif1,role=client,id=0,socket-abstract=no,socket=",
+        false,
     );
 }
 

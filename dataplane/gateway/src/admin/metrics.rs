@@ -324,6 +324,16 @@ fn ports(text: &mut Text, reading: &Reading) {
             ]
         },
     );
+    each(
+        "sluice_large_frames_total",
+        "Frames longer than the MTU: received (rx), or given to the device to be cut into segments (tx).",
+        |io| {
+            [
+                ("direction", "rx", io.rx_large),
+                ("direction", "tx", io.tx_large),
+            ]
+        },
+    );
     text.family(
         "sluice_rx_dropped_total",
         Counter,
@@ -331,6 +341,11 @@ fn ports(text: &mut Text, reading: &Reading) {
     );
     for ([worker, port], io) in pairs() {
         text.sample(&[worker, port, ("reason", "unusable")], io.rx_unusable);
+    }
+    let help = "Times ordinary segments were sent, since no buffer for a large frame was free.";
+    text.family("sluice_large_frames_missed_total", Counter, help);
+    for (labels, io) in pairs() {
+        text.sample(&labels, io.tx_no_large);
     }
     let help = "Received frames that came in several segments and were copied into one.";
     text.family("sluice_rx_linearised_total", Counter, help);

@@ -88,6 +88,7 @@ fn compile_port(
         mtu: port.mtu,
         vlan: port.vlan,
         queues: queues.min(workers.max(1)),
+        offload: port.offload == rules::Offload::Auto,
     }
 }
 

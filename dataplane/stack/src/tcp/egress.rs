@@ -7,6 +7,14 @@ use super::send::Next;
 use super::timers::{Alarm, Patience};
 use super::wire::FlowWire;
 use super::{State, Tcp};
+
+mod large;
+
+/// Segments that were sent together, and whether they are the last of what is to be sent.
+struct Run {
+    segments: usize,
+    last: bool,
+}
 use crate::fate::StackEvent;
 use crate::io::PacketIo;
 use crate::time::Instant;
@@ -175,9 +183,9 @@ impl Tcp {
             if self.send.outstanding() == 0 {
                 self.begin_burst(timers, now);
             }
-            self.send_segment(next, wire, pool);
-            sent += 1;
-            if matches!(next, Next::New { last: true, .. }) {
+            let run = self.send_run(next, segments - sent, wire, pool);
+            sent += run.segments;
+            if run.last {
                 break;
             }
         }

@@ -194,6 +194,7 @@ mod tests {
         mtu: 1500,
         tx_ipv4_checksum: false,
         tx_tcp_checksum: false,
+        tx_segmentation: 0,
     };
 
     fn key(local: &str, remote: &str) -> FlowKey {

@@ -45,8 +45,10 @@ pub(crate) struct Receiver {
     scale: u8,
     /// Acknowledgements to be sent at once.
     owed: u8,
-    /// The largest segment that came.
+    /// The largest segment that came, and the largest that the peer was told to send: a device may hand over
+    /// several in one.
     segment: u16,
+    own_mss: u16,
     /// The FIN's number is known; its place may not be reached yet.
     fin: Option<u32>,
     /// When the acknowledgement of what came in order is due; `NEVER` while none is.
@@ -69,8 +71,16 @@ pub(crate) enum Taken {
 
 impl Receiver {
     /// `next` is the first sequence number that will carry data. `limit` bounds what waits to be
-    /// read, `most` what that may become; `scaled` says whether windows are scaled.
-    pub(crate) fn new(next: u32, limit: u32, most: u32, scaled: bool, now: Instant) -> Self {
+    /// read, `most` what that may become; `scaled` says whether windows are scaled. `own_mss` is the segment
+    /// size that the peer was told.
+    pub(crate) fn new(
+        next: u32,
+        limit: u32,
+        most: u32,
+        scaled: bool,
+        own_mss: u16,
+        now: Instant,
+    ) -> Self {
         let most = most.max(limit);
         let scale = if scaled { scale(most) } else { 0 };
         Receiver {
@@ -87,6 +97,7 @@ impl Receiver {
             scale,
             owed: 0,
             segment: LEAST_SEGMENT,
+            own_mss,
             fin: None,
             due: Instant::NEVER,
             ahead: None,
@@ -102,7 +113,7 @@ impl Receiver {
 
     /// The peer's SYN has come: `next` is the first sequence number that will carry data.
     pub(crate) fn start(&mut self, next: u32, scaled: bool, now: Instant) {
-        *self = Receiver::new(next, self.base, self.most, scaled, now);
+        *self = Receiver::new(next, self.base, self.most, scaled, self.own_mss, now);
     }
 
     pub(crate) fn scale(&self) -> u8 {
@@ -156,7 +167,7 @@ impl Receiver {
             }
             self.ring.append(payload, pool);
             self.next = end;
-            self.segment = self.segment.max(payload.len() as u16);
+            self.segment = self.segment.max((payload.len() as u16).min(self.own_mss));
             self.owe_in_order(now);
             return Taken::More;
         }

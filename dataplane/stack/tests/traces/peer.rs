@@ -402,6 +402,7 @@ impl Peer {
             l3_len: 20,
             l3: L3::V4,
             tcp: true,
+            segment: 0,
         };
         self.port.send(frame, meta);
     }

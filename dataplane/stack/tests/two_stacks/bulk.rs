@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use sluice_stack::fate::StackEvent;
-use sluice_stack::sim::Faults;
+use sluice_stack::io::PacketIo;
+use sluice_stack::sim::{Faults, Net};
 use sluice_stack::time::Instant;
 use sluice_stack::{Algorithm, Buffers, Limits, Phase};
 
-use crate::{Pair, pair_within, payload};
+use crate::{Pair, pair_of, pair_within, payload};
 
 /// A path with a round trip of 20 ms.
 fn path(loss: f64) -> Faults {
@@ -27,7 +28,7 @@ fn by(congestion: Algorithm) -> Limits {
 }
 
 /// What a transfer came to.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 struct Bulk {
     /// In virtual time.
     took: Duration,
@@ -141,6 +142,45 @@ fn a_window_of_no_more_than_the_buffers_never_grows() {
     let bulk = bulk(1, limits, path(0.0), 4 << 20);
     assert_eq!((bulk.memory, bulk.starved), (0, 0));
     assert!(bulk.took > Duration::from_secs(1), "{bulk:?}");
+}
+
+/// What is sent, lost, sent again and measured is the same to the last segment; only fewer frames are handed down.
+#[test]
+fn a_device_that_cuts_segments_changes_nothing_on_the_wire() {
+    let bad = Faults {
+        duplicate: 0.01,
+        reorder: 0.02,
+        corrupt: 0.002,
+        jitter: Duration::from_millis(2),
+        ..path(0.01)
+    };
+    for (v6, vlan, faults) in [
+        (false, None, path(0.0)),
+        (true, Some(7), path(0.01)),
+        (false, Some(7), bad),
+        (true, None, bad),
+    ] {
+        for algorithm in [Algorithm::Cubic, Algorithm::Bbr] {
+            let (limits, buffers) = (by(algorithm), Buffers::default());
+            let transfer = |cuts: bool| {
+                let mut net = Net::new(3);
+                let (mut a, b) = net.link(1500, [faults; 2]);
+                if cuts {
+                    a = a.with_segmentation(65_000);
+                }
+                let mut pair = pair_of(net, (a, b), (limits, buffers), (vlan, v6), 3);
+                let bulk = carry(&mut pair, 4 << 20);
+                let io = pair.client.stack.ports().next().unwrap().stats();
+                (bulk, io.tx_frames, io.tx_large)
+            };
+            let (plain, cut) = (transfer(false), transfer(true));
+            assert_eq!(plain.0, cut.0, "{algorithm:?} {faults:?}");
+            assert_eq!(plain.2, 0);
+            assert!(cut.2 > 10, "{cut:?}");
+            assert!(cut.1 < plain.1, "{plain:?} {cut:?}");
+            println!("{algorithm:?} {faults:?}: {plain:?}, with large frames {cut:?}");
+        }
+    }
 }
 
 #[test]

@@ -74,7 +74,18 @@ fn pair_within(
     buffers: Buffers,
 ) -> Pair {
     let mut net = Net::new(seed);
-    let (a, b) = net.link(mtu, [faults, faults]);
+    let ports = net.link(mtu, [faults, faults]);
+    pair_of(net, ports, (limits, buffers), (vlan, v6), seed)
+}
+
+/// The two hosts at the ends of a link.
+fn pair_of(
+    net: Net,
+    (a, b): (SimPort, SimPort),
+    (limits, buffers): (Limits, Buffers),
+    (vlan, v6): (Option<u16>, bool),
+    seed: u64,
+) -> Pair {
     let (from, to, prefix) = if v6 {
         ("fd00::1", "fd00::2", 64)
     } else {

@@ -31,6 +31,7 @@ pub(crate) const CONFIG: PortConfig = PortConfig {
     rx_descriptors: 256,
     tx_descriptors: 256,
     fewer_queues: false,
+    offloads: true,
     rss_key: [7; 52],
 };
 
