@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use sluice_tests::{calls, changing, sim, streams};
+use sluice_tests::{calls, changing, rpc_streams, sim, streams};
 
 const USAGE: &str = "usage: scripts/sim [--seeds N | --minutes M | --seed S]
   --seeds N    play seeds 1 to N, at least 1 (default 100)
@@ -51,7 +51,13 @@ fn main() -> ExitCode {
             seeds + 1
         };
         let mut report = sim::run(seed);
-        for other in [calls::run(seed), changing::run(seed), streams::run(seed)] {
+        let others = [
+            calls::run(seed),
+            rpc_streams::run(seed),
+            changing::run(seed),
+            streams::run(seed),
+        ];
+        for other in others {
             report.requests += other.requests;
             report.faults += other.faults;
             report.violations.extend(other.violations);
