@@ -6,7 +6,13 @@
 //! from text anew with another route, as a file is that was changed. `--routes`, `--services` and
 //! `--swaps` are other numbers of them. `snapshot_kib` is what a snapshot holds that is compiled alone,
 //! `service_kib` and `route_kib` what one holds beside the snapshot that it follows on, where one service or
-//! one route has changed. Under callgrind with `--toggle-collect='*adopting_poll*'` the
+//! one route has changed.
+//!
+//! `poll_us_longest` is the longest poll that takes up a snapshot, `plain_us_longest` the longest of as many
+//! polls in the same place that take up nothing, one after each: what both have is the machine's. For each it
+//! is printed how many page faults it had, and how many times the thread was put aside in it, and how many of
+//! the polls had any of that: `undisturbed_us_longest` is the longest of the others. `after_us_longest` and
+//! `plain_after_us_longest` are of the five milliseconds behind such polls. Under callgrind with `--toggle-collect='*adopting_poll*'` the
 //! instructions of the polls are counted that take up a snapshot.
 
 use std::fmt::Write;
@@ -79,6 +85,87 @@ services:
         );
     }
     text
+}
+
+/// One poll, with what the kernel did to its thread meanwhile.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+struct Timed {
+    took: Duration,
+    faults: u64,
+    put_aside: u64,
+}
+
+impl Timed {
+    fn of(poll: impl FnOnce()) -> Timed {
+        let (faults, put_aside) = kernel_counts();
+        let began = Clock::now();
+        poll();
+        let took = began.elapsed();
+        let (faults_then, put_aside_then) = kernel_counts();
+        Timed {
+            took,
+            faults: faults_then - faults,
+            put_aside: put_aside_then - put_aside,
+        }
+    }
+
+    fn is_undisturbed(&self) -> bool {
+        self.faults == 0 && self.put_aside == 0
+    }
+}
+
+/// Page faults of this thread, and how often it was put aside for another; 0 where they are not told.
+fn kernel_counts() -> (u64, u64) {
+    let read = |name: &str| std::fs::read_to_string(name).unwrap_or_default();
+    let stat = read("/proc/thread-self/stat");
+    // Behind the command's name in brackets, the eighth is that of faults without input or output.
+    let behind = stat.rsplit(')').next().unwrap_or_default();
+    let faults = behind.split_whitespace().nth(7);
+    let status = read("/proc/thread-self/status");
+    let mut lines = status.lines();
+    let put_aside = lines.find_map(|line| line.strip_prefix("nonvoluntary_ctxt_switches:"));
+    let number = |text: Option<&str>| text.and_then(|text| text.trim().parse().ok());
+    (
+        number(faults).unwrap_or_default(),
+        number(put_aside).unwrap_or_default(),
+    )
+}
+
+/// What polls of one kind took, and the longest of those in the five milliseconds behind each.
+#[derive(Default)]
+struct Polls {
+    own: Vec<Timed>,
+    after: Duration,
+}
+
+impl Polls {
+    /// In microseconds: `poll_us_median=...`, and so on.
+    fn words(&mut self, name: &str, after: &str) -> String {
+        self.own.sort();
+        let us = |time: Duration| time.as_secs_f64() * 1e6;
+        let longest = self.own.last().copied().unwrap_or_default();
+        let median = self
+            .own
+            .get(self.own.len() / 2)
+            .copied()
+            .unwrap_or_default();
+        let mut quiet = self.own.iter().rev().filter(|poll| poll.is_undisturbed());
+        format!(
+            "{name}us_median={:.1} {name}us_longest={:.1} {name}longest_faults={} \
+             {name}longest_put_aside={} {name}disturbed={} {name}undisturbed_us_longest={:.1} \
+             {after}us_longest={:.1}",
+            us(median.took),
+            us(longest.took),
+            longest.faults,
+            longest.put_aside,
+            self.own
+                .iter()
+                .filter(|poll| !poll.is_undisturbed())
+                .count(),
+            us(quiet.next().copied().unwrap_or_default().took),
+            us(self.after),
+        )
+    }
 }
 
 /// A poll that takes up a snapshot, out of line so that callgrind can be told to count only it.
@@ -182,11 +269,15 @@ fn main() {
         answered: 0,
         failed: 0,
     };
-    let mut polls: Vec<Duration> = Vec::new();
+    let (mut adopting, mut plain) = (Polls::default(), Polls::default());
     let turn = |memory: &mut Memory, work: &mut Same| {
+        let mut longest = Duration::ZERO;
         memory.turn(work, |worker, now| {
+            let began = Clock::now();
             worker.poll_once(now);
+            longest = longest.max(began.elapsed());
         });
+        longest
     };
     let now = memory.net.now();
     memory.client.kick(&mut work, now);
@@ -209,24 +300,32 @@ fn main() {
             (rules, 0)
         };
         control.take(rules, swap as u64 + 1, began, kind);
-        // Requests are under way to their endpoints when the snapshot comes.
-        work.left += REQUESTS;
-        let now = memory.net.now();
-        memory.client.kick(&mut work, now);
-        memory.client.poll_once(&mut work, now);
-        memory.worker.poll_once(now);
-        let began = Clock::now();
-        memory.handoff.offer(control.snapshot.clone());
-        control.offer += began.elapsed();
-        let began = Clock::now();
-        adopting_poll(&mut memory.worker, now);
-        polls.push(began.elapsed());
-        assert_eq!(memory.stats.generation.get(), control.snapshot.generation);
-        // 10 ms: 100 snapshots in a second.
-        let end = memory.net.now() + Duration::from_millis(10);
-        while memory.net.now() < end {
-            turn(&mut memory, &mut work);
-            memory.advance(Duration::from_millis(1));
+        for (polls, takes_up) in [(&mut adopting, true), (&mut plain, false)] {
+            // Requests are under way to their endpoints when the snapshot comes.
+            work.left += REQUESTS / 2;
+            let now = memory.net.now();
+            memory.client.kick(&mut work, now);
+            memory.client.poll_once(&mut work, now);
+            memory.worker.poll_once(now);
+            if takes_up {
+                let began = Clock::now();
+                memory.handoff.offer(control.snapshot.clone());
+                control.offer += began.elapsed();
+                polls
+                    .own
+                    .push(Timed::of(|| adopting_poll(&mut memory.worker, now)));
+            } else {
+                polls.own.push(Timed::of(|| {
+                    memory.worker.poll_once(now);
+                }));
+            }
+            assert_eq!(memory.stats.generation.get(), control.snapshot.generation);
+            // 5 ms of both: 100 snapshots in a second.
+            let end = memory.net.now() + Duration::from_millis(5);
+            while memory.net.now() < end {
+                polls.after = polls.after.max(turn(&mut memory, &mut work));
+                memory.advance(Duration::from_millis(1));
+            }
         }
     }
     for _ in 0..10_000 {
@@ -239,21 +338,20 @@ fn main() {
     let grown = resident().saturating_sub(before);
     assert_eq!(work.failed, 0, "{:?}", memory.stats);
     assert_eq!(
-        polls.len(),
+        adopting.own.len(),
         swaps,
         "every snapshot is taken up, each by one poll"
     );
-    polls.sort();
     let mean = |times: &[Duration]| {
         times.iter().sum::<Duration>().as_secs_f64() * 1e3 / times.len().max(1) as f64
     };
     println!(
         "rule_swaps routes={routes} services={services} swaps={swaps} requests={} failed=0 \
-         poll_us_median={:.1} poll_us_longest={:.1} service_compile_ms={:.2} file_compile_ms={:.1} \
+         {} {} service_compile_ms={:.2} file_compile_ms={:.1} \
          offer_ms={:.2} grown_kib={} snapshot_kib={snapshot} service_kib={service} route_kib={route}",
         work.answered,
-        polls[polls.len() / 2].as_secs_f64() * 1e6,
-        polls[polls.len() - 1].as_secs_f64() * 1e6,
+        adopting.words("poll_", "after_"),
+        plain.words("plain_", "plain_after_"),
         mean(&control.compile[0]),
         mean(&control.compile[1]),
         control.offer.as_secs_f64() * 1e3 / swaps as f64,
