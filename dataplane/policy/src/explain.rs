@@ -59,6 +59,16 @@ pub enum ExplainError {
         /// As rules write it.
         speaks: &'static str,
     },
+    /// No listener that could take it has an address with the port of its URL.
+    #[error(
+        "nothing listens on port {port}, so such a request is refused a connection; listeners: {listeners}"
+    )]
+    NoPort {
+        /// The port.
+        port: u16,
+        /// The listeners, each with its addresses.
+        listeners: String,
+    },
     /// There is no such listener; those there are.
     #[error("no listener fits; name one with --listener: {0}")]
     NoListener(String),

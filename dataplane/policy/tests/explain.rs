@@ -250,6 +250,16 @@ fn what_is_no_question_is_said_to_be_none() {
         error("GET http://a/", Some("wbe")),
         "no listener fits; name one with --listener: entry, mesh"
     );
+    let nothing =
+        "nothing listens on port 81, so such a request is refused a connection; listeners: ";
+    assert_eq!(
+        error("GET http://test:81/", None),
+        format!("{nothing}entry (10.77.1.1:80), mesh (10.77.1.1:8080)")
+    );
+    assert_eq!(
+        error("GET http://test:81/", Some("mesh")),
+        format!("{nothing}mesh (10.77.1.1:8080)")
+    );
 }
 
 #[test]

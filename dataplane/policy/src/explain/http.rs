@@ -94,10 +94,14 @@ fn find_listener<'a>(
     question: &Question,
     authority: &str,
 ) -> Result<(ListenerId, &'a Listener), ExplainError> {
-    let port = authority
+    let stated = authority
         .rsplit_once(':')
-        .and_then(|(_, port)| port.parse::<u16>().ok())
-        .unwrap_or(80);
+        .and_then(|(_, port)| port.parse::<u16>().ok());
+    let port = stated.unwrap_or(80);
+    // Without one in the URL, a proxy in front may have its own.
+    if let Some(port) = stated {
+        is_listened_on(snapshot, question, port)?;
+    }
     let host = authority.split(':').next().unwrap_or_default();
     listener(snapshot, question, ListenerProtocol::Http, |fits| {
         let here = |own: &Listener| {
@@ -110,5 +114,25 @@ fn find_listener<'a>(
             let by_port = |own: &Listener| own.addresses.iter().any(|a| a.port() == port);
             fits.retain(|(_, own)| by_port(own) && own.takes(host.as_bytes()));
         }
+    })
+}
+
+/// Whether a listener that may be meant has an address with this port.
+fn is_listened_on(snapshot: &Snapshot, question: &Question, port: u16) -> Result<(), ExplainError> {
+    let named = question.listener.as_deref();
+    let meant = |own: &&Listener| named.is_none_or(|name| &*own.name == name);
+    let meant: Vec<&Listener> = snapshot.listeners.iter().filter(meant).collect();
+    let mut addresses = meant.iter().flat_map(|own| &own.addresses);
+    // That there is none of this name is told elsewhere.
+    if meant.is_empty() || addresses.any(|address| address.port() == port) {
+        return Ok(());
+    }
+    let listeners = meant.iter().map(|own| {
+        let addresses: Vec<String> = own.addresses.iter().map(ToString::to_string).collect();
+        format!("{} ({})", own.name, addresses.join(", "))
+    });
+    Err(ExplainError::NoPort {
+        port,
+        listeners: listeners.collect::<Vec<_>>().join(", "),
     })
 }
