@@ -286,13 +286,27 @@ impl<P: PacketIo> Worker<P> {
         }
     }
 
+    /// Goes on with an exchange that has no connection to an endpoint: what is held for a drill is held no
+    /// longer once its client has closed its side. It may still read an answer, so it gets one.
+    fn drive_held(&mut self, number: u32, now: Instant) -> Step {
+        let exchange = self.exchanges.get(number as usize);
+        let held = exchange.filter(|exchange| exchange.held.is_some());
+        let down = held.and_then(|exchange| self.downs.get(exchange.down as usize));
+        if !down.is_some_and(|down| self.stack.view(down.flow).finished) {
+            return Step::Wait;
+        }
+        self.let_go(number, now);
+        // Whatever comes of it arms the connection itself, or wakes it.
+        Step::Again
+    }
+
     /// Goes on with an exchange as far as both connections allow.
     pub(crate) fn drive_exchange(&mut self, number: u32, now: Instant) -> Step {
         let Some(exchange) = self.exchanges.get_mut(number as usize) else {
             return Step::Over;
         };
         let Some(upstream) = exchange.up.and_then(|up| self.ups.get(up as usize)) else {
-            return Step::Wait;
+            return self.drive_held(number, now);
         };
         if !exchange.sent {
             return match self.stack.view(upstream.flow).phase {

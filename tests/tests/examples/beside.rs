@@ -164,9 +164,17 @@ fn fault() {
     let (_, client) = example.ask_at(to, "GET /failing");
     example.world.reset(client);
     example.world.seconds(5);
+    // Whoever closes its side waits no longer: it may still read an answer.
+    let (seen, client) = example.ask_at(to, "GET /failing");
+    assert_eq!(seen, Seen::Waiting);
+    example.world.finish(client);
+    let Seen::Answered(answer) = example.seen(client) else {
+        panic!("no answer");
+    };
+    assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"));
     example.world.counts(
-        "downstream_opened 6, downstream_closed 2, upstream_opened, upstream_reused 2, fault_delayed 3, \
-         answered 3, fault_injected 2, client_gone, 200 3, 503, 0 2",
+        "downstream_opened 7, downstream_closed 3, upstream_opened, upstream_reused 2, fault_delayed 4, \
+         answered 3, fault_injected 3, client_gone, 200 3, 503 2, 0 2",
     );
     // Where the time is not known, no drill is under way.
     example.world.over();

@@ -1,11 +1,16 @@
 //! Deadlines of callers, calls and channels.
 
+use std::time::Duration;
+
 use sluice_stack::io::PacketIo;
 use sluice_stack::time::Instant;
 use sluice_wire::ttheader::Ended;
 
 use crate::reply::LocalReply;
 use crate::worker::{Role, Worker};
+
+/// How often it is looked whether the caller of a call that is held is still there.
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Whose timer it is. All share one wheel.
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +57,17 @@ impl<P: PacketIo> Worker<P> {
             return;
         };
         if now < call.deadline {
-            let deadline = call.deadline;
+            let mut deadline = call.deadline;
+            if call.held.is_some() {
+                let caller = self.rpc.callers.get(call.caller as usize);
+                if caller.is_none_or(|caller| self.stack.view(caller.flow).finished)
+                    && let Some(then) = call.held.take()
+                {
+                    // It may still read an answer, so it gets one, as whoever speaks HTTP does.
+                    return self.let_call_go(number, then, now);
+                }
+                deadline = deadline.min(now + LOOK_EVERY);
+            }
             return self.rpc.timers.set(key_of(number), deadline);
         }
         let caller = self.rpc.callers.get(call.caller as usize);

@@ -11,6 +11,7 @@ use sluice_wire::ttheader::{Ended, Head, string};
 
 use super::Dialect;
 use super::call::Call;
+use super::due::{Due, LOOK_EVERY};
 use super::front::Frame;
 use super::send::Source;
 use crate::access::{CallSeen, Protocol};
@@ -144,8 +145,10 @@ impl<P: PacketIo> Worker<P> {
         if let Some(call) = self.rpc.calls.get_mut(number as usize) {
             call.held = Some(then);
             call.deadline = call.end.min(now + time);
-            let due = super::due::Due::Call(number).key();
-            self.rpc.timers.set(due, call.deadline);
+            let due = Due::Call(number).key();
+            self.rpc
+                .timers
+                .set(due, call.deadline.min(now + LOOK_EVERY));
         }
     }
 

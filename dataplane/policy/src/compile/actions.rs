@@ -1,12 +1,12 @@
 //! What becomes of a route's requests: where they go, what is changed, what is done beside.
 
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use sluice_wire::http1::{Authority, FieldValue};
 
 use super::headers::explain_template;
 use super::known::Known;
-use super::report::Report;
+use super::report::{MAX_PERIOD, Report};
 use super::{matching, rpc};
 use crate::action::{
     Abort, Action, Destination, Fault, HttpAnswer, Mirror, NewPath, Redirect, Respond, Rewrite,
@@ -30,6 +30,8 @@ const MAX_PATH: usize = 1024;
 const MIRROR_BODY: std::ops::RangeInclusive<u64> = 0..=1 << 20;
 /// Bytes per second of a body that is slowed down.
 const BANDWIDTH: std::ops::RangeInclusive<u64> = 64..=1 << 30;
+/// How long a drill may hold a request: each holds a connection.
+const MAX_DELAY: Duration = Duration::from_secs(60 * 60);
 
 /// A route that is compiled.
 pub(super) struct Part<'a> {
@@ -287,7 +289,12 @@ impl Part<'_> {
             (rate, own.share.per_million())
         });
         let delay = own.delay.as_ref().map(|delay| {
-            let time = report.period(&at.key("delay").key("time"), delay.time);
+            let at = at.key("delay").key("time");
+            let time = report.period(&at, delay.time);
+            // What is beyond the longest of all has been told.
+            if time > MAX_DELAY && time <= MAX_PERIOD {
+                report.wrong(&at, format!("{} is longer than 1h", delay.time));
+            }
             (time, delay.share.per_million())
         });
         let abort = own.abort.as_ref().map(|abort| {

@@ -12,7 +12,7 @@ use crate::yaml::{Broken, Path, Places};
 const MAX_NAME: usize = 63;
 
 /// Longest timeout: what is longer is taken for a typing error.
-const MAX_PERIOD: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const MAX_PERIOD: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What is wrong so far.
 pub(super) struct Report<'a> {

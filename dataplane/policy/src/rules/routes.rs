@@ -246,7 +246,7 @@ pub struct Fault {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Delay {
-    /// How long.
+    /// How long: up to 1h, and no longer than `request_timeout` and the client's connection last.
     pub time: Period,
     /// How many.
     #[serde(default = "all")]

@@ -255,6 +255,14 @@ fn routes() {
                 ],
             ),
             (
+                "  - { service: hello, fault: { delay: { time: 61m }, until: \"2026-01-01T00:00:00Z\" } }\n",
+                &["g.yaml:9:47: routes[0].fault.delay.time: 61m is longer than 1h"],
+            ),
+            (
+                "  - { service: hello, fault: { delay: { time: 25h }, until: \"2026-01-01T00:00:00Z\" } }\n",
+                &["g.yaml:9:47: routes[0].fault.delay.time: 25h is longer than 24h"],
+            ),
+            (
                 "  - { service: hello, fault: { delay: { time: 0s }, abort: { status: 200 }, until: \"2026-01-01T00:00:00Z\" } }\n",
                 &[
                     "g.yaml:9:47: routes[0].fault.delay.time: must be more than 0; write a duration such as 10s",

@@ -200,6 +200,7 @@ fn drills_hold_calls_and_answer_them() {
     let routes = format!(
         r#"  - {{ rpc: {{ service: slow }}, service: hello, fault: {{ delay: {{ time: 2s, share: 100% }}, until: "{until}" }} }}
   - {{ rpc: {{ service: dead }}, service: hello, fault: {{ abort: {{ exception: {{ message: a drill }}, share: 100% }}, until: "{until}" }} }}
+  - {{ rpc: {{ service: late }}, service: hello, request_timeout: 2h, fault: {{ delay: {{ time: 1h, share: 100% }}, until: "{until}" }} }}
   - {{ rpc: {{ service: gone }}, service: hello, fault: {{ abort: {{ share: 100% }}, until: "{until}" }} }}"#
     );
     let mut w = routed("", &routes);
@@ -217,9 +218,19 @@ fn drills_hold_calls_and_answer_them() {
     assert_eq!(w.reply(c).body, text("ho"));
     w.send(c, to(&[(6, b"gone")]).with("hi"));
     assert_eq!(w.client.end(c), Some(sluice_perf::raw::End::Reset));
+    // Who closes its side is held no longer.
+    let c = w.open();
+    w.send(c, to(&[(6, b"late")]).with("hi"));
+    w.seconds(5);
+    assert!(w.requests(0).is_empty());
+    w.finish(c);
+    w.seconds(2);
+    let asked = w.request(0);
+    w.answer(0, asked.answer("ho"));
+    assert_eq!(w.reply(c).body, text("ho"));
     w.counts(
-        "downstream_opened, downstream_closed, upstream_opened, answered, fault_delayed, \
-         fault_injected 2",
+        "downstream_opened 2, downstream_closed 2, upstream_opened, upstream_reused, answered 2, \
+         fault_delayed 2, fault_injected 2",
     );
     w.rpc_over();
 }
