@@ -233,6 +233,11 @@ impl FileSource {
         &self.rules
     }
 
+    /// The generation of the rules in force.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
     /// How long it took to read and compile the rules in force, names that were waited for left out; where
     /// only what names stand for changed, to compile them.
     pub fn took(&self) -> Duration {
@@ -244,7 +249,8 @@ impl FileSource {
         &self.view
     }
 
-    /// The versions that can be gone back to, oldest first; the last is in force.
+    /// The versions that can be gone back to, oldest first. The last is in force, under a later generation
+    /// where its names stood for something else since.
     pub fn history(&self) -> impl Iterator<Item = &Version> {
         self.history.iter()
     }

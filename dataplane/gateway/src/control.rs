@@ -320,7 +320,12 @@ pub(crate) fn history(source: &FileSource) -> serde_json::Value {
     let again: serde_json::Map<_, _> = again
         .map(|version| (version.generation.to_string(), json!(version.origin)))
         .collect();
-    json!({ "in_force": kept.last(), "kept": kept, "rolled_back_to": again })
+    json!({
+        "in_force": source.generation(),
+        "accepted_as": kept.last(),
+        "kept": kept,
+        "rolled_back_to": again,
+    })
 }
 
 /// Rules as the admin interface shows them.

@@ -292,7 +292,7 @@ fn rules_are_rolled_back_on_request() {
     let said: String = said.split_whitespace().collect();
     assert_eq!(
         said,
-        "{\"in_force\":3,\"kept\":[1,2,3],\"rolled_back_to\":{\"3\":1}}"
+        "{\"accepted_as\":3,\"in_force\":3,\"kept\":[1,2,3],\"rolled_back_to\":{\"3\":1}}"
     );
     let output = rollback(&["--to", "2"]);
     assert_eq!(output.status.code(), Some(0), "{}", printed(&output));

@@ -9,11 +9,17 @@ pub(super) fn latency(text: &mut Text, traffic: &Traffic) {
     let help = "How long requests took, from the first byte of their head to their end.";
     text.family("sluice_request_duration_seconds", Histogram, help);
     for (RouteKey { route, service }, times) in traffic.routes.all() {
+        if is_empty(&times) {
+            continue;
+        }
         histogram(text, &[("route", &route), ("service", &service)], &times);
     }
     let help = "How long answers took to begin, from the end of the request's head.";
     text.family("sluice_upstream_first_byte_seconds", Histogram, help);
     for (service, times) in traffic.services.all() {
+        if is_empty(&times) {
+            continue;
+        }
         histogram(text, &[("service", &service)], &times);
     }
 }
@@ -39,6 +45,11 @@ pub(super) fn methods(text: &mut Text, traffic: &Traffic) {
         let labels = [("service", &**service), ("method", &**method)];
         histogram(text, &labels, &stats.times);
     }
+}
+
+/// Nothing was counted yet: of thousands of routes most may never have a request.
+fn is_empty(times: &Times) -> bool {
+    times.buckets().iter().all(|&count| count == 0)
 }
 
 fn histogram(text: &mut Text, labels: &[(&str, &str)], times: &Times) {

@@ -30,6 +30,12 @@ fn reading() -> Reading {
     let route = stats.traffic.routes.of(&route);
     route.record(Duration::from_micros(60));
     route.record(Duration::from_secs(11));
+    // Of what has not had a request there is nothing to show.
+    stats.traffic.routes.of(&RouteKey {
+        route: "quiet".into(),
+        service: "hello".into(),
+    });
+    stats.traffic.services.of(&"quiet".into());
     let service = stats.traffic.services.of(&"hello".into());
     service.record(Duration::from_millis(1));
     let method = MethodKey {
@@ -82,6 +88,13 @@ fn reading() -> Reading {
         lookups: Default::default(),
         names: (2, 1),
     }
+}
+
+#[test]
+fn routes_and_services_appear_with_their_first_request() {
+    let text = render(&reading());
+    assert!(text.contains("route=\"shop\""), "{text}");
+    assert!(!text.contains("quiet"), "{text}");
 }
 
 /// Name to type and label names, after checking that the text is well formed.
