@@ -229,8 +229,8 @@ fn drills_hold_calls_and_answer_them() {
     w.answer(0, asked.answer("ho"));
     assert_eq!(w.reply(c).body, text("ho"));
     w.counts(
-        "downstream_opened 2, downstream_closed 2, upstream_opened, upstream_reused, answered 2, \
-         fault_delayed 2, fault_injected 2",
+        "downstream_opened 2, downstream_closed 2, upstream_opened, answered 2, fault_delayed 2, \
+         fault_injected 2",
     );
     w.rpc_over();
 }
