@@ -11,10 +11,10 @@ use sluice_perf::calls::{Seen, call, take};
 use sluice_perf::memory::Setup;
 use sluice_perf::scripted::Scripted;
 use sluice_stack::rng::Rng;
-use sluice_stack::sim::Faults;
 use sluice_stack::time::Instant;
 use sluice_wire::thrift::MessageKind;
 
+use crate::links::lanes;
 use crate::sim::Report;
 
 /// Virtual time after which a caller gives up, where resets may get lost.
@@ -58,17 +58,7 @@ struct Play {
 pub fn run(seed: u64) -> Report {
     let mut rng = Rng::new(seed ^ 0xca11);
     let level = [0.0, 0.0, 0.01, 0.05][rng.below(4) as usize];
-    let mut lane = || Faults {
-        loss: level,
-        duplicate: level / 2.0,
-        reorder: level,
-        corrupt: level / 4.0,
-        no_buffer: level / 4.0,
-        delay: Duration::from_micros(rng.below(2_000)),
-        jitter: Duration::from_micros(if level > 0.0 { rng.below(500) } else { 0 }),
-        rate: None,
-    };
-    let faults = [[lane(), lane()], [lane(), lane()]];
+    let faults = lanes(&mut rng, level, 2_000);
     let mut links = Rng::new(seed ^ 0x6c61_6e73);
     let setup = Setup {
         seed,

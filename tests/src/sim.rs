@@ -18,10 +18,10 @@ use sluice_stack::counters::Counted;
 use sluice_stack::fate::StackEvent;
 use sluice_stack::io::IoStats;
 use sluice_stack::rng::Rng;
-use sluice_stack::sim::Faults;
 use sluice_stack::time::Instant;
 use sluice_wire::http1::RequestKind;
 
+use crate::links::lanes;
 use steering::SteeringChanges;
 
 /// Virtual time in which every request must have ended.
@@ -64,17 +64,7 @@ impl Scene {
     fn of(seed: u64) -> Scene {
         let mut rng = Rng::new(seed);
         let level = [0.0, 0.0, 0.01, 0.05, 0.1][rng.below(5) as usize];
-        let mut lane = || Faults {
-            loss: level,
-            duplicate: level / 2.0,
-            reorder: level,
-            corrupt: level / 4.0,
-            no_buffer: level / 4.0,
-            delay: Duration::from_micros(rng.below(3_000)),
-            jitter: Duration::from_micros(if level > 0.0 { rng.below(500) } else { 0 }),
-            rate: None,
-        };
-        let faults = [[lane(), lane()], [lane(), lane()]];
+        let faults = lanes(&mut rng, level, 3_000);
         let v6 = rng.chance(0.4);
         let mtus = if v6 {
             [1280, 1500, 9000]

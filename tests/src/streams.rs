@@ -12,10 +12,11 @@ use std::time::Duration;
 use sluice_perf::raw::{End, Host};
 use sluice_stack::io::PacketIo;
 use sluice_stack::rng::Rng;
-use sluice_stack::sim::{Faults, Net, SimPort};
+use sluice_stack::sim::{Net, SimPort};
 use sluice_stack::time::Instant;
 use sluice_stack::{Buffers, Limits, PortSetup, Secrets, Stack, StackStats};
 
+use crate::links::lane;
 use crate::sim::Report;
 
 /// Virtual time in which every stream must have ended.
@@ -61,16 +62,7 @@ struct Play {
 pub fn run(seed: u64) -> Report {
     let mut rng = Rng::new(seed ^ 0x57e4);
     let level = [0.0, 0.0, 0.01, 0.05, 0.1][rng.below(5) as usize];
-    let mut lane = || Faults {
-        loss: level,
-        duplicate: level / 2.0,
-        reorder: level,
-        corrupt: level / 4.0,
-        no_buffer: level / 4.0,
-        delay: Duration::from_micros(rng.below(30_000)),
-        jitter: Duration::from_micros(if level > 0.0 { rng.below(2_000) } else { 0 }),
-        rate: None,
-    };
+    let mut lane = || lane(&mut rng, level, 30_000, 2_000);
     let faults = [lane(), lane()];
     let v6 = rng.chance(0.5);
     let least = if v6 { 1_280 } else { 576 };

@@ -7,7 +7,7 @@ use sluice_perf::memory::{Memory, Setup};
 use sluice_perf::two_hop::TwoHop;
 use sluice_stack::sim::Faults;
 use sluice_stack::time::Instant;
-use sluice_tests::{calls, changing, sim, streams};
+use sluice_tests::{calls, changing, rpc_streams, sim, streams};
 use sluice_wire::http1::RequestKind;
 
 fn play(seeds: impl IntoIterator<Item = u64>) {
@@ -46,6 +46,17 @@ fn simulated_restart_of_a_backend_that_had_answered_repeats_the_request_once() {
 fn simulated_calls_get_one_outcome_each_and_the_right_one() {
     for seed in 1..=60 {
         let violations = calls::run(seed).violations.join("\n");
+        assert!(
+            violations.is_empty(),
+            "scripts/sim --seed {seed}\n{violations}"
+        );
+    }
+}
+
+#[test]
+fn simulated_streams_of_rpcs_get_their_frames_in_order_and_one_end_each() {
+    for seed in 1..=40 {
+        let violations = rpc_streams::run(seed).violations.join("\n");
         assert!(
             violations.is_empty(),
             "scripts/sim --seed {seed}\n{violations}"

@@ -70,7 +70,7 @@ impl Footprint {
         let records = 3 * records as u64 * limits.flows as u64;
         Footprint {
             flows,
-            tables: limits.tables(rules.ports.len()) + records + SHARED + rpc::MOST_HELD as u64,
+            tables: limits.tables(rules.ports.len()) + records + SHARED + rpc::MOST_WAITING as u64,
             connections: flows * (buffers.most() + BACKLOG),
         }
     }

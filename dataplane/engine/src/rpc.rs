@@ -63,8 +63,16 @@ const SHARED_FRAME: usize = 256 << 10;
 /// Calls under way on one connection of a caller.
 const CALLS_PER_CALLER: u32 = 1024;
 
-/// Bytes that frames and replies may hold beside the rings, per worker, while they wait.
-pub(crate) const MOST_HELD: usize = 256 << 20;
+/// Streams under way on one connection of a caller: calls beside them always have some room, so that a frame of
+/// a stream waits behind calls only, which end in time.
+const STREAMS_PER_CALLER: u32 = 1000;
+
+/// Bytes that frames and replies may hold beside the rings, per worker, while they wait; and those that wait for
+/// callers that don't take them, so that these can't use up what the others need.
+const MOST_HELD: usize = if cfg!(test) { 1 << 20 } else { 128 << 20 };
+const MOST_UNTAKEN: usize = 128 << 20;
+/// Both.
+pub(crate) const MOST_WAITING: usize = MOST_HELD + MOST_UNTAKEN;
 
 /// Buffers kept for later, and the largest of them.
 const KEPT_BUFFERS: usize = 1024;
@@ -97,9 +105,9 @@ pub(crate) struct Rpc {
 }
 
 impl Rpc {
-    /// Bytes that wait in calls.
+    /// Bytes that wait in calls, and for services and callers that take too little.
     pub(crate) fn held(&self) -> usize {
-        self.buffers.held
+        self.buffers.held + self.buffers.untaken
     }
 
     pub(crate) fn new(hasher: ahash::RandomState) -> Self {
@@ -120,8 +128,10 @@ impl Rpc {
 #[derive(Default)]
 struct Buffers {
     free: Vec<Vec<u8>>,
-    /// Bytes that wait in calls.
+    /// Bytes that wait in calls and streams, or were taken from them and wait for their service.
     held: usize,
+    /// Bytes that wait for callers.
+    untaken: usize,
 }
 
 impl Buffers {
@@ -139,6 +149,11 @@ impl Buffers {
             buffer.clear();
             self.free.push(buffer);
         }
+    }
+
+    /// So many bytes wait no longer.
+    fn release(&mut self, bytes: usize) {
+        self.held = self.held.saturating_sub(bytes);
     }
 
     /// Whether so many bytes more may wait.

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use sluice_tests::{calls, changing, sim, streams};
+use sluice_tests::{calls, changing, rpc_streams, sim, streams};
 
 const USAGE: &str = "usage: scripts/sim [--seeds N | --minutes M | --seed S]
   --seeds N    play seeds 1 to N, at least 1 (default 100)
@@ -111,7 +111,13 @@ fn play(plan: Plan) -> Tally {
 /// All worlds that a seed makes.
 fn report_of(seed: u64) -> sim::Report {
     let mut report = sim::run(seed);
-    for other in [calls::run(seed), changing::run(seed), streams::run(seed)] {
+    let others = [
+        calls::run(seed),
+        rpc_streams::run(seed),
+        changing::run(seed),
+        streams::run(seed),
+    ];
+    for other in others {
         report.requests += other.requests;
         report.faults += other.faults;
         report.violations.extend(other.violations);

@@ -74,11 +74,20 @@ fn replies(calls: &[u8]) -> Vec<u8> {
     all
 }
 
+/// A frame of a stream: a header ('2'), data ('3') or a trailer ('4').
+fn piece(id: u8, kind: u8) -> Vec<u8> {
+    let mut frame = vec![0, 0, 0, 22, 0x10, 0, 0, 2, 0, 0, 0, id, 0, 3, 0x10, 0];
+    frame.extend_from_slice(&[0x10, 0, 1, 0, 27, 0, 1, kind, 0, 0]);
+    frame
+}
+
 struct World {
     net: Net,
     client: Stack<SimPort>,
     worker: Worker<SimPort>,
     backend: Stack<SimPort>,
+    /// The backend does not even read.
+    service_rests: bool,
     stats: Arc<WorkerStats>,
 }
 
@@ -113,6 +122,7 @@ impl World {
             client: host(client, [10, 77, 1, 2], 1),
             worker: Worker::new(setup, Arc::new(Handoff::new(snapshot)), stats.clone()),
             backend,
+            service_rests: false,
             net,
             stats,
         }
@@ -134,9 +144,13 @@ impl World {
                         self.backend.adopt(flow, 0);
                     }
                     let asked = self.backend.peek(flow).to_vec();
-                    if !asked.is_empty() {
+                    if self.service_rests {
+                        continue;
+                    } else if !asked.is_empty() {
                         self.backend.consume(flow, asked.len());
                         let answer = match asked.first() {
+                            // The frames of streams come back as they are.
+                            Some(0) if asked.get(7) == Some(&2) => asked,
                             Some(0) => replies(&asked),
                             _ => ANSWER.to_vec(),
                         };
@@ -175,6 +189,13 @@ impl World {
         let length = got.len();
         self.client.consume(flow, length);
         right
+    }
+
+    /// What a client got since last asked.
+    fn taken(&mut self, flow: FlowId) -> Vec<u8> {
+        let got = self.client.peek(flow).to_vec();
+        self.client.consume(flow, got.len());
+        got
     }
 
     fn is_gone(&self, flow: FlowId) -> bool {
@@ -295,8 +316,7 @@ fn one_of_three_callers(point: &'static str, gone: bool) {
     let mut answered = 0;
     let mut told = 0;
     for caller in callers {
-        let got = w.client.peek(caller).to_vec();
-        w.client.consume(caller, got.len());
+        let got = w.taken(caller);
         match got.get(21) {
             Some(2) => answered += 1,
             _ => told += usize::from(!got.is_empty()),
@@ -309,9 +329,7 @@ fn one_of_three_callers(point: &'static str, gone: bool) {
     for caller in [callers[0], callers[2], newcomer] {
         w.client.write(caller, &call(2));
         w.pass(10);
-        let got = w.client.peek(caller).to_vec();
-        w.client.consume(caller, got.len());
-        assert_eq!(got, replies(&call(2)));
+        assert_eq!(w.taken(caller), replies(&call(2)));
     }
     w.is_clean();
 }
@@ -338,5 +356,110 @@ fn a_defect_at_the_end_of_a_call_is_contained_too() {
     w.client.write(second, &call(1));
     w.pass(10);
     assert_eq!(w.client.peek(second), replies(&call(1)));
+    w.is_clean();
+}
+
+/// Three callers with a stream each: what the second one's next frame runs into at `point` ends that connection,
+/// or that stream, alone.
+fn one_of_three_streams(point: &'static str, gone: bool) {
+    let mut w = World::new();
+    let callers = [w.open(), w.open(), w.open()];
+    for caller in callers {
+        w.client.write(caller, &piece(1, b'2'));
+    }
+    w.pass(10);
+    for caller in callers {
+        assert_eq!(w.taken(caller), piece(1, b'2'));
+        w.client.write(caller, &piece(1, b'3'));
+    }
+    plant(&[(point, 1)]);
+    w.pass(10);
+    assert!(all_reached(), "{point}");
+    assert_eq!(w.stats.events.get(EngineEvent::Panicked), 1);
+    let ended = callers.map(|caller| w.is_gone(caller));
+    assert_eq!(ended, [false, gone, false]);
+    // Of the one whose connection goes on the end is told, by a trailer with an exception.
+    let told = w.taken(callers[1]);
+    let told = String::from_utf8_lossy(&told);
+    assert_eq!(
+        told.contains("the service closed the connection"),
+        !gone,
+        "{told}"
+    );
+    let newcomer = w.open();
+    w.client.write(newcomer, &piece(1, b'2'));
+    w.pass(10);
+    assert_eq!(w.taken(newcomer), piece(1, b'2'));
+    for caller in [callers[0], callers[2]] {
+        assert_eq!(w.taken(caller), piece(1, b'3'));
+        w.client.write(caller, &piece(1, b'4'));
+        w.pass(10);
+        assert_eq!(w.taken(caller), piece(1, b'4'));
+    }
+    let answered = w.stats.requests.get(RequestFate::Answered);
+    assert_eq!((answered, w.worker.rpc.calls.len()), (2, 1));
+    w.is_clean();
+}
+
+#[test]
+fn a_defect_at_a_frame_of_a_caller_ends_that_caller_and_its_streams_alone() {
+    one_of_three_streams("stream up", true);
+}
+
+#[test]
+fn a_defect_at_a_frame_of_a_service_ends_that_connection_and_its_streams_alone() {
+    one_of_three_streams("stream down", false);
+}
+
+/// Frames of streams whose service reads nothing wait in memory, of all callers together up to a bound.
+#[test]
+fn frames_of_streams_that_wait_are_bounded_for_all_callers_together() {
+    const SIZE: usize = 700_000;
+    let mut w = World::new();
+    let callers = [w.open(), w.open(), w.open()];
+    for caller in callers {
+        w.client.write(caller, &piece(1, b'2'));
+    }
+    w.pass(10);
+    w.service_rests = true;
+    let mut large = piece(1, b'3');
+    large.resize(SIZE, 0);
+    large[..4].copy_from_slice(&(SIZE as u32 - 4).to_be_bytes());
+    for caller in callers {
+        assert_eq!(w.taken(caller), piece(1, b'2'));
+    }
+    let mut told = [const { Vec::new() }; 3];
+    // All at once: each finds room when it begins.
+    let mut sent = [0; 3];
+    for _ in 0..1_000 {
+        for (caller, sent) in callers.iter().zip(&mut sent) {
+            *sent += w.client.write(*caller, &large[*sent..]);
+        }
+        w.pass(1);
+        assert!(w.worker.rpc.held() <= crate::rpc::MOST_WAITING);
+        for (told, caller) in told.iter_mut().zip(callers) {
+            told.append(&mut w.taken(caller));
+        }
+        if sent == [SIZE; 3] {
+            break;
+        }
+    }
+    assert_eq!(sent, [SIZE; 3]);
+    let words: Vec<_> = told
+        .iter()
+        .map(|told| String::from_utf8_lossy(told))
+        .collect();
+    assert!(
+        words
+            .iter()
+            .any(|words| words.contains("holds as much as it may")),
+        "{words:?}"
+    );
+    for caller in callers {
+        w.client.abort(caller, w.net.now());
+    }
+    w.pass(10);
+    assert_eq!(w.worker.rpc.held(), 0);
+    w.service_rests = false;
     w.is_clean();
 }

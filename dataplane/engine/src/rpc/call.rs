@@ -82,6 +82,11 @@ impl Call {
             stamp: self.stamp,
         }
     }
+
+    /// Whether it is the call of this ticket, and still waits.
+    pub(super) fn waits(&self, ticket: Ticket) -> bool {
+        self.stamp == ticket.stamp && self.channel.is_none() && self.ready.is_none()
+    }
 }
 
 impl<P: PacketIo> Worker<P> {
@@ -112,8 +117,7 @@ impl<P: PacketIo> Worker<P> {
     /// The call that waits with this ticket, if it still does.
     pub(super) fn waiting_call(&mut self, ticket: Ticket) -> Option<&mut Call> {
         let call = self.rpc.calls.get_mut(ticket.call as usize)?;
-        (call.stamp == ticket.stamp && call.channel.is_none() && call.ready.is_none())
-            .then_some(call)
+        call.waits(ticket).then_some(call)
     }
 
     /// Takes a call from its channel: no reply to it is waited for any more.
@@ -182,7 +186,7 @@ impl<P: PacketIo> Worker<P> {
         rpc.buffers.held = rpc
             .buffers
             .held
-            .saturating_sub(call.frame.len() + call.reply.len());
+            .saturating_sub(call.frame.len() + call.reply.len() + call.mesh.len());
         rpc.buffers.give_back(call.frame);
         rpc.buffers.give_back(call.reply);
         if let Some(pool) = call.notes.pool {

@@ -1,5 +1,6 @@
 //! A client's connection that speaks RPC: what it does next, how long it may wait, how it ends.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -65,8 +66,8 @@ pub(crate) struct Caller {
     pub(super) streams: u32,
     /// The stream whose frame is at the front of the receive ring and can't go on, and since when.
     pub(super) stalled: Option<(u32, Instant)>,
-    /// Streams wait until its output is sent.
-    pub(super) holds_streams: bool,
+    /// Channels of streams that wait until its output is sent, the one that has waited longest in front.
+    pub(super) held_streams: VecDeque<u32>,
     /// A frame that is too large for a shared connection, on its way.
     pub(super) upload: Option<Upload>,
     /// The call whose reply flows in as it comes.
@@ -76,6 +77,8 @@ pub(crate) struct Caller {
     pub(super) out_sent: usize,
     /// Replies behind the one that flows in.
     pub(super) held: Vec<u8>,
+    /// How much of both is counted among what waits for callers.
+    pub(super) untaken: usize,
     /// When something of its output last moved.
     pub(super) progress: Instant,
     /// To be closed when its calls are over and its output is sent.
@@ -105,7 +108,7 @@ impl Caller {
             calls: 0,
             streams: 0,
             stalled: None,
-            holds_streams: false,
+            held_streams: VecDeque::new(),
             whole,
             max_frame: 0,
             requests: 0,
@@ -118,6 +121,7 @@ impl Caller {
             out: Vec::new(),
             out_sent: 0,
             held: Vec::new(),
+            untaken: 0,
             progress: down.waiting_since,
             closing: false,
             paused: false,
@@ -142,13 +146,17 @@ impl<P: PacketIo> Worker<P> {
         for _ in 0..FRAMES_PER_TURN {
             match self.caller_step(number, now) {
                 Step::Again => {}
-                Step::Wait => return self.arm_caller(number, now),
+                Step::Wait => {
+                    self.arm_caller(number, now);
+                    return self.let_stream_go_on(number);
+                }
                 Step::Over => return,
             }
         }
         if let Some(caller) = self.rpc.callers.get(number as usize) {
             self.stack.wake(caller.flow);
         }
+        self.let_stream_go_on(number);
     }
 
     fn caller_step(&mut self, number: u32, now: Instant) -> Step {
@@ -162,12 +170,6 @@ impl<P: PacketIo> Worker<P> {
         }
         if caller.has_backlog() && !self.flush_output(number, now) {
             return Step::Wait;
-        }
-        let Some(caller) = self.rpc.callers.get_mut(number as usize) else {
-            return Step::Over;
-        };
-        if std::mem::take(&mut caller.holds_streams) {
-            self.wake_streams(number);
         }
         let Some(caller) = self.rpc.callers.get_mut(number as usize) else {
             return Step::Over;
@@ -205,7 +207,8 @@ impl<P: PacketIo> Worker<P> {
             caller.paused = true;
             return Step::Wait;
         }
-        caller.paused = caller.calls >= CALLS_PER_CALLER;
+        // Frames of streams that are under way go on.
+        caller.paused = caller.calls >= CALLS_PER_CALLER && caller.streams == 0;
         if caller.paused {
             return Step::Wait;
         }
@@ -415,6 +418,8 @@ impl<P: PacketIo> Worker<P> {
         let Some(caller) = self.rpc.callers.try_remove(number as usize) else {
             return;
         };
+        let untaken = &mut self.rpc.buffers.untaken;
+        *untaken = untaken.saturating_sub(caller.untaken);
         if let Some(kept) = caller.kept {
             self.close_kept_channel(kept, (number, caller.stamp), now);
         }

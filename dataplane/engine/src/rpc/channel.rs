@@ -61,6 +61,8 @@ pub(crate) struct Channel {
     pub(super) out_sent: usize,
     /// Streams with frames that wait for room.
     pub(super) blocked: VecDeque<Ticket>,
+    /// It waits for the output of its stream's caller to be sent.
+    pub(super) held: bool,
     /// When something of its output last moved.
     pub(super) progress: Instant,
     pub(super) opened: bool,
@@ -151,6 +153,7 @@ impl<P: PacketIo> Worker<P> {
             out: Vec::new(),
             out_sent: 0,
             blocked: VecDeque::new(),
+            held: false,
             progress: now,
             opened: false,
             idle: false,
@@ -408,6 +411,7 @@ impl<P: PacketIo> Worker<P> {
             let channels = pool.channels_mut(channel.streams);
             channels.opening = channels.opening.saturating_sub(1);
         }
+        self.rpc.buffers.release(channel.out.len());
         self.pools
             .channel_closed(channel.pool, number, channel.kind());
         if abort || channel.has_backlog() {

@@ -38,9 +38,21 @@ pub(crate) struct Channels {
     pub(crate) for_own: VecDeque<Ticket>,
     /// Where among the shared ones the next look begins.
     pub(crate) turn: usize,
+    /// Calls that found all places taken.
+    turned_away: u32,
 }
 
+/// Of the calls that find all places taken, one in so many looks whether those that took them still wait.
+const LOOKS: u32 = 1024;
+
 impl Channels {
+    /// A call finds all places taken, perhaps by calls that are over; whether it is to look for those.
+    pub(crate) fn looks_for_places(&mut self) -> bool {
+        let looks = self.turned_away.is_multiple_of(LOOKS);
+        self.turned_away = self.turned_away.wrapping_add(1);
+        looks
+    }
+
     /// The calls that wait for a channel of their own, or for a shared one.
     pub(crate) fn waiting(&mut self, own: bool) -> &mut VecDeque<Ticket> {
         if own {

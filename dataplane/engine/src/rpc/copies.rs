@@ -70,6 +70,7 @@ impl<P: PacketIo> Worker<P> {
         let of = self.rpc.calls.get(call as usize)?;
         method.extend_from_slice(&of.method);
         mesh.extend_from_slice(&of.mesh);
+        self.rpc.buffers.held += mesh.len();
         self.rpc.stamps = self.rpc.stamps.wrapping_add(1);
         let copy = Call {
             caller: NONE,
@@ -120,7 +121,7 @@ impl<P: PacketIo> Worker<P> {
             EngineEvent::MirrorFailed
         });
         let rpc = &mut self.rpc;
-        let held = copy.frame.len() + copy.reply.len();
+        let held = copy.frame.len() + copy.reply.len() + copy.mesh.len();
         rpc.buffers.held = rpc.buffers.held.saturating_sub(held);
         for buffer in [copy.frame, copy.reply, copy.method, copy.mesh] {
             rpc.buffers.give_back(buffer);

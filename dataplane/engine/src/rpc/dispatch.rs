@@ -7,7 +7,7 @@ use sluice_stack::io::PacketIo;
 use sluice_stack::time::Instant;
 
 use super::channel::BUSY;
-use super::channels::{Kind, MAX_WAITING};
+use super::channels::{Kind, MAX_WAITING, Ticket};
 use super::send::{Sent, Source};
 use super::terms::Terms;
 use crate::reply::LocalReply;
@@ -294,7 +294,16 @@ impl<P: PacketIo> Worker<P> {
             return;
         };
         let ticket = call.ticket(number);
-        let waiting = pool.channels_mut(kind.streams).waiting(kind.own);
+        let channels = pool.channels_mut(kind.streams);
+        if channels.waiting(kind.own).len() >= MAX_WAITING && channels.looks_for_places() {
+            let calls = &self.rpc.calls;
+            let waits = |ticket: &Ticket| {
+                let call = calls.get(ticket.call as usize);
+                call.is_some_and(|call| call.waits(*ticket))
+            };
+            channels.waiting(kind.own).retain(waits);
+        }
+        let waiting = channels.waiting(kind.own);
         if waiting.len() >= MAX_WAITING {
             return self.fail_call(number, LocalReply::TOO_MANY_WAIT, now);
         }

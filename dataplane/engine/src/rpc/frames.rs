@@ -11,12 +11,12 @@ use sluice_wire::Parsed;
 use sluice_wire::thrift::{AnswerTo, NoAnswer};
 use sluice_wire::ttheader::{Answer, Flags, Head, KeptAnswer, Payload, integer};
 
-use super::Dialect;
 use super::call::{Call, NONE};
 use super::front::{Bounds, Frame, FrameError, look};
 use super::judge::{Origin, Then};
 use super::send::Source;
 use super::streams::Stream;
+use super::{CALLS_PER_CALLER, Dialect, STREAMS_PER_CALLER};
 use crate::downstream::Step;
 use crate::ended::Notes;
 use crate::reply::LocalReply;
@@ -198,6 +198,13 @@ impl<P: PacketIo> Worker<P> {
         {
             return step;
         }
+        let full = self.has_no_room(number, streaming.is_some());
+        if full && streaming.is_none() {
+            if let Some(caller) = self.rpc.callers.get_mut(number as usize) {
+                caller.paused = true;
+            }
+            return Step::Wait;
+        }
         let asked = match Asked::of(dialect, &frame) {
             Ok(asked) => asked,
             Err(error) => {
@@ -222,11 +229,18 @@ impl<P: PacketIo> Worker<P> {
         if !taken.mesh.is_empty() {
             call.mesh = self.rpc.buffers.take();
             call.mesh.extend_from_slice(taken.mesh);
+            self.rpc.buffers.held += call.mesh.len();
         }
         call.timeout = frame.head.as_ref().and_then(Head::timeout);
         let refused = match refused {
             Some(why) => Some(LocalReply::bad_message(why)),
-            None => exceeds.then_some(LocalReply::SPENT),
+            None if exceeds => Some(LocalReply::SPENT),
+            None if full => Some(LocalReply::TOO_MANY_STREAMS),
+            // A MeshHeader is kept for as long as its call is under way.
+            None if !call.mesh.is_empty() && !self.rpc.buffers.may_hold(0) => {
+                Some(LocalReply::TOO_MUCH_HELD)
+            }
+            None => None,
         };
         let (then, hold) = match refused {
             Some(reply) => {
@@ -269,6 +283,14 @@ impl<P: PacketIo> Worker<P> {
             }
         }
         Step::Again
+    }
+
+    /// Whether a caller has as many calls and streams under way as may be for a call, or a stream, to begin.
+    fn has_no_room(&self, number: u32, stream: bool) -> bool {
+        let caller = self.rpc.callers.get(number as usize);
+        caller.is_some_and(|caller| {
+            caller.calls >= CALLS_PER_CALLER || stream && caller.streams >= STREAMS_PER_CALLER
+        })
     }
 
     /// A call of which nothing is known yet but what it asks.

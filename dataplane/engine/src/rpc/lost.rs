@@ -18,6 +18,7 @@ impl<P: PacketIo> Worker<P> {
         let Some(channel) = self.rpc.channels.try_remove(number as usize) else {
             return;
         };
+        self.rpc.buffers.release(channel.out.len());
         let (pool, kind) = (channel.pool, channel.kind());
         self.pools.channel_closed(pool, number, kind);
         let clean = channel.table.in_use() == 0 && reply.fate == RequestFate::ClosedEarly;

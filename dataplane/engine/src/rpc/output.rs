@@ -5,10 +5,10 @@ use sluice_stack::FlowId;
 use sluice_stack::io::PacketIo;
 use sluice_stack::time::Instant;
 
-use super::KEPT_BUFFER;
 use super::call::NONE;
 use super::caller::Caller;
 use super::due::Due;
+use super::{KEPT_BUFFER, MOST_UNTAKEN};
 use crate::stats::{RequestFate, RpcEvent};
 use crate::worker::Worker;
 
@@ -108,6 +108,7 @@ impl<P: PacketIo> Worker<P> {
             if !caller.held.is_empty() {
                 let held = std::mem::take(&mut caller.held);
                 self.put(number, &held, now);
+                self.count_untaken(number);
                 self.rpc.buffers.give_back(held);
                 continue;
             }
@@ -193,14 +194,27 @@ impl<P: PacketIo> Worker<P> {
         }
     }
 
-    /// Something waits for a caller: it has so long to take it, and may not leave too much.
+    /// Counts what waits for a caller, which may have changed; returns how much all callers together leave.
+    fn count_untaken(&mut self, number: u32) -> usize {
+        let untaken = &mut self.rpc.buffers.untaken;
+        if let Some(caller) = self.rpc.callers.get_mut(number as usize) {
+            let waiting = caller.waiting();
+            *untaken = untaken.saturating_sub(caller.untaken) + waiting;
+            caller.untaken = waiting;
+        }
+        *untaken
+    }
+
+    /// Something waits for a caller: it has so long to take it, and may not leave too much, nor add to what is
+    /// too much of all callers.
     fn backlogged(&mut self, number: u32, now: Instant) {
+        let untaken = self.count_untaken(number);
         let Some(caller) = self.rpc.callers.get(number as usize) else {
             return;
         };
         let waiting = caller.waiting();
         let (progress, listener) = (caller.progress, caller.listener);
-        if waiting > MAX_BACKLOG {
+        if waiting > MAX_BACKLOG || untaken > MOST_UNTAKEN {
             return self.abort_caller(number, RequestFate::ClientStalled, now);
         }
         let (idle, _) = self.waits(listener);
@@ -220,14 +234,15 @@ impl<P: PacketIo> Worker<P> {
         if sent > 0 {
             caller.progress = now;
         }
-        if caller.has_backlog() {
-            return false;
+        let all = !caller.has_backlog();
+        if all {
+            caller.out_sent = 0;
+            caller.out.clear();
+            if caller.out.capacity() > KEPT_BUFFER {
+                caller.out = Vec::new();
+            }
         }
-        caller.out_sent = 0;
-        caller.out.clear();
-        if caller.out.capacity() > KEPT_BUFFER {
-            caller.out = Vec::new();
-        }
-        true
+        self.count_untaken(number);
+        all
     }
 }

@@ -8,8 +8,8 @@ use sluice_stack::time::Instant;
 use sluice_wire::Parsed;
 use sluice_wire::thrift::{MessageKind, exception_type};
 use sluice_wire::ttheader::{
-    Call as Matched, Edit, Edits, EncodeError, Head, Match, NewHead, RewriteError, Sequences,
-    integer, string,
+    Call as Matched, Edit, Edits, EncodeError, Flags, Head, Match, NewHead, RewriteError,
+    Sequences, integer, string,
 };
 
 use super::Dialect;
@@ -116,6 +116,11 @@ impl<P: PacketIo> Worker<P> {
         }
         if channel.streams {
             return self.stream_reply(number, &frame, (front, len), now);
+        }
+        let streaming = |head: &Head<'_>| head.flags().contains(Flags::STREAMING);
+        if frame.head.as_ref().is_some_and(streaming) {
+            // Nothing on this connection is a stream.
+            return self.bad_reply(number, RpcEvent::Stranger, now);
         }
         let flow = channel.flow;
         match channel.table.reply(frame.sequences()) {

@@ -48,7 +48,7 @@ pub(super) struct Stream {
     blocked: bool,
     /// The large frame that comes together in its reply ends it.
     last: Option<RequestFate>,
-    /// When a frame of it last moved.
+    /// When a frame of it, or some of one, last moved.
     progress: Instant,
 }
 
@@ -64,6 +64,11 @@ impl Stream {
             last: None,
             progress: now,
         })
+    }
+
+    /// Some of a frame of it has moved.
+    pub(super) fn moved(&mut self, now: Instant) {
+        self.progress = now;
     }
 
     fn waiting(&self) -> usize {
@@ -164,7 +169,7 @@ impl<P: PacketIo> Worker<P> {
     }
 
     /// Ends a stream for a reason of our own: both sides are told.
-    fn fail_stream(&mut self, number: u32, reply: LocalReply, now: Instant) {
+    pub(super) fn fail_stream(&mut self, number: u32, reply: LocalReply, now: Instant) {
         self.leave_channel(number, Ended::TimedOut, now);
         self.fail_call(number, reply, now);
     }
@@ -189,17 +194,25 @@ impl<P: PacketIo> Worker<P> {
         }
     }
 
-    /// Goes on with the streams of a caller that waited for its output to be sent.
-    #[cold]
-    pub(super) fn wake_streams(&mut self, number: u32) {
-        let mut at = self.rpc.callers.get(number as usize).map(|c| c.first);
-        while let Some(call) = at.and_then(|at| self.rpc.calls.get(at as usize)) {
-            at = Some(call.behind);
-            let channel = call.channel.filter(|_| call.stream.is_some());
-            let channel = channel.and_then(|(c, _)| self.rpc.channels.get(c as usize));
-            if let Some(channel) = channel {
-                self.stack.wake(channel.flow);
-            }
+    /// Has the next stream of a caller go on that waited for its output to be sent: one at a time, so that each
+    /// gets its turn.
+    #[inline]
+    pub(super) fn let_stream_go_on(&mut self, number: u32) {
+        let Some(caller) = self.rpc.callers.get_mut(number as usize) else {
+            return;
+        };
+        if caller.held_streams.is_empty() || caller.has_backlog() {
+            return;
+        }
+        let channel = caller.held_streams.pop_front();
+        let (flow, more) = (caller.flow, !caller.held_streams.is_empty());
+        if let Some(channel) = channel.and_then(|c| self.rpc.channels.get_mut(c as usize)) {
+            channel.held = false;
+            self.stack.wake(channel.flow);
+        }
+        if more {
+            // Behind the channel: the next one goes on if that leaves room.
+            self.stack.wake(flow);
         }
     }
 
@@ -281,6 +294,11 @@ impl LocalReply {
         400,
         RequestFate::ClientGone,
         "the caller closed its connection before the end of this stream",
+    );
+    pub(super) const TOO_MANY_STREAMS: Self = Self::new(
+        503,
+        RequestFate::Unavailable,
+        "as many streams of this connection are under way as may be",
     );
     pub(super) const LEAVING: Self = Self::new(
         503,

@@ -56,10 +56,12 @@ impl Terms {
 
     /// What kind of channel a call needs.
     pub(super) fn kind(&self, call: &Call) -> Kind {
-        let alone = call.large > 0 || (self.multiplex == Multiplex::Message && !call.rewritable);
+        let unnamed = self.multiplex == Multiplex::Message && !call.rewritable;
+        // Nothing may come between the pieces of a large frame, be it that of a stream's header.
+        let alone = call.large > 0 || (unnamed && !self.streams);
         Kind {
             streams: self.streams,
-            own: !self.shares() || self.proxy_protocol.is_some() || (alone && !self.streams),
+            own: !self.shares() || self.proxy_protocol.is_some() || alone,
         }
     }
 

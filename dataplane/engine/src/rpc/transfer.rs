@@ -123,7 +123,12 @@ impl<P: PacketIo> Worker<P> {
                 thrown
             }
             (Some(call), None) if upload.together => {
-                let (call, left) = (call, upload.left);
+                let left = upload.left;
+                if !self.rpc.buffers.may_hold(view.readable.min(left)) {
+                    // What is left of it is thrown away.
+                    self.fail_stream(call, LocalReply::TOO_MUCH_HELD, now);
+                    return Step::Again;
+                }
                 self.gather(call, flow, left)
             }
             (Some(_), None) => return Step::Wait,
@@ -148,6 +153,9 @@ impl<P: PacketIo> Worker<P> {
             call.notes.bytes_in += moved as u64;
             if upload.together {
                 // Nothing of it has been sent yet.
+                if let Some(stream) = call.stream.as_deref_mut() {
+                    stream.moved(now);
+                }
             } else if call.notes.first_byte == Instant::NEVER {
                 call.notes.upstream_bytes_out += moved as u64;
                 // The service has time to reply from the end of the request on.
@@ -215,6 +223,16 @@ impl<P: PacketIo> Worker<P> {
                 self.stack.consume(flow, here);
                 here
             }
+            Way::Together(call) if !self.rpc.buffers.may_hold(here) => {
+                incoming.way = Way::Nowhere;
+                if channel.streams {
+                    self.fail_stream(call, LocalReply::TOO_MUCH_HELD, now);
+                } else {
+                    // Its place in the channel is given back already.
+                    self.fail_call(call, LocalReply::TOO_MUCH_HELD, now);
+                }
+                return Step::Again;
+            }
             Way::Together(call) => match self.rpc.calls.get_mut(call as usize) {
                 Some(call) => {
                     let taken = self.stack.peek(flow);
@@ -222,6 +240,9 @@ impl<P: PacketIo> Worker<P> {
                     call.reply.extend_from_slice(taken);
                     call.notes.upstream_bytes_in += taken.len() as u64;
                     let taken = taken.len();
+                    if let Some(stream) = call.stream.as_deref_mut() {
+                        stream.moved(now);
+                    }
                     self.rpc.buffers.held += taken;
                     self.stack.consume(flow, taken);
                     taken

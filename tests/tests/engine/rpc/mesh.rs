@@ -208,3 +208,85 @@ fn a_request_without_one_behind_others_that_had_one_ends_its_connection() {
     w.refused("magic", "");
     w.rpc_over();
 }
+
+/// Listeners that were told what their callers speak take nothing else.
+#[test]
+fn a_listener_for_something_else_refuses_it_by_its_first_bytes() {
+    for (protocol, reason) in [
+        ("ttheader", "negative_length"),
+        ("thrift", "unknown_protocol"),
+    ] {
+        let mut w = World::with(&rules(&format!("protocol: {protocol}"), AUTO));
+        let c = w.open();
+        w.send(c, behind(PAIRS, 0, &framed(&call(1))));
+        assert_eq!(w.client.end(c), Some(End::Closed), "{protocol}");
+        assert_eq!((w.client.take(c), w.backend.connections()), (vec![], 0));
+        w.counts("downstream_opened, downstream_closed, malformed");
+        w.refused(reason, "");
+        w.rpc_over();
+    }
+}
+
+/// One that is cut at any place, by a caller that closes there and by one that stops.
+#[test]
+fn one_that_is_cut_short_is_counted_and_nothing_of_it_is_sent_on() {
+    let whole = behind(PAIRS, 3, &framed(&call(1)));
+    for cut in [3, 4, 5, 7, 20, whole.len() - 30, whole.len() - 1] {
+        for stops in [true, false] {
+            let mut w = world(AUTO);
+            let c = w.open();
+            w.send(c, &whole[..cut]);
+            if stops {
+                w.seconds(40);
+            } else {
+                w.finish(c);
+            }
+            assert!(w.client.end(c).is_some(), "{cut}");
+            assert_eq!(w.backend.connections(), 0, "{cut}");
+            if cut >= 8 {
+                let fate = if stops { "head_timeout" } else { "client_gone" };
+                w.counts(&format!("downstream_opened, downstream_closed, {fate}"));
+                w.refused("truncated", "");
+            }
+            w.rpc_over();
+        }
+    }
+}
+
+/// A header behind a header, and what else is not a message where one has to be.
+#[test]
+fn a_header_behind_a_header_is_no_message() {
+    let twice = behind(PAIRS, 0, &behind(PAIRS, 0, &framed(&call(1))));
+    let mut w = world(AUTO);
+    let c = w.open();
+    w.send(c, &twice);
+    assert_eq!(w.client.end(c), Some(End::Closed));
+    assert_eq!(w.backend.connections(), 0);
+    w.counts("downstream_opened, downstream_closed, malformed");
+    w.refused("unknown_protocol", "");
+    w.rpc_over();
+}
+
+/// Names that come again: the later value counts where rules look, and what is sent on is what was received.
+#[test]
+fn a_name_that_comes_twice_goes_by_its_later_value() {
+    let mut rules = rules("", AUTO);
+    rules.routes =
+        "{ rpc: { keys: { user: eve } }, respond: { exception: { kind: unknown_method, message: not eve } } }
+  - { rpc: {}, service: hello }"
+            .into();
+    let mut w = World::with(&rules);
+    let c = w.open();
+    let request = behind(&[("user", "eve"), ("user", "ann")], 0, &framed(&call(1)));
+    w.send(c, &request);
+    assert_eq!(w.backend.take(0), request);
+    w.answer(0, framed(&reply(1)));
+    w.client.take(c);
+    w.send(
+        c,
+        behind(&[("user", "ann"), ("user", "eve")], 0, &framed(&call(2))),
+    );
+    let told = w.client.take(c);
+    assert!(String::from_utf8_lossy(&told).contains("not eve"));
+    w.rpc_over();
+}

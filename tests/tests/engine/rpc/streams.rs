@@ -1,6 +1,7 @@
 //! Streams, against a service that a test drives by hand: its frames are what Kitex's `ttstream` writes
 //! (flag 0x02, protocol 0x10, the kind of frame in key 27, the method in key 9).
 
+mod hostile;
 mod pressure;
 
 use std::time::Duration;

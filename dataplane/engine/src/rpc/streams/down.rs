@@ -32,10 +32,18 @@ impl<P: PacketIo> Worker<P> {
         };
         channel.came = 0;
         channel.partial = None;
+        #[cfg(test)]
+        crate::contained::reach("stream down");
         let head = frame.head.as_ref();
         let Some(head) = head.filter(|head| head.flags().contains(Flags::STREAMING)) else {
             return self.bad_reply(number, RpcEvent::Stranger, now);
         };
+        let kind = head.stream_frame();
+        if head.sequence() == 0 && kind == Some(StreamFrame::Meta) {
+            // About the connection, which is none of its callers' business.
+            self.stats.rpc.count(RpcEvent::LateStreamFrame);
+            return self.drop_stream_frame(number, len);
+        }
         let (owner, sequences) = match channel.table.stream(head.sequence()) {
             Match::Call(call) => (*call.owner, call.sequences),
             Match::Late => {
@@ -53,7 +61,9 @@ impl<P: PacketIo> Worker<P> {
         if caller.waiting() > 0 {
             if !channel.shared {
                 // Its connection fills up, and the service with it.
-                caller.holds_streams = true;
+                if !std::mem::replace(&mut channel.held, true) {
+                    caller.held_streams.push_back(number);
+                }
                 return Step::Wait;
             }
             if caller.waiting() > MOST_WAITING {
@@ -69,7 +79,6 @@ impl<P: PacketIo> Worker<P> {
             self.fail_stream(owner, LocalReply::LARGE_REPLY, now);
             return step;
         }
-        let kind = head.stream_frame();
         if call.notes.first_byte == Instant::NEVER {
             call.notes.first_byte = now;
         }

@@ -28,6 +28,10 @@ impl<P: PacketIo> Worker<P> {
     ) -> Option<Step> {
         let kind = head.stream_frame();
         let known = self.find_stream(number, head.sequence());
+        #[cfg(test)]
+        if known.is_some() {
+            crate::contained::reach("stream up");
+        }
         match (kind, known) {
             (Some(StreamFrame::Header), None) => None,
             (Some(StreamFrame::Header), Some(_)) => {
@@ -99,15 +103,7 @@ impl<P: PacketIo> Worker<P> {
             return Step::Again;
         };
         call.notes.upstream_bytes_out += len as u64;
-        self.spare.out.clear();
-        let edits = Edits {
-            sequence: Some(name),
-            flags: None,
-            metadata: &[],
-        };
-        let written = head.write(&mut self.spare.out, &edits, head.payload_len());
-        if written.is_err() {
-            // A head that was read can be written with another id.
+        if !write_renamed(&mut self.spare.out, head, name) {
             self.stack.consume(flow, len);
             return Step::Again;
         }
@@ -136,23 +132,13 @@ impl<P: PacketIo> Worker<P> {
         let channel = self.rpc.calls.get(call as usize).and_then(|c| c.channel);
         if let Some((channel, name)) = channel
             && front.len() == len
+            && write_renamed(&mut self.spare.out, head, name)
         {
-            self.spare.out.clear();
-            let edits = Edits {
-                sequence: Some(name),
-                flags: None,
-                metadata: &[],
-            };
-            if head
-                .write(&mut self.spare.out, &edits, head.payload_len())
-                .is_ok()
-            {
-                let behind = front.get(head.bytes().len()..).unwrap_or_default();
-                self.spare.out.extend_from_slice(behind);
-                self.put_channel(channel, now);
-                if let Some(stream) = self.stream_of(call) {
-                    stream.service_done = true;
-                }
+            let behind = front.get(head.bytes().len()..).unwrap_or_default();
+            self.spare.out.extend_from_slice(behind);
+            self.put_channel(channel, now);
+            if let Some(stream) = self.stream_of(call) {
+                stream.service_done = true;
             }
         }
         if let Some(call) = self.rpc.calls.get_mut(call as usize) {
@@ -229,10 +215,11 @@ impl<P: PacketIo> Worker<P> {
                 .pending
                 .get(stream.pending_sent..)
                 .unwrap_or_default();
-            // What waits was read before: it is sound, and may only be incomplete.
+            // What waits was read before: it is sound, and may only be incomplete. The listener may allow more by
+            // now than when the stream began.
             let bounds = Bounds {
                 whole: usize::MAX,
-                frame: call.max_frame,
+                frame: u32::MAX as usize,
             };
             let Ok(Parsed::Complete(head)) = Head::parse(waiting, &bounds.head()) else {
                 return;
@@ -247,16 +234,7 @@ impl<P: PacketIo> Worker<P> {
                 }
                 return;
             }
-            self.spare.out.clear();
-            let edits = Edits {
-                sequence: Some(name),
-                flags: None,
-                metadata: &[],
-            };
-            if head
-                .write(&mut self.spare.out, &edits, payload.len())
-                .is_ok()
-            {
+            if write_renamed(&mut self.spare.out, &head, name) {
                 self.spare.out.extend_from_slice(payload);
             }
             stream.pending_sent += len;
@@ -286,9 +264,9 @@ impl<P: PacketIo> Worker<P> {
             channel.out_sent = 0;
             self.stack.write(channel.flow, out)
         };
-        channel
-            .out
-            .extend_from_slice(out.get(sent..).unwrap_or_default());
+        let rest = out.get(sent..).unwrap_or_default();
+        self.rpc.buffers.held += rest.len();
+        channel.out.extend_from_slice(rest);
     }
 
     /// Goes on with what waits for a channel's send queue, and then with the streams that wait for that.
@@ -305,6 +283,7 @@ impl<P: PacketIo> Worker<P> {
         if channel.has_backlog() {
             return;
         }
+        self.rpc.buffers.release(channel.out.len());
         channel.out_sent = 0;
         channel.out.clear();
         if channel.out.capacity() > KEPT_BUFFER {
@@ -326,4 +305,16 @@ impl<P: PacketIo> Worker<P> {
             }
         }
     }
+}
+
+/// Writes the head of a frame with the id that its stream has on its channel. A head that was read can be
+/// written so; false where it could not.
+fn write_renamed(out: &mut Vec<u8>, head: &Head<'_>, name: i32) -> bool {
+    out.clear();
+    let edits = Edits {
+        sequence: Some(name),
+        flags: None,
+        metadata: &[],
+    };
+    head.write(out, &edits, head.payload_len()).is_ok()
 }
