@@ -111,12 +111,13 @@ fn play(plan: Plan) -> Tally {
 /// All worlds that a seed makes.
 fn report_of(seed: u64) -> sim::Report {
     let mut report = sim::run(seed);
-    for other in [
+    let others = [
         calls::run(seed),
         rpc_streams::run(seed),
         changing::run(seed),
         streams::run(seed),
-    ] {
+    ];
+    for other in others {
         report.requests += other.requests;
         report.faults += other.faults;
         report.violations.extend(other.violations);
