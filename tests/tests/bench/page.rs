@@ -100,6 +100,7 @@ fn run(name: &str, intervals: u32, steps: u32, slow: u64) -> RunReport {
         intervals: kept,
         steps: taken,
         limited_by: LimitedBy::Target,
+        p99_limited_by: None,
     }
 }
 
