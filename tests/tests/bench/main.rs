@@ -3,6 +3,7 @@
 
 mod compare;
 mod page;
+mod restart;
 mod run;
 mod targets;
 mod wire;
