@@ -1,8 +1,10 @@
 //! How much more several workers serve than one: a thread for each, on a core of its own, with a gateway's worker,
 //! its clients and its backends in it, over links in memory. All work by the same compiled rules.
 //!
-//! `cargo bench -p sluice-perf --bench scaling` measures one worker and two in turns, `-- --workers N` up to N,
-//! and prints requests per second of all, the median of `--rounds`, beside those of one.
+//! `cargo bench -p sluice-perf --bench scaling` measures 1 to 16 workers in turns, or as many as the machine has cores
+//! that it may use, `-- --workers N` up to N. It prints a table: requests per second of all workers, the median of
+//! `--rounds` (and the least and greatest), and how many times those of one that is. `--millis` is the time of each
+//! measurement.
 
 use std::sync::{Arc, Barrier};
 use std::thread;
@@ -14,6 +16,9 @@ use sluice_policy::Snapshot;
 use sluice_port::cores;
 use sluice_stack::time::Instant;
 use sluice_wire::http1::RequestKind;
+
+/// Workers at most, unless it is said.
+const MOST: usize = 16;
 
 /// The same small GET on every connection, for as long as it is let.
 struct Same {
@@ -106,8 +111,12 @@ fn main() {
     // `cargo test` passes --test; a bench is not a test, so there it only shows that it runs.
     let is_bench = arguments.iter().any(|argument| argument == "--bench");
     let time = number("--millis").unwrap_or(if is_bench { 2_000 } else { 10 });
-    let rounds = number("--rounds").unwrap_or(if is_bench { 5 } else { 1 });
-    let most = number("--workers").unwrap_or(2) as u16;
+    let rounds = number("--rounds").unwrap_or(if is_bench { 5 } else { 1 }).max(1);
+    let most = number("--workers").unwrap_or_else(|| {
+        let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
+        cores.min(MOST) as u64
+    });
+    let most = u16::try_from(most).unwrap_or(u16::MAX);
     let chosen = cores::choose(cores::Ask::Count(most), cores::End::First);
     let Ok(chosen) = chosen.inspect_err(|error| println!("scaling: {error}")) else {
         return;
@@ -121,11 +130,13 @@ fn main() {
             served.push(all(&snapshot, cores, Duration::from_millis(time)));
         }
     }
+    println!("| workers | requests/s | least to greatest | times one worker |\n|---|---|---|---|");
     let mut one = None;
     for (workers, served) in (1..).zip(&mut served) {
         served.sort_by(f64::total_cmp);
         let median = served[served.len() / 2];
         let times = median / *one.get_or_insert(median);
-        println!("scaling workers={workers} requests_per_second={median:.0} times_one={times:.2}");
+        let (least, greatest) = (served[0], served[served.len() - 1]);
+        println!("| {workers} | {median:.0} | {least:.0} to {greatest:.0} | {times:.2} |");
     }
 }

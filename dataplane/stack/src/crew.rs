@@ -8,6 +8,7 @@ use std::net::IpAddr;
 
 use rtrb::{Consumer, Producer, PushError, RingBuffer};
 
+use crate::frame::Found;
 use crate::io::{PacketIo, TxMeta};
 use crate::key::FlowKey;
 use crate::neighbour::Mac;
@@ -35,8 +36,14 @@ pub struct PortCrew {
 
 /// From the worker that received something to the one that it belongs to.
 pub(crate) enum Passed<Rx> {
-    /// A frame, checksums verified, and the workers that it was no business of.
-    Frame { port: u8, frame: Rx, tried: Tried },
+    /// A frame, checksums verified, the segment that was found in it, and the workers that it was no business
+    /// of.
+    Frame {
+        port: u8,
+        frame: Rx,
+        found: Option<Found>,
+        tried: Tried,
+    },
     /// Where a neighbour is.
     Neighbour { port: u8, lesson: Lesson },
 }
@@ -200,10 +207,21 @@ impl<P: PacketIo> Seat<P> {
 
     /// Hands a frame to another worker; false where too many wait for it.
     #[inline]
-    pub(crate) fn pass(&mut self, to: u16, port: u8, frame: P::Rx, tried: Tried) -> bool {
-        let tried = tried.and(self.number);
+    pub(crate) fn pass(
+        &mut self,
+        to: u16,
+        (port, frame): (u8, P::Rx),
+        found: Option<Found>,
+        tried: Tried,
+    ) -> bool {
+        let passed = Passed::Frame {
+            port,
+            frame,
+            found,
+            tried: tried.and(self.number),
+        };
         match self.to.get_mut(usize::from(to)) {
-            Some(Some(ring)) => match ring.push(Passed::Frame { port, frame, tried }) {
+            Some(Some(ring)) => match ring.push(passed) {
                 Ok(()) => true,
                 Err(PushError::Full(_)) => false,
             },

@@ -1,5 +1,7 @@
 //! What a received frame is: a total function from bytes to a typed view or to the fate of the frame.
 
+mod found;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use smoltcp::wire::{
@@ -13,6 +15,8 @@ use crate::io::RxChecksum;
 use crate::key::{FlowKey, mapped_v4};
 use crate::neighbour::Mac;
 use crate::tcp::emit::{FIN, RST, SYN};
+
+pub(crate) use found::Found;
 
 pub(crate) const ETHERNET: usize = 14;
 /// An 802.1Q tag: the type that says so, and priority and VLAN.

@@ -3,7 +3,7 @@
 use super::{BURSTS_PER_POLL, HalfOpen, Listener, NOBODY, Owner, Stack, TimeWait};
 use crate::crew::Tried;
 use crate::fate::{FrameFate, StackEvent};
-use crate::frame::{self, Inbound, Segment, TooBig};
+use crate::frame::{self, Found, Inbound, Segment, TooBig};
 use crate::half_open::Syn;
 use crate::io::{BURST, PacketIo, RxBurst, RxChecksum, RxFrame};
 use crate::key::FlowKey;
@@ -15,8 +15,14 @@ use crate::tcp::wire::FlowWire;
 use crate::tcp::{State, Tcp};
 use crate::time::Instant;
 
-/// The fate of a frame, or the number of the worker that it belongs to.
-pub(super) type Place = Result<FrameFate, u16>;
+/// The fate of a frame, or whose it is.
+pub(super) type Place = Result<FrameFate, Elsewhere>;
+
+/// The number of the worker that a frame belongs to, and what was found in it.
+pub(super) struct Elsewhere {
+    pub(super) worker: u16,
+    pub(super) found: Option<Found>,
+}
 
 impl<P: PacketIo> Stack<P> {
     /// Takes what other workers have for this one, and what has come on each port, at most
@@ -53,7 +59,7 @@ impl<P: PacketIo> Stack<P> {
             for frame in frames.by_ref() {
                 match stack.receive_frame(port, &frame, frame.checksum(), now) {
                     Ok(fate) => stack.stats.frames.count(fate),
-                    Err(worker) => stack.hand_over(worker, port, frame, Tried::NOBODY),
+                    Err(to) => stack.hand_over(to, port, frame, Tried::NOBODY),
                 }
             }
         }) {
@@ -70,8 +76,9 @@ impl<P: PacketIo> Stack<P> {
         now: Instant,
     ) -> Place {
         let link = &mut self.ports[port];
-        match frame::parse(frame.bytes(), checksum, &link.station()) {
-            Ok(Inbound::Tcp { key, segment }) => self.segment(port, key, &segment, now),
+        let bytes = frame.bytes();
+        match frame::parse(bytes, checksum, &link.station()) {
+            Ok(Inbound::Tcp { key, segment }) => self.segment(port, bytes, (key, &segment), now),
             Ok(Inbound::TooBig(message)) => self.too_big(message, now),
             Ok(other) => {
                 let fate = link.receive(other, now, &self.stats.events);
@@ -82,13 +89,23 @@ impl<P: PacketIo> Stack<P> {
         }
     }
 
+    /// A segment of a flow, and the bytes of its frame.
     #[inline]
-    fn segment(&mut self, port: usize, key: FlowKey, segment: &Segment<'_>, now: Instant) -> Place {
+    pub(super) fn segment(
+        &mut self,
+        port: usize,
+        bytes: &[u8],
+        (key, segment): (FlowKey, &Segment<'_>),
+        now: Instant,
+    ) -> Place {
         if let Some(slot) = self.keys.find(&self.slots, &key) {
             return Ok(self.feed(slot, segment, now));
         }
         match self.owner_elsewhere(&key, segment, now) {
-            Some(worker) => Err(worker),
+            Some(worker) => Err(Elsewhere {
+                worker,
+                found: Found::of(bytes, key, segment),
+            }),
             None => Ok(self.segment_of_no_flow(port, key, segment, now)),
         }
     }
@@ -222,7 +239,8 @@ impl<P: PacketIo> Stack<P> {
         if slot.is_none()
             && let Some(worker) = self.next_to_look(&message.key)
         {
-            return Err(worker);
+            let found = None;
+            return Err(Elsewhere { worker, found });
         }
         let flow = slot.and_then(|slot| self.slots.get_mut(slot as usize)?.flow.as_mut());
         if let (Some(slot), Some(flow)) = (slot, flow)

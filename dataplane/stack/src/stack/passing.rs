@@ -1,10 +1,11 @@
 //! What workers pass to each other: frames that belong to another, and where neighbours are.
 
 use super::Stack;
+use super::arriving::Elsewhere;
 use crate::crew::{PASSED_PER_POLL, Passed, Tried};
 use crate::fate::{FrameFate, StackEvent};
-use crate::frame::Segment;
-use crate::io::{PacketIo, RxChecksum};
+use crate::frame::{Found, Segment};
+use crate::io::{PacketIo, RxChecksum, RxFrame};
 use crate::key::FlowKey;
 use crate::tcp::emit::{ACK, SYN};
 use crate::time::Instant;
@@ -31,9 +32,14 @@ impl<P: PacketIo> Stack<P> {
                 };
                 *frames += 1;
                 match passed {
-                    Passed::Frame { port, frame, tried } => {
+                    Passed::Frame {
+                        port,
+                        frame,
+                        found,
+                        tried,
+                    } => {
                         self.tried = tried;
-                        self.take_frame(port, frame, now);
+                        self.take_frame(port, frame, found, now);
                     }
                     Passed::Neighbour { port, lesson } => {
                         if let Some(link) = self.ports.get_mut(usize::from(port)) {
@@ -46,22 +52,27 @@ impl<P: PacketIo> Stack<P> {
     }
 
     #[inline]
-    fn take_frame(&mut self, port: u8, frame: P::Rx, now: Instant) {
+    fn take_frame(&mut self, port: u8, frame: P::Rx, found: Option<Found>, now: Instant) {
         let port = usize::from(port);
         self.stats.events.count(StackEvent::TakenOver);
         if port >= self.ports.len() {
             return self.stats.frames.count(FrameFate::NotForUs);
         }
-        match self.receive_frame(port, &frame, RxChecksum::Good, now) {
+        let bytes = frame.bytes();
+        let place = match found.and_then(|found| found.within(bytes)) {
+            Some((key, segment)) => self.segment(port, bytes, (key, &segment), now),
+            None => self.receive_frame(port, &frame, RxChecksum::Good, now),
+        };
+        match place {
             Ok(fate) => self.stats.frames.count(fate),
-            Err(worker) => self.hand_over(worker, port, frame, self.tried),
+            Err(to) => self.hand_over(to, port, frame, self.tried),
         }
     }
 
     /// Gives a frame to the worker that it belongs to.
-    pub(super) fn hand_over(&mut self, to: u16, port: usize, frame: P::Rx, tried: Tried) {
-        let seat = self.seat.as_mut();
-        if seat.is_some_and(|seat| seat.pass(to, port as u8, frame, tried)) {
+    pub(super) fn hand_over(&mut self, to: Elsewhere, port: usize, frame: P::Rx, tried: Tried) {
+        let (seat, Elsewhere { worker, found }) = (self.seat.as_mut(), to);
+        if seat.is_some_and(|seat| seat.pass(worker, (port as u8, frame), found, tried)) {
             self.stats.events.count(StackEvent::HandedOver);
         } else {
             self.stats.frames.count(FrameFate::HandOverFull);
