@@ -47,6 +47,41 @@ fn a_router_that_wants_smaller_packets_is_believed_if_it_quotes_what_is_under_wa
 }
 
 #[test]
+fn by_ipv6_a_router_is_believed_in_the_same_way_but_not_below_1280_bytes() {
+    // The peer's segment size is that of IPv4, 20 bytes more than IPv6 leaves of a packet of 1,500.
+    let mut peer = Peer::open_v6(WITH_SACK);
+    let sent = peer.write(10 * (MSS - 20));
+    assert!(sent.len() == 10 && sent.iter().all(|s| s.len() == MSS - 20));
+    peer.wait(RTT);
+    for seq in [11 * MSS, 0u32.wrapping_sub(1)] {
+        peer.too_big_v6(seq, 1_400);
+    }
+    peer.turn();
+    assert_eq!(peer.take(), [], "nothing of the kind is under way");
+    peer.too_big_v6(0, 1_400);
+    peer.turn();
+    let repairs = peer.take();
+    assert_eq!((repairs[0].seq, repairs[0].len()), (0, 1_340));
+    assert_eq!((repairs[1].seq, repairs[1].len()), (1_340, 100));
+    // RFC 8200 5: every link takes 1,280.
+    peer.too_big_v6(0, 600);
+    peer.turn();
+    peer.take();
+    peer.ack(10 * (MSS - 20), &[]);
+    assert_eq!(peer.write(2_000)[0].len(), 1_220);
+    let told = sluice_stack::fate::FrameFate::PathMtu;
+    assert_eq!(peer.stats.frames.get(told), 4);
+    assert!(
+        peer.events().contains("path_mtu_lowered 2"),
+        "{}",
+        peer.events()
+    );
+    // And what it takes is remembered for the host.
+    reset(&mut peer);
+    assert_eq!(again(&mut peer, 40_001), 1_220);
+}
+
+#[test]
 fn the_next_connections_to_a_host_begin_with_what_a_router_said_for_ten_minutes() {
     let mut peer = Peer::open(WITHOUT_SACK);
     peer.write(2 * MSS);

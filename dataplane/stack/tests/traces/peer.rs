@@ -1,6 +1,8 @@
 //! A peer played by hand, segment by segment, against a stack that listens.
 
-use std::net::SocketAddr;
+mod packets;
+
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +25,9 @@ pub(crate) const CWR: u8 = 0x80;
 const MAC: [u8; 6] = [2, 9, 9, 9, 9, 9];
 const OURS: [u8; 4] = [10, 0, 0, 1];
 const PEER: [u8; 4] = [10, 0, 0, 2];
+/// fd00::1 and fd00::2.
+const OURS_V6: [u8; 16] = [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+const PEER_V6: [u8; 16] = [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
 /// Where the peer starts to count.
 const ISN: u32 = 1_000;
 /// Payload of a full segment without timestamps.
@@ -93,6 +98,8 @@ pub(crate) struct Peer {
     pub(crate) stack: Stack<SimPort>,
     pub(crate) stats: Arc<StackStats>,
     port: SimPort,
+    /// It speaks IPv6.
+    v6: bool,
     mac: [u8; 6],
     /// Our first byte's number.
     base: u32,
@@ -115,13 +122,18 @@ impl Peer {
 
     /// On a VLAN.
     pub(crate) fn on(vlan: Option<u16>, limits: Limits, buffers: Buffers) -> Peer {
+        Peer::between(false, vlan, limits, buffers)
+    }
+
+    fn between(v6: bool, vlan: Option<u16>, limits: Limits, buffers: Buffers) -> Peer {
+        let ours_at: IpAddr = if v6 { OURS_V6.into() } else { OURS.into() };
         let mut net = Net::new(1);
         let (ours, port) = net.link(1500, [Faults::default(); 2]);
         net.vouch_for_checksums();
         let stats = Arc::new(StackStats::default());
         let mac = ours.caps().mac;
         let link = PortSetup {
-            addresses: vec![(OURS.into(), 24)],
+            addresses: vec![(ours_at, if v6 { 64 } else { 24 })],
             vlan,
             ..PortSetup::default()
         };
@@ -131,7 +143,7 @@ impl Peer {
             Secrets::from_seed(1),
             stats.clone(),
         );
-        stack.listen(0, SocketAddr::from((OURS, 80)), 7, buffers);
+        stack.listen(0, SocketAddr::new(ours_at, 80), 7, buffers);
         let tag = vlan.map(|vlan| [&[0x81, 0][..], &vlan.to_be_bytes()].concat());
         let tag = tag.unwrap_or_default();
         let mut peer = Peer {
@@ -141,6 +153,7 @@ impl Peer {
             stack,
             stats,
             port,
+            v6,
             mac,
             base: 0,
             ends: [40_000, 80],
@@ -157,21 +170,16 @@ impl Peer {
         peer
     }
 
-    /// Asks for the stack, which so learns where the peer is.
-    fn say_where(&mut self) {
-        let mut arp = vec![0xff; 6];
-        arp.extend(MAC);
-        arp.extend([8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
-        arp.extend(MAC);
-        arp.extend(PEER);
-        arp.extend([0; 6]);
-        arp.extend(OURS);
-        self.put(&arp);
-    }
-
     /// An open flow, its handshake done in [`RTT`], with default limits.
     pub(crate) fn open(options: &[u8]) -> Peer {
         let mut peer = Peer::new(Limits::default(), Buffers::default());
+        peer.accept(options);
+        peer
+    }
+
+    /// The same by IPv6.
+    pub(crate) fn open_v6(options: &[u8]) -> Peer {
+        let mut peer = Peer::between(true, None, Limits::default(), Buffers::default());
         peer.accept(options);
         peer
     }
@@ -348,46 +356,6 @@ impl Peer {
         self.send_ip(segment.ecn, 6, &tcp);
     }
 
-    /// Queues an IPv4 packet.
-    pub(crate) fn send_ip(&mut self, ecn: u8, protocol: u8, body: &[u8]) {
-        let mut frame = self.mac.to_vec();
-        frame.extend(MAC);
-        frame.extend([8, 0, 0x45, ecn]);
-        frame.extend((20 + body.len() as u16).to_be_bytes());
-        frame.extend([0, 0]);
-        frame.extend(self.fragment);
-        frame.extend([64, protocol, 0, 0]);
-        frame.extend(self.from);
-        frame.extend(OURS);
-        frame.extend(body);
-        self.put(&frame);
-    }
-
-    /// What a router quotes of our segment at `seq`.
-    pub(crate) fn quoted(&self, seq: u32) -> Vec<u8> {
-        let mut packet = vec![0x45, 0, 5, 220, 0, 0, 0x40, 0, 64, 6, 0, 0];
-        packet.extend(OURS);
-        packet.extend(PEER);
-        packet.extend(self.ends[1].to_be_bytes());
-        packet.extend(self.ends[0].to_be_bytes());
-        packet.extend(self.base.wrapping_add(seq).to_be_bytes());
-        packet
-    }
-
-    /// A router says that the segment at `seq` was too large.
-    pub(crate) fn too_big(&mut self, seq: u32, mtu: u16) {
-        let mut icmp = vec![3, 4, 0, 0, 0, 0];
-        icmp.extend(mtu.to_be_bytes());
-        icmp.extend(self.quoted(seq));
-        let sum = icmp
-            .chunks(2)
-            .map(|w| u32::from(u16::from_be_bytes([w[0], w[1]])))
-            .sum::<u32>();
-        let sum = !(((sum >> 16) + (sum & 0xffff)) as u16);
-        icmp[2..4].copy_from_slice(&sum.to_be_bytes());
-        self.send_ip(0, 1, &icmp);
-    }
-
     fn put(&mut self, bytes: &[u8]) {
         let (addresses, rest) = bytes.split_at(12);
         self.put_bytes(&[addresses, &self.tags, rest].concat());
@@ -462,25 +430,6 @@ impl Peer {
     /// Fates counted so far.
     pub(crate) fn fates(&self) -> Vec<(FrameFate, u64)> {
         self.stats.frames.iter().collect()
-    }
-
-    fn parse(&self, frame: &[u8]) -> Option<Segment> {
-        if frame[12..14] != [8, 0] || frame[23] != 6 {
-            return None;
-        }
-        let ip = &frame[14..];
-        let tcp = &ip[20..usize::from(u16::from_be_bytes([ip[2], ip[3]]))];
-        let word = |at: usize| u32::from_be_bytes(tcp[at..at + 4].try_into().unwrap());
-        let header = usize::from(tcp[12] >> 4) * 4;
-        Some(Segment {
-            flags: tcp[13],
-            seq: word(4).wrapping_sub(self.base),
-            ack: word(8).wrapping_sub(ISN + 1),
-            window: u16::from_be_bytes([tcp[14], tcp[15]]),
-            ecn: ip[1] & 3,
-            options: tcp[20..header].to_vec(),
-            payload: tcp[header..].to_vec(),
-        })
     }
 
     /// Lets time pass; what comes meanwhile, each with the millisecond it came in.
