@@ -244,7 +244,8 @@ fn a_numa_node_that_is_not_there_is_one_readable_error() {
     let said = printed(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(
-        said.contains("workers: ") && said.contains("no NUMA node 1023; there are 0"),
+        said.contains("workers: ")
+            && said.contains("no NUMA node 1023; those of this machine are: 0"),
         "{said}"
     );
 }

@@ -140,10 +140,17 @@ fn compare(place: &str, old: &Value, new: &Value, said: &mut Vec<String>) {
             let gone: Vec<String> = gone
                 .map(|value| format!("{} taken away", show(value)))
                 .collect();
-            let words = if added.is_empty() && gone.is_empty() {
+            let times = |list: &[Value], value| list.iter().filter(|other| *other == value).count();
+            let words = if !added.is_empty() || !gone.is_empty() {
+                [added, gone].concat().join(", ")
+            } else if before
+                .iter()
+                .all(|value| times(before, value) == times(after, value))
+            {
                 "in another order".to_owned()
             } else {
-                [added, gone].concat().join(", ")
+                // Of some there are more or fewer, such as a core that is to have several workers.
+                format!("from {} to {}", show(old), show(new))
             };
             said.push(format!("{place}: {words}"));
         }

@@ -303,6 +303,20 @@ fn a_change_is_told_in_words() {
 }
 
 #[test]
+fn a_list_that_has_something_once_more_is_not_told_as_reordered() {
+    let (_, text) = example("lanes");
+    let cores =
+        |list: &str| parse(&format!("workers: {{ cores: {list} }}\n{text}"), "n.yaml").unwrap();
+    let said = |list: &str| diff(&cores("[0, 1]"), &cores(list));
+    assert_eq!(said("[1, 0]"), ["workers: cores: in another order"]);
+    assert_eq!(
+        said("[0, 1, 1]"),
+        ["workers: cores: from [0, 1] to [0, 1, 1]"]
+    );
+    assert_eq!(said("[1, 2]"), ["workers: cores: 2 added, 0 taken away"]);
+}
+
+#[test]
 fn a_listener_that_speaks_something_else_is_said_to() {
     let rules = r#"
 ports:

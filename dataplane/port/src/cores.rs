@@ -95,7 +95,10 @@ pub enum CoreError {
         allowed: Vec<usize>,
     },
     /// No such node.
-    #[error("there is no NUMA node {node}; there are {}. `lscpu` shows their cores", list(.there))]
+    #[error(
+        "there is no NUMA node {node}; those of this machine are: {}. `lscpu` shows their cores",
+        if .there.is_empty() { "none".to_owned() } else { list(.there) }
+    )]
     NoNode {
         /// Asked for.
         node: u16,
@@ -302,7 +305,7 @@ mod tests {
         // A node of memory alone.
         assert!(said(1, 2).contains("may run on none."), "{}", said(1, 2));
         assert!(
-            said(1, 3).contains("no NUMA node 3; there are 0, 1, 2."),
+            said(1, 3).contains("no NUMA node 3; those of this machine are: 0, 1, 2."),
             "{}",
             said(1, 3)
         );
