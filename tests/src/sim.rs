@@ -2,26 +2,26 @@
 //! in one thread and virtual time, all following from a seed. [`run`] plays one seed and says what
 //! was not as it has to be.
 
+mod play;
+mod scene;
 mod steering;
 
 use std::collections::HashMap;
-use std::fmt::Write;
 use std::time::Duration;
 
 use sluice_engine::WorkerStats;
 use sluice_engine::stats::EngineEvent;
-use sluice_perf::bytes::{self, Ask, Form};
-use sluice_perf::client::{End, Outcome, Request, Workload};
-use sluice_perf::memory::{Memory, Setup, Side, Workers, compiled, rules};
+use sluice_perf::client::Workload;
+use sluice_perf::memory::{Memory, compiled, rules};
 use sluice_stack::Limits;
 use sluice_stack::counters::Counted;
 use sluice_stack::fate::StackEvent;
 use sluice_stack::io::IoStats;
 use sluice_stack::rng::Rng;
 use sluice_stack::time::Instant;
-use sluice_wire::http1::RequestKind;
 
-use crate::links::lanes;
+use play::Play;
+use scene::Scene;
 use steering::SteeringChanges;
 
 /// Virtual time in which every request must have ended.
@@ -43,280 +43,6 @@ pub struct Report {
     pub faults: u64,
     /// Everything that was not as it has to be, in words.
     pub violations: Vec<String>,
-}
-
-/// What a seed's world is like.
-#[derive(Debug)]
-struct Scene {
-    setup: Setup,
-    requests: u64,
-    /// Links lose, double, delay or damage frames, or backends restart: a request may then fail, but
-    /// only in a way that its client is told of.
-    rough: bool,
-    restarts: bool,
-    reloads: bool,
-    misbehaving: bool,
-    /// How flows are steered to workers changes, and with it what devices do.
-    steering_changes: bool,
-}
-
-impl Scene {
-    fn of(seed: u64) -> Scene {
-        let mut rng = Rng::new(seed);
-        let level = [0.0, 0.0, 0.01, 0.05, 0.1][rng.below(5) as usize];
-        let faults = lanes(&mut rng, level, 3_000);
-        let v6 = rng.chance(0.4);
-        let mtus = if v6 {
-            [1280, 1500, 9000]
-        } else {
-            [576, 1500, 9000]
-        };
-        let restarts = rng.chance(0.2);
-        let front = Side {
-            v6,
-            mtu: mtus[rng.below(3) as usize],
-            vlan: None,
-        };
-        let [front, back] = sides(seed, front);
-        Scene {
-            setup: Setup {
-                window: Limits::default().window,
-                seed,
-                v6,
-                mtu: front.mtu,
-                vlan: front.vlan,
-                back: Some(back),
-                faults,
-                connections: 1 + rng.below(12) as usize,
-                buffer: [16, 20, 64][rng.below(3) as usize] * 1024,
-                flows: FLOWS,
-                workers: workers(seed),
-            },
-            requests: 20 + rng.below(80),
-            rough: level > 0.0 || restarts,
-            restarts,
-            reloads: rng.chance(0.3),
-            misbehaving: rng.chance(0.5),
-            steering_changes: Rng::new(seed ^ 0x7365_6174).chance(0.5),
-        }
-    }
-}
-
-/// In half of the worlds frames of the client's link have a VLAN, in half those of the backend's; in a
-/// third the backend's link is one of its own, so that what comes in as IPv4 may go out as IPv6, and large
-/// frames as small ones. From a chance of its own as well.
-fn sides(seed: u64, front: Side) -> [Side; 2] {
-    let mut rng = Rng::new(seed ^ 0x6c61_6e73);
-    let mut vlan = || rng.chance(0.5).then(|| 1 + rng.below(4_094) as u16);
-    let [near, far] = [vlan(), vlan()];
-    let own = rng.chance(0.3);
-    let v6 = if own { rng.chance(0.5) } else { front.v6 };
-    let mtu = match (own, v6) {
-        (true, true) => 1_280 + rng.below(9_216 - 1_280 + 1) as u16,
-        (true, false) => 576 + rng.below(9_216 - 576 + 1) as u16,
-        (false, _) => front.mtu,
-    };
-    let back = Side { v6, mtu, vlan: far };
-    [
-        Side {
-            vlan: near,
-            ..front
-        },
-        back,
-    ]
-}
-
-/// Half of the worlds have several workers, with a queue for each or fewer, and a device that steers
-/// right or as it pleases. From a chance of its own, so that a seed's world is otherwise what it was.
-fn workers(seed: u64) -> Workers {
-    let mut rng = Rng::new(seed ^ 0x3072_6b73);
-    let count = [1, 1, 1, 2, 2, 3, 4, 16][rng.below(8) as usize];
-    Workers {
-        count,
-        queues: 1 + rng.below(u64::from(count)) as u16,
-        at_random: rng.chance(0.5),
-    }
-}
-
-/// What the answer to a request may be.
-#[derive(Debug, Clone)]
-struct Expected {
-    form: Form,
-    length: u64,
-    slot: usize,
-    may_abandon: bool,
-    ended: bool,
-}
-
-struct Play {
-    rng: Rng,
-    left: u64,
-    rough: bool,
-    misbehaving: bool,
-    expected: HashMap<u64, Expected>,
-    next: Option<Request>,
-    violations: Vec<String>,
-}
-
-impl Workload for Play {
-    fn next(&mut self, slot: usize, _now: Instant) -> Option<&Request> {
-        self.left = self.left.checked_sub(1)?;
-        let id = self.left;
-        let request = self.request(id, slot);
-        self.next = Some(request);
-        self.next.as_ref()
-    }
-
-    fn ended(&mut self, slot: usize, outcome: Outcome) {
-        let Some(expected) = self.expected.get_mut(&outcome.id) else {
-            self.violations
-                .push(format!("an outcome for a request never made: {outcome:?}"));
-            return;
-        };
-        if expected.ended || expected.slot != slot {
-            let text = format!("a second or misplaced outcome: {outcome:?} for {expected:?}");
-            self.violations.push(text);
-        }
-        expected.ended = true;
-        if !self.rough_or_right(outcome) {
-            let expected = &self.expected[&outcome.id];
-            self.violations
-                .push(format!("{outcome:?} for {expected:?}"));
-        }
-    }
-}
-
-impl Play {
-    fn rough_or_right(&self, outcome: Outcome) -> bool {
-        let expected = &self.expected[&outcome.id];
-        let good = match outcome.end {
-            // Whatever else happens: a 200 is whole and right.
-            End::Answered {
-                status: 200,
-                length,
-                right,
-            } => {
-                return right
-                    && length == expected.length
-                    && matches!(
-                        expected.form,
-                        Form::Length | Form::Chunked(_) | Form::UntilClose | Form::Interim
-                    );
-            }
-            End::Answered { status: 502, .. } => {
-                matches!(
-                    expected.form,
-                    Form::CloseEarly | Form::Reset | Form::Garbage
-                )
-            }
-            End::Answered { status: 504, .. } => expected.form == Form::Stall,
-            End::Broken => expected.form == Form::Truncate,
-            End::Abandoned => return expected.may_abandon,
-            End::Answered { .. } | End::Garbage | End::Refused | End::TimedOut => false,
-        };
-        let told = matches!(
-            outcome.end,
-            End::Answered { status: 408 | 502 | 503 | 504, .. }
-                | End::Broken
-                | End::Refused
-                // A reset that got lost is not sent again: only the client's own patience ends it.
-                | End::TimedOut
-        );
-        good || (self.rough && told)
-    }
-
-    fn request(&mut self, id: u64, slot: usize) -> Request {
-        let rng = &mut self.rng;
-        let form = match rng.below(20) {
-            0..=7 => Form::Length,
-            8..=11 => Form::Chunked(1 + rng.below(5_000) as u16),
-            12 => Form::Interim,
-            13 | 14 => Form::UntilClose,
-            15 if self.misbehaving => Form::CloseEarly,
-            16 if self.misbehaving => Form::Reset,
-            17 if self.misbehaving => Form::Truncate,
-            18 if self.misbehaving => Form::Garbage,
-            19 if self.misbehaving && rng.chance(0.3) => Form::Stall,
-            _ => Form::Length,
-        };
-        let length = match rng.below(10) {
-            0 => 0,
-            1..=6 => rng.below(2_000),
-            7 | 8 => rng.below(40_000),
-            _ => rng.below(300_000),
-        };
-        // Half of nothing is all of it: a truncated answer has to lack something.
-        let length = if form == Form::Truncate {
-            length.max(2)
-        } else {
-            length
-        };
-        let ask = Ask { id, length, form };
-        let kind = if rng.chance(0.05) && form != Form::Truncate {
-            RequestKind::Head
-        } else {
-            RequestKind::Other
-        };
-        let upload = (kind == RequestKind::Other && rng.chance(0.3)).then(|| match rng.below(4) {
-            0 => rng.below(100_000),
-            _ => rng.below(3_000),
-        });
-        let (chunked, old) = (rng.chance(0.5), upload.is_none() && rng.chance(0.1));
-        let mut text = String::new();
-        let method = match (kind, upload) {
-            (RequestKind::Head, _) => "HEAD",
-            (_, Some(_)) => "POST",
-            _ => "GET",
-        };
-        let version = if old { "HTTP/1.0" } else { "HTTP/1.1" };
-        let _ = write!(
-            text,
-            "{method} {} {version}\r\nHost: sluice.test\r\n",
-            ask.path()
-        );
-        match upload {
-            Some(_) if chunked => text.push_str("Transfer-Encoding: chunked\r\n\r\n"),
-            Some(size) => {
-                let _ = write!(text, "Content-Length: {size}\r\n\r\n");
-            }
-            None => text.push_str("\r\n"),
-        }
-        let mut bytes = text.into_bytes();
-        if let Some(size) = upload {
-            if chunked {
-                let mut at = 0;
-                while at < size {
-                    let to = (at + 1 + rng.below(3_000)).min(size);
-                    bytes.extend_from_slice(format!("{:x}\r\n", to - at).as_bytes());
-                    bytes::append(&mut bytes, id, at, to);
-                    bytes.extend_from_slice(b"\r\n");
-                    at = to;
-                }
-                bytes.extend_from_slice(b"0\r\n\r\n");
-            } else {
-                bytes::append(&mut bytes, id, 0, size);
-            }
-        }
-        let abandon_after = (self.misbehaving && rng.chance(0.1)).then(|| rng.below(10_000));
-        let half_close = rng.chance(0.05);
-        let length = if kind == RequestKind::Head { 0 } else { length };
-        let may_abandon = abandon_after.is_some();
-        let expected = Expected {
-            form,
-            length,
-            slot,
-            may_abandon,
-            ended: false,
-        };
-        self.expected.insert(id, expected);
-        Request {
-            id,
-            bytes,
-            kind,
-            half_close,
-            abandon_after,
-        }
-    }
 }
 
 /// Plays a seed.

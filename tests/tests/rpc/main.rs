@@ -84,6 +84,13 @@ impl Ends {
         found.map_or(0, |(count, _)| count.parse().expect("a number"))
     }
 
+    /// What the server says that it has seen of this.
+    fn seen(&self, what: &str) -> &str {
+        let mut lines = self.0.lines().filter_map(|line| line.split_once(" seen "));
+        let found = lines.find_map(|(_, seen)| seen.strip_prefix(what)?.strip_prefix('='));
+        found.unwrap_or_else(|| panic!("{what}: {self:?}"))
+    }
+
     /// Those lines that are about metadata left out.
     fn outcomes(&self) -> String {
         let about = |line: &&str| !line.contains(" seen ") && !line.contains(" backward ");

@@ -53,3 +53,39 @@ fn volo_metadata_and_oneway_calls_arrive() {
         assert!(Instant::now() < deadline, "they do not arrive");
     }
 }
+
+/// Key 12 says how long the caller still waits when its call gets to the server, and none gets there too late.
+#[test]
+fn volo_servers_see_the_time_that_is_left_and_no_call_whose_time_has_passed() {
+    let lab = Lab::up();
+    let _server = serve(&lab, "--multiplex");
+    let delay = "fault: { delay: { time: 400ms }, until: \"2099-01-01T00:00:00Z\" }";
+    let held = config("message").replace(
+        "  - { rpc: {}, service: echo }",
+        &format!(
+            "  - {{ rpc: {{ method: call }}, service: echo }}\n  - {{ rpc: {{}}, service: echo, {delay} }}"
+        ),
+    );
+    let slow = config("message").replace("service: echo }", &format!("service: echo, {delay} }}"));
+    {
+        let _gateway = lab.gateway(&slow);
+        let ends = call(&lab, "--timeout 30000");
+        let left = ends.seen("timeout").parse::<u64>().expect("milliseconds");
+        assert!((10_000..=29_600).contains(&left), "{ends:?}");
+    }
+    let _gateway = lab.gateway(&held);
+    // Oneway calls: whether they get there shows in the count that the server gives.
+    assert_eq!(
+        call(&lab, "--method tell --timeout 300 --calls 3").outcomes(),
+        "3 ok"
+    );
+    assert_eq!(
+        call(&lab, "--method tell --timeout 30000").outcomes(),
+        "1 ok"
+    );
+    let deadline = Instant::now() + SOON;
+    while call(&lab, "").seen("told") != "1" {
+        assert!(Instant::now() < deadline, "it does not arrive");
+    }
+    assert_eq!(call(&lab, "").seen("told"), "1");
+}

@@ -9,7 +9,9 @@ use std::time::Duration;
 use metainfo::{Backward, Forward, METAINFO};
 use pilota::{AHashMap, Bytes, FastStr};
 use tokio::net::TcpListener;
+use volo::context::Context;
 use volo::net::incoming::DefaultIncoming;
+use volo_thrift::context::ServerContext;
 use volo_thrift::{
     ApplicationException, ApplicationExceptionKind, BizError, MaybeException, ServerError,
 };
@@ -17,8 +19,44 @@ use volo_thrift::{
 use crate::Arguments;
 use crate::echo::echo::echo::{Denied, Echo, EchoCallException, EchoServer, Reply, Request};
 
+tokio::task_local! {
+    /// The time that the caller gives, as the request has said.
+    static TIMEOUT: Option<Duration>;
+}
+
 struct Service {
     told: AtomicU64,
+}
+
+/// Has the service see what frames say of time.
+struct Time;
+
+impl<S> volo::Layer<S> for Time {
+    type Service = Timed<S>;
+
+    fn layer(self, inner: S) -> Timed<S> {
+        Timed(inner)
+    }
+}
+
+struct Timed<S>(S);
+
+impl<S, Request> volo::Service<ServerContext, Request> for Timed<S>
+where
+    S: volo::Service<ServerContext, Request> + Send + Sync,
+    Request: Send,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+
+    async fn call(
+        &self,
+        context: &mut ServerContext,
+        request: Request,
+    ) -> Result<Self::Response, Self::Error> {
+        let timeout = context.rpc_info().config().rpc_timeout();
+        TIMEOUT.scope(timeout, self.0.call(context, request)).await
+    }
 }
 
 pub async fn serve(arguments: &Arguments) -> ExitCode {
@@ -32,7 +70,9 @@ pub async fn serve(arguments: &Arguments) -> ExitCode {
         told: AtomicU64::new(0),
     };
     let incoming = DefaultIncoming::from(listener);
-    let server = EchoServer::new(service).multiplex(arguments.has("--multiplex"));
+    let server = EchoServer::new(service)
+        .layer_front(Time)
+        .multiplex(arguments.has("--multiplex"));
     match server.run(incoming).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => panic!("{error}"),
@@ -109,6 +149,9 @@ impl Service {
                 }
             }
         });
+        if let Ok(Some(timeout)) = TIMEOUT.try_with(|timeout| *timeout) {
+            seen.insert("timeout".to_owned(), timeout.as_millis().to_string());
+        }
         let told = self.told.load(Ordering::Relaxed);
         seen.insert("told".to_owned(), told.to_string());
         let pairs = seen.into_iter();

@@ -8,26 +8,19 @@ use sluice_wire::proxy_protocol::{self, Version};
 use sluice_wire::thrift::MessageKind;
 use sluice_wire::ttheader::integer;
 
-use super::frames::{BY_MESSAGE, ONE, Sent, frames, rules, text, world};
+use super::frames::{BY_MESSAGE, ONE, Sent, frames, rules, text, world, world_of};
 use crate::world::World;
 
 /// Calls go to `hello`, and a share of them to `copies` as well.
 fn mirrored(share: &str, copies: &str) -> World {
-    World::set_up(
-        &crate::world::setup(),
+    world_of(
+        "",
         &format!(
-            r#"
-ports:
-  back: {{ device: "net_memory1", addresses: ["10.77.2.1/24"] }}
-  front: {{ device: "net_memory0", addresses: ["10.77.1.1/24"] }}
-listeners:
-  web: {{ address: "10.77.1.1:80", buffer: 16KiB }}
-services:
+            r#"services:
   hello: {{ endpoints: ["10.77.2.2:8080"], protocol: ttheader, multiplex: message }}
   copies: {{ endpoints: ["10.77.2.3:8080"], response_timeout: 2s, {copies} }}
 routes:
-  - {{ rpc: {{}}, service: hello, mirror: {{ service: copies, share: {share} }} }}
-"#
+  - {{ rpc: {{}}, service: hello, mirror: {{ service: copies, share: {share} }} }}"#
         ),
     )
 }

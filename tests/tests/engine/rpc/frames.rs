@@ -182,6 +182,23 @@ pub(super) fn rules(listener: &str, service: &str) -> Rules {
     }
 }
 
+/// A listener with these settings, and whatever services and routes.
+pub(super) fn world_of(listener: &str, services_and_routes: &str) -> World {
+    World::set_up(
+        &crate::world::setup(),
+        &format!(
+            r#"
+ports:
+  back: {{ device: "net_memory1", addresses: ["10.77.2.1/24"] }}
+  front: {{ device: "net_memory0", addresses: ["10.77.1.1/24"] }}
+listeners:
+  web: {{ address: "10.77.1.1:80", buffer: {BUFFER}B, request_id: false, {listener} }}
+{services_and_routes}
+"#
+        ),
+    )
+}
+
 /// One call at a time on each connection.
 pub(super) const ONE: &str = "protocol: ttheader, max_idle: 4";
 /// The service goes by the sequence of the message.

@@ -3,7 +3,7 @@
 use sluice_wire::thrift::MessageKind;
 use sluice_wire::ttheader::integer;
 
-use super::frames::{Sent, frames, rules, text, world};
+use super::frames::{Sent, frames, rules, text, world, world_of};
 use crate::world::World;
 
 /// With these routes to services `hello` (the first endpoint) and `other` (the second).
@@ -12,22 +12,15 @@ fn routed(lanes: &str, routes: &str) -> World {
         "" => "",
         _ => r#", { address: "10.77.2.2:8080", lane: blue }"#,
     };
-    World::set_up(
-        &crate::world::setup(),
+    world_of(
+        r#"trust: ["10.77.9.0/24"]"#,
         &format!(
-            r#"
-ports:
-  back: {{ device: "net_memory1", addresses: ["10.77.2.1/24"] }}
-  front: {{ device: "net_memory0", addresses: ["10.77.1.1/24"] }}
-listeners:
-  web: {{ address: "10.77.1.1:80", buffer: 16KiB, request_id: false, trust: ["10.77.9.0/24"] }}
-services:
+            r#"services:
   hello: {{ endpoints: ["10.77.2.2:8080"], protocol: ttheader, multiplex: message }}
   other: {{ endpoints: ["10.77.2.3:8080"{blue}] }}
 {lanes}
 routes:
-{routes}
-"#
+{routes}"#
         ),
     )
 }
