@@ -1,4 +1,4 @@
-//! The links of the ports: up or down, and the log line when that changes.
+//! The links of the ports: up or down, all of their queues read or not, and the log line when that changes.
 
 use std::sync::Arc;
 
@@ -18,6 +18,13 @@ impl Link {
     /// The link of an open port.
     pub(crate) fn new(port: Port, interface: Option<Arc<Interface>>) -> Self {
         Link { port, interface }
+    }
+
+    /// Receive queues of its interface that nobody reads.
+    pub(crate) fn unread_queues(&self) -> u16 {
+        self.interface
+            .as_ref()
+            .map_or(0, |interface| interface.unread_queues())
     }
 
     /// Whether frames can pass.
@@ -40,6 +47,7 @@ struct Watched {
     was_up: bool,
     /// It was up at some time.
     ever_up: bool,
+    unread_queues: u16,
 }
 
 impl Links {
@@ -50,6 +58,7 @@ impl Links {
             link,
             was_up: true,
             ever_up: false,
+            unread_queues: 0,
         });
         self.look();
     }
@@ -64,6 +73,18 @@ impl Links {
                 Some(Change::Up(what)) => log::info(format_args!("port {port}: {what}")),
                 None => {}
             }
+            let unread = watched.link.unread_queues();
+            match (watched.unread_queues, unread) {
+                (before, now) if before == now => {}
+                (_, 0) => log::info(format_args!(
+                    "port {port}: every receive queue of the interface is read again"
+                )),
+                (_, queues) => log::warning(format_args!(
+                    "port {port}: the interface was given more receive queues; what comes to the {queues} new \
+                     ones is lost. Take them back with `ethtool -L`, or start Sluice again"
+                )),
+            }
+            watched.unread_queues = unread;
             watched.was_up = is_up;
             watched.ever_up |= is_up;
         }

@@ -10,6 +10,7 @@ pub(crate) struct Status {
     draining: AtomicBool,
     at_once: AtomicBool,
     drained: AtomicUsize,
+    aborted: AtomicUsize,
     rejected: AtomicU64,
     /// Nanoseconds.
     compiled_in: AtomicU64,
@@ -42,6 +43,16 @@ impl Status {
     /// How many workers have nothing under way any more.
     pub(crate) fn drained(&self) -> usize {
         self.drained.load(Ordering::Relaxed)
+    }
+
+    /// One more worker has ended all that was under way.
+    pub(crate) fn count_aborted(&self) {
+        self.aborted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many workers have ended all that was under way.
+    pub(crate) fn aborted(&self) -> usize {
+        self.aborted.load(Ordering::Relaxed)
     }
 
     /// Whether the gateway stops; each worker asks once per poll.

@@ -43,6 +43,10 @@ const TIMER_SLACK: Option<NonZeroU64> = NonZeroU64::new(1_000);
 /// transmit queue.
 const LAST_WORDS: Duration = Duration::from_millis(2);
 
+/// How long a worker waits for the others to come to theirs: workers that share a core take turns of some
+/// milliseconds.
+const OTHERS_LAST_WORDS: Duration = Duration::from_millis(200);
+
 /// Everything the thread begins with.
 pub(crate) struct Setup {
     /// Its number, from 0.
@@ -191,7 +195,11 @@ impl Turning {
         }
         let now = self.turn();
         self.worker.abort_all(now);
-        let end = now + LAST_WORDS;
+        self.status.count_aborted();
+        // What other workers say last may go out by this one's queues. One that failed says nothing.
+        let patience = now + OTHERS_LAST_WORDS;
+        while self.status.aborted() < self.workers && self.turn() < patience {}
+        let end = self.turn() + LAST_WORDS;
         while self.turn() < end {}
         self.publish();
     }

@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,8 @@ pub struct Interface {
     directory: Option<PathBuf>,
     /// What was dropped before.
     dropped_before: u64,
+    /// Receive queues that are read, where the driver leaves the others alone; 0 where it reads all.
+    read: AtomicU16,
     /// Bound to the abstract name that is the lock; the kernel frees it with the process.
     _lock: OwnedFd,
 }
@@ -64,6 +67,7 @@ impl Interface {
         Ok(Self {
             directory,
             dropped_before,
+            read: AtomicU16::new(0),
             _lock: lock,
         })
     }
@@ -81,6 +85,20 @@ impl Interface {
         u16::try_from(queues.unwrap_or(1))
             .unwrap_or(u16::MAX)
             .max(1)
+    }
+
+    /// Its driver reads the first of its receive queues alone, so many.
+    pub(crate) fn reads_only(&self, queues: u16) {
+        self.read.store(queues, Ordering::Relaxed);
+    }
+
+    /// Receive queues that are not read: what comes to them is the kernel's, and lost for the port. Somebody
+    /// has given the interface more than it had.
+    pub fn unread_queues(&self) -> u16 {
+        match self.read.load(Ordering::Relaxed) {
+            0 => 0,
+            read => self.queues().saturating_sub(read),
+        }
     }
 
     /// Its MTU; `None` where the kernel does not tell.

@@ -137,13 +137,13 @@ pub enum OpenError {
     },
     /// Neither way to a network interface worked.
     #[error(
-        "interface `{name}` could be opened neither with AF_XDP nor with AF_PACKET.\n{xdp}\n{packet}"
+        "interface `{name}` could be opened neither with AF_XDP nor with AF_PACKET.\n{why}\n{packet}"
     )]
     Interface {
         /// The interface.
         name: String,
-        /// Why AF_XDP failed.
-        xdp: Box<PortError>,
+        /// Why not with AF_XDP.
+        why: String,
         /// Why AF_PACKET failed.
         packet: Box<PortError>,
     },
@@ -284,24 +284,23 @@ fn open_interface(
     config: &PortConfig,
     interface: &Interface,
 ) -> Result<(OpenPort, Vec<Pool>, Option<String>), OpenError> {
-    let queues = config.queues.min(interface.queues());
+    let has = interface.queues();
+    let queues = config.queues.min(has);
     let mut pools = make_pools(eal, config)?;
-    let mut attempt = 1;
-    let xdp = loop {
-        let error = match open_device(&af_xdp(name, queues), config, queues, None, &pools) {
-            Ok(opened) => return Ok((opened, pools, None)),
-            Err(error @ PortError::InterfaceMissing(_)) => return Err(error.into()),
-            Err(error) => error,
-        };
-        // A driver that gave up half way may have kept buffers.
-        if pools.iter().any(|pool| pool.available() < pool.capacity()) {
-            pools = make_pools(eal, config)?;
+    // AF_XDP would leave to the kernel what comes to the other queues.
+    let why = if has > queues {
+        format!(
+            "AF_XDP would read {queues} of its {has} receive queues. Give it {queues} by `ethtool -L {name} \
+             combined {queues}`, or `rx {queues}` where it has no combined ones, or have {has} workers"
+        )
+    } else {
+        match try_xdp(eal, name, config, queues, &mut pools)? {
+            Ok(opened) => {
+                interface.reads_only(queues);
+                return Ok((opened, pools, None));
+            }
+            Err(error) => format!("AF_XDP failed: {error}"),
         }
-        if attempt == XDP_ATTEMPTS || !matches!(error, PortError::Failed { .. }) {
-            break error;
-        }
-        attempt += 1;
-        sleep(XDP_PAUSE);
     };
     let jumbo = config.mtu > PLAIN_MTU;
     if let (true, Some(has)) = (jumbo, interface.mtu())
@@ -318,18 +317,43 @@ fn open_interface(
     match open_device(&device, config, queues, device_mtu, &pools) {
         Ok(opened) => {
             let notice = format!(
-                "interface `{name}` is used through AF_PACKET, which is slower, since AF_XDP failed: {xdp}"
+                "interface `{name}` is used through AF_PACKET, which is slower, since {why}"
             );
             Ok((opened, pools, Some(notice)))
         }
-        Err(packet) => {
-            let (xdp, packet) = (Box::new(xdp), Box::new(packet));
-            Err(OpenError::Interface {
-                name: name.to_owned(),
-                xdp,
-                packet,
-            })
+        Err(packet) => Err(OpenError::Interface {
+            name: name.to_owned(),
+            why,
+            packet: Box::new(packet),
+        }),
+    }
+}
+
+/// AF_XDP, tried again where the kernel has yet to give back what a process before had. The outer error ends
+/// the start, the inner one leaves AF_PACKET.
+fn try_xdp(
+    eal: &EalHandle,
+    name: &str,
+    config: &PortConfig,
+    queues: u16,
+    pools: &mut Vec<Pool>,
+) -> Result<Result<OpenPort, PortError>, OpenError> {
+    let mut attempt = 1;
+    loop {
+        let error = match open_device(&af_xdp(name, queues), config, queues, None, pools) {
+            Ok(opened) => return Ok(Ok(opened)),
+            Err(error @ PortError::InterfaceMissing(_)) => return Err(error.into()),
+            Err(error) => error,
+        };
+        // A driver that gave up half way may have kept buffers.
+        if pools.iter().any(|pool| pool.available() < pool.capacity()) {
+            *pools = make_pools(eal, config)?;
         }
+        if attempt == XDP_ATTEMPTS || !matches!(error, PortError::Failed { .. }) {
+            return Ok(Err(error));
+        }
+        attempt += 1;
+        sleep(XDP_PAUSE);
     }
 }
 

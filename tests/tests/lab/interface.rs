@@ -65,3 +65,46 @@ fn a_start_says_nothing_that_is_not_sluices_own() {
         assert!(log.contains("1 x 2048/2048 descriptors"), "{log}");
     }
 }
+
+#[test]
+fn queues_that_no_worker_reads_lose_no_request_unseen() {
+    let lab = Lab::up();
+    let set_queues = |count: &str| {
+        let command = ["ethtool", "-L", "sluice-front", "rx", count];
+        let set = lab.at_gateway(&command);
+        assert!(set.status.success(), "{}", printed(&set));
+    };
+    let other_end = lab.client(&["ethtool", "-L", "front", "tx", "2"]);
+    assert!(other_end.status.success(), "{}", printed(&other_end));
+    set_queues("2");
+    let gateway = lab.gateway(CONFIG);
+    let log = gateway.log();
+    assert!(
+        log.contains("interface `sluice-front` is used through AF_PACKET")
+            && log.contains("ethtool -L sluice-front combined 1"),
+        "{log}"
+    );
+    // Each by a connection of its own, and so by either queue.
+    for _ in 0..10 {
+        assert_eq!(lab.curl(&["http://nginx.test/"]).status, 200);
+    }
+    assert!(gateway.stop().success());
+
+    set_queues("1");
+    let gateway = lab.gateway(CONFIG);
+    let unread = || gateway.metrics()["sluice_unread_queues{port=\"front\"}"];
+    assert_eq!(unread(), 0.0);
+    if gateway.log().contains("AF_PACKET") {
+        return;
+    }
+    set_queues("2");
+    crate::operation::until(&1.0, unread);
+    crate::operation::until(&true, || {
+        gateway
+            .log()
+            .contains("port front: the interface was given more receive queues")
+    });
+    set_queues("1");
+    crate::operation::until(&0.0, unread);
+    assert_eq!(lab.curl(&["http://nginx.test/"]).status, 200);
+}

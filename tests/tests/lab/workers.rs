@@ -340,3 +340,29 @@ fn a_worker_that_hangs_is_told_and_ends_the_gateway_if_it_does_not_go_on() {
     let said = "worker 1 has not polled for 10 s, so its queue is left unread";
     assert!(log.contains(said), "{log}");
 }
+
+#[test]
+fn at_the_deadline_of_the_drain_linux_clients_of_every_worker_are_told() {
+    let lab = Lab::up();
+    let config = format!("{TWO}{CONFIG}").replace("drain_timeout: 3s", "drain_timeout: 500ms");
+    let mut gateway = lab.gateway(&config);
+    // It never answers.
+    let _listener = lab.listen("10.77.2.5:8080");
+    let mut clients = Vec::new();
+    for _ in 0..16 {
+        let mut client = lab.connect(GATEWAY).expect("the gateway does not accept");
+        let unfinished = "POST / HTTP/1.1\r\nHost: own.test\r\nContent-Length: 10\r\n\r\nfive ";
+        client.send(unfinished).expect("cannot send");
+        clients.push(client);
+    }
+    metrics_until(&gateway, |metrics| {
+        let connections = of_both(metrics, "sluice_downstream_connections", "");
+        connections[0] + connections[1] == 16.0 && connections.iter().all(|count| *count > 0.0)
+    });
+    gateway.terminate();
+    assert!(gateway.wait().success());
+    for mut client in clients {
+        let error = client.read_to_end().expect_err("it was not answered");
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    }
+}

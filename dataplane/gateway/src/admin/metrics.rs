@@ -87,6 +87,7 @@ struct PortReading {
     /// The kernel's interface behind it.
     interface_dropped: u64,
     link_up: bool,
+    unread_queues: u16,
     buffers_free: u64,
     buffers: u64,
     steering: Option<Arc<SteeringTotals>>,
@@ -102,6 +103,7 @@ impl Reading {
                 .as_ref()
                 .map_or(0, |interface| interface.rx_dropped()),
             link_up: port.link.is_up(),
+            unread_queues: port.link.unread_queues(),
             buffers_free: port
                 .pools
                 .iter()

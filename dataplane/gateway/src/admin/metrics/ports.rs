@@ -106,6 +106,11 @@ pub(super) fn devices(text: &mut Text, ports: &[PortReading]) {
     for port in ports {
         text.sample(&[("port", &port.name)], u8::from(port.link_up));
     }
+    let help = "Receive queues that the port's interface was given since the start: what comes to them is lost.";
+    text.family("sluice_unread_queues", Gauge, help);
+    for port in ports {
+        text.sample(&[("port", &port.name)], port.unread_queues);
+    }
     let help = "Packet buffers of the port: free in its pool, or used in queues and rings.";
     text.family("sluice_pool_buffers", Gauge, help);
     for port in ports {

@@ -17,6 +17,7 @@ fn reading() -> Reading {
         },
         interface_dropped: 6,
         link_up: true,
+        unread_queues: 0,
         buffers_free: 8_000,
         buffers: 8_191,
         steering: Some(Arc::default()),
