@@ -319,7 +319,7 @@ impl Client {
             State::Up => {
                 // Closed by the target, or bytes that nobody asked for: a new one next time.
                 let view = stack.view(flow);
-                if view.readable > 0 {
+                if view.readable > 0 && self.counting {
                     stats.failed(Fault::Unexpected);
                 }
                 if view.finished || view.readable > 0 {
