@@ -1,9 +1,10 @@
 //! What a proxied request costs when there are many connections: the gateway's polls alone, in
 //! memory, as in `proxied_request`.
 //!
-//! `cargo bench -p sluice-perf --bench scale` prints a row for each number of connections; every row
-//! is of one run with the one before it, in turns, so that ratios mean something on a busy machine.
-//! With `--connections N --only idle|active` it serves one kind for callgrind, as `perf/scale` does.
+//! `cargo bench -p sluice-perf --bench scale` prints a row for each number of connections up to a million, as
+//! far as memory goes: a row that would take more than there is, by what the one before took, is left out and
+//! says so. In each row the three cases take turns, so that ratios mean something on a busy machine.
+//! `--connections N` prints one row; with `--only few|all` it serves one case, for callgrind.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant as Clock};
@@ -214,7 +215,7 @@ fn main() {
         return;
     }
     let rows: &[usize] = if bench {
-        &[1_000, 10_000, 100_000]
+        &[1_000, 10_000, 100_000, 1_000_000]
     } else {
         &[200]
     };
@@ -223,7 +224,25 @@ fn main() {
     alone.run(Who::Few, requests);
     println!("nanoseconds per request, medians of {rounds} rounds of {requests}");
     println!("connections  64 alone  64 among all  all active  few/alone  all/alone");
+    let mut per_connection = 0;
     for &connections in one.as_ref().map_or(rows, |one| one) {
+        let needs = connections as u64 * per_connection;
+        let free = kib("/proc/meminfo", "MemAvailable:").unwrap_or(u64::MAX);
+        if needs > free {
+            println!("{connections:>11}  takes some {needs} KiB, of which {free} are free");
+            continue;
+        }
         row(&mut alone, connections, requests, rounds);
+        let most = kib("/proc/self/status", "VmHWM:").unwrap_or(0);
+        per_connection = most / connections as u64;
     }
+    let most = kib("/proc/self/status", "VmHWM:").unwrap_or(0);
+    println!("at most {most} KiB resident: client, gateway and backend");
+}
+
+/// A figure of a file of the kernel's.
+fn kib(path: &str, name: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+    line.split_whitespace().next()?.parse().ok()
 }

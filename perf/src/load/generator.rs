@@ -34,6 +34,8 @@ pub struct Generator<P: PacketIo> {
     until: Instant,
     /// When the measured time began.
     began: Instant,
+    /// Connections that were open when it was last looked, in [`Stage::Opening`].
+    opened: u64,
     /// The step was ended early.
     stopped: bool,
     schedule: Option<Schedule>,
@@ -89,6 +91,7 @@ impl<P: PacketIo> Generator<P> {
             stage: Stage::Done,
             until: Instant::NEVER,
             began: Instant::NEVER,
+            opened: 0,
             stopped: false,
             schedule: None,
             blocked_until: Instant::ZERO,
@@ -117,6 +120,7 @@ impl<P: PacketIo> Generator<P> {
         }
         self.begun.clear();
         self.stage = Stage::Opening;
+        self.opened = 0;
         self.stopped = false;
         self.until = now + patience;
     }
@@ -251,6 +255,11 @@ impl<P: PacketIo> Generator<P> {
         let client = self.client.as_mut()?;
         match self.stage {
             Stage::Opening => {
+                // As long as it takes, while they open: a hundred thousand take longer than one may.
+                if self.stats.connections > self.opened && !self.stopped {
+                    self.opened = self.stats.connections;
+                    self.until = now + client.patience();
+                }
                 let opened = client.open_ahead(&mut self.stack, &mut self.stats, now);
                 if opened || now >= self.until {
                     self.stage = Stage::WarmUp;
