@@ -83,8 +83,8 @@ pub(crate) enum Command {
         #[arg(short, long)]
         verbose: bool,
     },
-    /// Say whether a file is right: exit 0, or 1 with every problem and its place. Of what is no YAML, of
-    /// unknown keys and of values of a wrong type only the first is told. Whether the devices, cores and
+    /// Say whether a file is right: exit 0, or 1 with every problem and its place; of what is no YAML only
+    /// the first is told. Whether the devices, cores and
     /// hugepages that it asks for are there is said at the start of `sluice run`.
     Check {
         /// The rules, a YAML file.

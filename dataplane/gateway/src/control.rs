@@ -219,7 +219,7 @@ impl Control {
         }
         match self.source.reload() {
             Some(update) => self.take(update),
-            None => log::info("SIGHUP: the rules are what they were"),
+            None => log::info("SIGHUP: the file is what it was; the rules stay as they are"),
         }
     }
 

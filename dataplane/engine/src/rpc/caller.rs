@@ -68,6 +68,8 @@ pub(crate) struct Caller {
     pub(super) stalled: Option<(u32, Instant)>,
     /// Channels of streams that wait until its output is sent, the one that has waited longest in front.
     pub(super) held_streams: VecDeque<u32>,
+    /// Bytes of streams that may wait for it.
+    pub(super) room: usize,
     /// A frame that is too large for a shared connection, on its way.
     pub(super) upload: Option<Upload>,
     /// The call whose reply flows in as it comes.
@@ -109,6 +111,7 @@ impl Caller {
             streams: 0,
             stalled: None,
             held_streams: VecDeque::new(),
+            room: 0,
             whole,
             max_frame: 0,
             requests: 0,

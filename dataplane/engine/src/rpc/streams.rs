@@ -178,7 +178,15 @@ impl<P: PacketIo> Worker<P> {
     #[cold]
     pub(super) fn end_open_streams(&mut self, number: u32, now: Instant) {
         let mut open = Vec::new();
-        let mut at = self.rpc.callers.get(number as usize).map(|c| c.first);
+        let Some(caller) = self.rpc.callers.get(number as usize) else {
+            return;
+        };
+        let reply = if caller.closing {
+            LocalReply::CALLER_READ_NO_MORE
+        } else {
+            LocalReply::CALLER_ENDED
+        };
+        let mut at = Some(caller.first);
         while let Some(call) = at.and_then(|at| self.rpc.calls.get(at as usize)) {
             let own = call.stream.as_ref();
             if own.is_some_and(|stream| !stream.caller_done) {
@@ -189,7 +197,7 @@ impl<P: PacketIo> Worker<P> {
         for ticket in open {
             if self.streaming(ticket).is_some() {
                 self.leave_channel(ticket.call, Ended::Cancelled, now);
-                self.fail_call(ticket.call, LocalReply::CALLER_ENDED, now);
+                self.fail_call(ticket.call, reply, now);
             }
         }
     }
@@ -294,6 +302,11 @@ impl LocalReply {
         400,
         RequestFate::ClientGone,
         "the caller closed its connection before the end of this stream",
+    );
+    const CALLER_READ_NO_MORE: Self = Self::new(
+        400,
+        RequestFate::ClientGone,
+        "nothing more is read on this connection, as a frame on it was refused or it has been used enough",
     );
     pub(super) const TOO_MANY_STREAMS: Self = Self::new(
         503,

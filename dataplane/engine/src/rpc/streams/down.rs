@@ -15,7 +15,8 @@ use crate::rpc::replies::{Coming, Unsent, by_rules, note_outcome};
 use crate::stats::{RequestFate, RpcEvent};
 use crate::worker::Worker;
 
-/// Bytes that may wait for the caller of a stream whose channel others share.
+/// Bytes that may wait for the caller of a stream whose channel others share, behind the frame that was the
+/// first to wait: frames come whole, of any size.
 const MOST_WAITING: usize = 1 << 20;
 
 impl<P: PacketIo> Worker<P> {
@@ -66,12 +67,14 @@ impl<P: PacketIo> Worker<P> {
                 }
                 return Step::Wait;
             }
-            if caller.waiting() > MOST_WAITING {
+            if caller.waiting() > caller.room {
                 self.stats.rpc.count(RpcEvent::StreamOverflow);
                 let step = self.drop_stream_frame(number, len);
                 self.fail_stream(owner, LocalReply::STREAM_SLOW, now);
                 return step;
             }
+        } else {
+            caller.room = MOST_WAITING + len;
         }
         if len > call.max_frame {
             self.stats.rpc.count(RpcEvent::LargeReply);

@@ -119,7 +119,7 @@ fn frames_of_any_size_go_both_ways_whole() {
         let mut w = world(service);
         let c = w.open();
         let id = w.begin(c, 1, 0);
-        let large = pattern(900_000);
+        let large = pattern(1_500_000);
         w.send(
             c,
             [piece(1, DATA, &large), piece(1, DATA, "behind")].concat(),
