@@ -21,6 +21,7 @@ use crate::contained::Work;
 use crate::date::Date;
 use crate::downstream::Downstream;
 use crate::exchange::Exchange;
+use crate::footprint;
 use crate::generations::Generations;
 use crate::handoff::Handoff;
 use crate::inspection::Inspection;
@@ -298,10 +299,7 @@ impl<P: PacketIo> Worker<P> {
     /// This worker's part of a limit that is meant for all of them together; at least 1.
     #[inline]
     pub(crate) fn share(&self, limit: u32) -> u32 {
-        match self.workers {
-            1 => limit,
-            workers => limit.div_ceil(workers),
-        }
+        footprint::share(limit, self.workers)
     }
 
     /// Whether a connection of this listener is to take no further requests.

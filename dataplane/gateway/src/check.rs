@@ -1,6 +1,7 @@
 //! `sluice check` and `sluice schema`: answers without a gateway.
 
 use std::fmt::Display;
+use std::fs::read_to_string;
 use std::io::{Write, stderr, stdout};
 use std::path::Path;
 use std::process::ExitCode;
@@ -13,12 +14,18 @@ use crate::log;
 /// Says whether a file would run.
 pub(crate) fn command(config: &Path) -> ExitCode {
     match load(config).and_then(|rules| compile(&rules)) {
-        Ok(snapshot) => print(format_args!(
-            "{}: ok ({})\n{}\n",
-            config.display(),
-            Counts(&snapshot),
-            Memory(&snapshot)
-        )),
+        Ok(snapshot) => {
+            let said = print(format_args!(
+                "{}: ok ({})\n{}\n",
+                config.display(),
+                Counts(&snapshot),
+                Memory(&snapshot)
+            ));
+            if let Some(notice) = beyond_machine(&snapshot) {
+                log::info(notice);
+            }
+            said
+        }
         Err(problems) => {
             show(&problems, SHOWN);
             ExitCode::FAILURE
@@ -73,21 +80,101 @@ impl Display for Counts<'_> {
 /// The most memory that a gateway with these rules takes, in words.
 pub(crate) struct Memory<'a>(pub(crate) &'a Snapshot);
 
+impl Memory<'_> {
+    fn workers(&self) -> u64 {
+        u64::from(self.0.workers.cores.count())
+    }
+
+    fn of_worker(&self) -> Footprint {
+        Footprint::of(self.0, &limits(self.0))
+    }
+
+    /// Bytes in all.
+    fn total(&self) -> u64 {
+        self.workers() * self.of_worker().total() + self.0.workers.memory
+    }
+}
+
+fn gib(bytes: u64) -> f64 {
+    bytes as f64 / (1u64 << 30) as f64
+}
+
 impl Display for Memory<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let gib = |bytes: u64| bytes as f64 / (1u64 << 30) as f64;
-        let workers = u64::from(self.0.workers.cores.count());
-        let worker = Footprint::of(self.0, &limits(self.0));
+        let (workers, worker) = (self.workers(), self.of_worker());
         let packets = self.0.workers.memory;
         write!(
             f,
             "memory: at most {:.1} GiB: {:.1} for packets, {:.1} for tables, {:.1} for the bytes of {} \
              connections if all are full both ways",
-            gib(workers * worker.total() + packets),
+            gib(self.total()),
             gib(packets),
             gib(workers * worker.tables),
             gib(workers * worker.connections),
             workers * worker.flows
         )
+    }
+}
+
+/// What to say where that is more than this machine has.
+pub(crate) fn beyond_machine(rules: &Snapshot) -> Option<String> {
+    notice(rules, total_memory(&read_to_string("/proc/meminfo").ok()?)?)
+}
+
+fn notice(rules: &Snapshot, machine: u64) -> Option<String> {
+    let memory = Memory(rules);
+    let worker = memory.of_worker();
+    let each = worker.connections.checked_div(worker.flows)?;
+    (memory.total() > machine).then(|| {
+        format!(
+            "this machine has {:.1} GiB, less than connections could take if all were full at once: {} KiB each. \
+             `max_connections` of listeners and services says how many there may be, `buffer` of listeners \
+             what each holds, `tcp.window_memory` ({:.1} GiB per worker) what they hold beyond it",
+            gib(machine),
+            each / 1024,
+            gib(rules.tcp.window_memory as u64)
+        )
+    })
+}
+
+/// Bytes of memory by `/proc/meminfo`.
+fn total_memory(meminfo: &str) -> Option<u64> {
+    let total = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = total.trim().strip_suffix(" kB")?.parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES: &str = "
+workers: { memory: 64MiB }
+ports: { front: { device: net_ring0, addresses: [10.99.1.1/24] } }
+listeners: { web: { address: 10.99.1.1:80 } }
+services: { hello: { endpoints: [10.99.1.2:8080] } }
+routes: [{ service: hello }]
+";
+
+    #[test]
+    fn what_lowers_the_bound_is_said_where_the_machine_has_less() {
+        let rules = sluice_policy::parse(RULES, "g.yaml").unwrap();
+        let rules = compile(&rules).unwrap();
+        let most = Memory(&rules).total();
+        assert_eq!(notice(&rules, most), None);
+        let said = notice(&rules, most - 1).unwrap();
+        for option in ["`max_connections`", "`buffer`", "`tcp.window_memory`"] {
+            assert!(said.contains(option), "{said}");
+        }
+    }
+
+    #[test]
+    fn the_machines_memory_is_read_from_what_the_kernel_says() {
+        let said = "MemTotal:       24689764 kB\nMemFree:         1189764 kB\n";
+        assert_eq!(total_memory(said), Some(24_689_764 << 10));
+        assert_eq!(total_memory("MemFree: 12 kB\n"), None);
+        assert_eq!(total_memory("MemTotal: many kB\n"), None);
     }
 }

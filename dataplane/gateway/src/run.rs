@@ -23,7 +23,7 @@ use sluice_port::{
 
 use crate::access_log::{AccessLogThread, Totals};
 use crate::admin::{self, Admin, BindError, PortView, View};
-use crate::check::{Counts, Memory, SHOWN, show};
+use crate::check::{Counts, Memory, SHOWN, beyond_machine, show};
 use crate::control::{Awaited, Control, effective, history};
 use crate::links::{Link, Links};
 use crate::notify::Notify;
@@ -326,6 +326,9 @@ fn announce(rules: &Snapshot, cores: &Cores) {
         log::info(format_args!("worker {number}: core {core}, idle: {idle}"));
     }
     log::info(Memory(rules));
+    if let Some(notice) = beyond_machine(rules) {
+        log::info(notice);
+    }
     let mut workers = cores.workers.iter();
     if workers.any(|core| cores.control.contains(core)) {
         log::warning(

@@ -32,12 +32,14 @@ crate::counters! {
         Untagged => "untagged",
         /// Dropped: a tag of a provider (802.1ad), or a second one.
         DoubleTagged => "double_tagged",
-        /// Dropped: an IP header that breaks RFC 791 or RFC 8200.
+        /// Dropped: an IP header that breaks RFC 791 or RFC 8200, or has a source route.
         BadIp => "bad_ip_header",
         /// Dropped: an IP fragment; TCP peers are told to fit the path's MTU instead.
         Fragment => "ip_fragment",
         /// Dropped: a source address that can't be answered.
         BadSource => "bad_source_address",
+        /// Dropped: from an address to which the port has no route.
+        NoRoute => "no_route",
         /// Dropped: a destination that is not one of the port's addresses.
         NotOurAddress => "not_our_address",
         /// Dropped: neither TCP nor an ICMP message that is acted on.

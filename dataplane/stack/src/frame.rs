@@ -232,6 +232,9 @@ fn ipv4<'a>(
     if verify && !checksum::is_valid(checksum::sum(&payload[..header])) {
         return Err(FrameFate::BadChecksum);
     }
+    if header > 20 && has_source_route(&payload[20..header]) {
+        return Err(FrameFate::BadIp);
+    }
     const MORE_AND_OFFSET: u16 = 0x3fff;
     if u16::from_be_bytes([f0, f1]) & MORE_AND_OFFSET != 0 {
         return Err(FrameFate::Fragment);
@@ -276,6 +279,27 @@ fn ipv4<'a>(
             }
         }
         _ => Err(FrameFate::UnknownProtocol),
+    }
+}
+
+/// Whether these options of IPv4 say by which routers the packet is to go (RFC 7126 4.3, 4.4), or can't be read.
+#[cold]
+fn has_source_route(mut options: &[u8]) -> bool {
+    const END: u8 = 0;
+    const NONE: u8 = 1;
+    const LOOSE: u8 = 0x83;
+    const STRICT: u8 = 0x89;
+    loop {
+        options = match *options {
+            [] | [END, ..] => return false,
+            [NONE, ref rest @ ..] => rest,
+            [LOOSE | STRICT, ..] => return true,
+            [_, length @ (2..), ..] => match options.get(usize::from(length)..) {
+                Some(rest) => rest,
+                None => return true,
+            },
+            _ => return true,
+        };
     }
 }
 

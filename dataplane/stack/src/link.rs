@@ -168,6 +168,28 @@ impl<P: PacketIo> Link<P> {
         self.addresses.contains(&address)
     }
 
+    /// Why nothing can be sent to an address, if so: it is no host's, as the first and the last of a subnet
+    /// and those of class E are, or no route leads there.
+    pub(crate) fn unanswerable(&self, remote: IpAddr) -> Option<FrameFate> {
+        if let IpAddr::V4(remote) = remote {
+            let of_subnet = |prefix: &IpCidr| match prefix {
+                IpCidr::Ipv4(prefix) if prefix.prefix_len() < 31 => {
+                    let hosts = u32::MAX >> prefix.prefix_len();
+                    let host = remote.to_bits() & hosts;
+                    prefix.contains_addr(&remote) && (host == 0 || host == hosts)
+                }
+                _ => false,
+            };
+            if remote.octets()[0] >= 240 || self.on_link.iter().any(of_subnet) {
+                return Some(FrameFate::BadSource);
+            }
+        }
+        match self.next_hop(remote) {
+            Some(_) => None,
+            None => Some(FrameFate::NoRoute),
+        }
+    }
+
     /// The on-link address that leads to `remote`.
     pub(crate) fn next_hop(&self, remote: IpAddr) -> Option<IpAddr> {
         if self

@@ -27,7 +27,7 @@ pub struct Listener {
     /// How long a client may take to send the next part of a request's body, see `limits.body_rate`.
     #[serde(default = "body_timeout")]
     pub body_timeout: Period,
-    /// Connections at a time, per worker.
+    /// Connections at a time. Each of several workers allows an equal part.
     #[serde(default = "listener_connections")]
     pub max_connections: u32,
     /// Buffer of a connection in each direction: 16KiB to 16MiB. It grows up to `tcp.window` where the path

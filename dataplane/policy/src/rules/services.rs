@@ -38,7 +38,7 @@ pub struct Service {
     /// How long a request may take as a whole, from its head to the last byte of the response.
     #[serde(default = "request_timeout")]
     pub request_timeout: Period,
-    /// Connections at a time to all endpoints, per worker.
+    /// Connections at a time to all endpoints. Each of several workers allows an equal part.
     #[serde(default = "service_connections")]
     pub max_connections: u32,
     /// Unused connections that are kept for each endpoint, per worker.

@@ -20,9 +20,10 @@ pub struct Tcp {
     /// The shortest wait for an acknowledgement before something is sent again: 1ms to 1s. Shorter ones
     /// are for peers in the same data center.
     pub min_timeout: Period,
-    /// How long a peer may leave what it was sent unacknowledged before its connection is given up.
+    /// How long a peer may leave what it was sent, or what it was asked, unanswered before its connection
+    /// is given up: 1s to 24h.
     pub user_timeout: Period,
-    /// How long a peer may be silent before it is asked whether it is still there.
+    /// How long a peer may be silent before it is asked whether it is still there: 1s to 24h.
     pub keep_alive: Period,
     /// What decides how fast to send.
     pub congestion: Congestion,

@@ -15,7 +15,7 @@ pub enum UnitError {
     #[error("`{0}` is not a duration; write a whole number and a unit, such as 250ms, 10s or 1m")]
     Period(String),
     /// Not a whole number with a binary size unit.
-    #[error("`{0}` is not a size; write a whole number and a unit, such as 64KiB or 1MiB")]
+    #[error("`{0}` is not a size; write a whole number and a unit, such as 0B, 64KiB or 1MiB")]
     Size(String),
     /// Not a share of up to 100 % in steps of 0.0001 %.
     #[error(

@@ -137,7 +137,7 @@ fn what_is_no_yaml_or_of_the_wrong_type() {
             (
                 "workers: { memory: 256MB }\n",
                 &[
-                    "g.yaml:1:20: workers.memory: `256MB` is not a size; write a whole number and a unit, such as 64KiB or 1MiB",
+                    "g.yaml:1:20: workers.memory: `256MB` is not a size; write a whole number and a unit, such as 0B, 64KiB or 1MiB",
                 ],
             ),
             (
@@ -282,8 +282,15 @@ fn node_workers_tcp_and_admin() {
                     "g.yaml:8:16: tcp.window: 1KiB is outside 64KiB to 64MiB",
                     "g.yaml:8:37: tcp.window_memory: 1024GiB is outside 0B to 64GiB",
                     "g.yaml:8:59: tcp.min_timeout: 2s is outside 1ms to 1s",
-                    "g.yaml:8:77: tcp.user_timeout: must be more than 0; write a duration such as 10s",
-                    "g.yaml:8:93: tcp.keep_alive: 48h is longer than 24h",
+                    "g.yaml:8:77: tcp.user_timeout: 0ms is outside 1s to 24h",
+                    "g.yaml:8:93: tcp.keep_alive: 48h is outside 1s to 24h",
+                ],
+            ),
+            (
+                "tcp: { user_timeout: 1ms, keep_alive: 999ms }\n",
+                &[
+                    "g.yaml:8:22: tcp.user_timeout: 1ms is outside 1s to 24h",
+                    "g.yaml:8:39: tcp.keep_alive: 999ms is outside 1s to 24h",
                 ],
             ),
             (
@@ -373,7 +380,7 @@ tcp: { window: big, keep_alive: never }
                     "g.yaml:14:5: routes[5]: should be a mapping (`key: value`)",
                     "g.yaml:15:47: routes[6].response_timeout: 48h is longer than 24h",
                     "g.yaml:16:1: nonsense: `nonsense` is not known here; known are node, ports, workers, tcp, admin, dns, access_log, listeners, services, lanes, routes",
-                    "g.yaml:17:16: tcp.window: `big` is not a size; write a whole number and a unit, such as 64KiB or 1MiB",
+                    "g.yaml:17:16: tcp.window: `big` is not a size; write a whole number and a unit, such as 0B, 64KiB or 1MiB",
                     "g.yaml:17:33: tcp.keep_alive: `never` is not a duration; write a whole number and a unit, such as 250ms, 10s or 1m",
                 ],
             ),

@@ -7,7 +7,6 @@ use crate::frame::{self, Found, Inbound, Segment, TooBig};
 use crate::half_open::Syn;
 use crate::io::{BURST, PacketIo, RxBurst, RxChecksum, RxFrame};
 use crate::key::FlowKey;
-use crate::link::Link;
 use crate::tcp::emit::{ACK, Outgoing, RST, SYN};
 use crate::tcp::ingress::{Reaction, Surroundings};
 use crate::tcp::seq::before;
@@ -117,10 +116,6 @@ impl<P: PacketIo> Stack<P> {
         segment: &Segment<'_>,
         now: Instant,
     ) -> FrameFate {
-        let own = |link: &Link<P>| link.is_own(key.remote().ip());
-        if self.ports.get(port).is_some_and(own) {
-            return FrameFate::BadSource;
-        }
         let opens = segment.has(SYN) && !segment.has(ACK);
         if let Some(&record) = self.time_wait.get(&key) {
             let reuse = opens && before(record.their_next, segment.seq);
@@ -143,7 +138,10 @@ impl<P: PacketIo> Stack<P> {
             self.time_wait.remove(&key);
         }
         if opens {
-            return self.syn(port, key, segment, now);
+            return match self.unanswerable(port, &key) {
+                Some(fate) => fate,
+                None => self.syn(port, key, segment, now),
+            };
         }
         if segment.has(RST) {
             // A client that gives up before its handshake is complete.
@@ -162,7 +160,19 @@ impl<P: PacketIo> Stack<P> {
         {
             return fate;
         }
-        self.refuse(port, key, segment, now)
+        match self.unanswerable(port, &key) {
+            Some(fate) => fate,
+            None => self.refuse(port, key, segment, now),
+        }
+    }
+
+    /// The fate of what comes from an address to which no answer can go: nothing is recorded of it.
+    fn unanswerable(&self, port: usize, key: &FlowKey) -> Option<FrameFate> {
+        let from = key.remote().ip();
+        if self.ports.iter().any(|link| link.is_own(from)) {
+            return Some(FrameFate::BadSource);
+        }
+        self.ports.get(port)?.unanswerable(from)
     }
 
     /// Hands a segment to its flow.

@@ -64,7 +64,8 @@ pub(crate) struct Sender {
     pub(crate) backoff: u8,
     pub(crate) probes: u8,
     /// When data was sent last, when the retransmission timer was started, when the peer last
-    /// acknowledged something new or had everything.
+    /// acknowledged something new or had everything; with nothing under way, when it was first asked for an
+    /// answer that it owes.
     pub(crate) sent_at: Instant,
     pub(crate) timer_from: Instant,
     pub(crate) progress: Instant,

@@ -15,7 +15,8 @@ use crate::time::Instant;
 pub struct TcpTimers {
     /// The retransmission timeout is no shorter. Not below 1 ms, the granularity of timers.
     pub min_timeout: Duration,
-    /// A flow is given up when its peer has acknowledged nothing of what waits for so long.
+    /// A flow is given up when its peer has acknowledged nothing of what waits for so long, or answered none
+    /// of the probes that were sent meanwhile.
     pub user_timeout: Duration,
     /// A peer that was silent for so long is asked whether it is still there (RFC 9293 3.8.4 wants two
     /// hours or more by default).
@@ -41,6 +42,19 @@ impl From<TcpTimers> for Patience {
     }
 }
 
+impl Patience {
+    /// How long keep-alive probes may go unanswered.
+    fn asking(&self) -> u64 {
+        self.user_timeout
+            .min(KEEP_ALIVE_PROBES * KEEP_ALIVE_INTERVAL)
+    }
+
+    /// The longest between probes that go unanswered.
+    fn probe_interval(&self) -> u64 {
+        self.user_timeout / LEAST_PROBES
+    }
+}
+
 impl Default for TcpTimers {
     fn default() -> Self {
         TcpTimers {
@@ -53,9 +67,13 @@ impl Default for TcpTimers {
 
 const MILLISECOND: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MILLISECOND;
-/// Between keep-alive probes, and how many may go unanswered (Linux's defaults).
+/// Between keep-alive probes, and how many may go unanswered (Linux's defaults), where the user timeout
+/// does not end it sooner.
 const KEEP_ALIVE_INTERVAL: u64 = 75 * SECOND;
-const KEEP_ALIVE_PROBES: u8 = 9;
+const KEEP_ALIVE_PROBES: u64 = 9;
+/// So many unanswered probes at least, of keep-alive or of a closed window, go before a peer is given up:
+/// one that is lost does not tell.
+const LEAST_PROBES: u64 = 4;
 /// How long a peer may delay the acknowledgement of a lone segment (TLP.max_ack_delay).
 const PEER_ACK_DELAY: u64 = 50 * MILLISECOND;
 /// The least time to a tail loss probe.
@@ -90,7 +108,7 @@ impl Tcp {
                 .min(self.send.recovery.look_again);
         }
         if self.has_unsent() {
-            return self.timeout_at(timers);
+            return self.window_probe_at(timers);
         }
         self.keep_alive_at(timers)
     }
@@ -118,14 +136,32 @@ impl Tcp {
         from.plus_nanos((2 * rtt + delay).max(LEAST_PROBE))
     }
 
+    /// When the next keep-alive probe goes, or the flow ends for want of an answer.
     #[inline]
     fn keep_alive_at(&self, timers: &Patience) -> Instant {
         if self.state == State::TimeWait {
             return Instant::NEVER;
         }
-        let asked = KEEP_ALIVE_INTERVAL * u64::from(self.send.probes);
-        self.heard
-            .plus_nanos(timers.keep_alive.saturating_add(asked))
+        if self.send.probes == 0 {
+            return self.heard.plus_nanos(timers.keep_alive);
+        }
+        let interval = KEEP_ALIVE_INTERVAL.min(timers.probe_interval());
+        self.send
+            .timer_from
+            .plus_nanos(interval)
+            .min(self.send.progress.plus_nanos(timers.asking()))
+    }
+
+    /// When the next probe of a closed window goes, or the flow ends for want of an answer.
+    #[inline]
+    fn window_probe_at(&self, timers: &Patience) -> Instant {
+        let timeout = self.timeout_at(timers);
+        if self.send.probes == 0 {
+            return timeout;
+        }
+        let sooner = self.send.timer_from.plus_nanos(timers.probe_interval());
+        let end = self.send.progress.plus_nanos(timers.user_timeout);
+        timeout.min(sooner).min(end)
     }
 
     /// Something waits to be sent, data or our FIN.
@@ -229,10 +265,10 @@ impl Tcp {
         now: Instant,
         events: &Counters<StackEvent>,
     ) -> Alarm {
-        if self.timeout_at(timers) > now {
+        if self.window_probe_at(timers) > now {
             return Alarm::None;
         }
-        if self.send.probes > 2 && now.nanos_since(self.heard) >= timers.user_timeout {
+        if self.is_unanswered_for(timers.user_timeout, now) {
             self.give_up(events);
             return Alarm::None;
         }
@@ -252,7 +288,7 @@ impl Tcp {
         if self.keep_alive_at(timers) > now {
             return Alarm::None;
         }
-        if self.send.probes >= KEEP_ALIVE_PROBES {
+        if self.is_unanswered_for(timers.asking(), now) {
             self.give_up(events);
             return Alarm::None;
         }
@@ -261,7 +297,16 @@ impl Tcp {
         Alarm::Ask
     }
 
+    /// Whether the first of the probes that went unanswered was sent so long ago.
+    fn is_unanswered_for(&self, nanos: u64, now: Instant) -> bool {
+        self.send.probes > 0 && now.nanos_since(self.send.progress) >= nanos
+    }
+
+    /// Nothing is under way, so what the peer owes from now on is an answer.
     fn ask(&mut self, now: Instant) {
+        if self.send.probes == 0 {
+            self.send.progress = now;
+        }
         self.send.probes = self.send.probes.saturating_add(1);
         self.send.timer_from = now;
     }

@@ -153,30 +153,69 @@ fn pieces_of_packets_are_dropped_and_counted() {
 #[test]
 fn sources_that_cannot_be_answered_are_not() {
     let mut peer = Peer::new(Limits::default(), Buffers::default());
-    for from in [
-        [10, 0, 0, 1], // ours
-        [0, 0, 0, 0],
-        [127, 0, 0, 1],
-        [224, 0, 0, 1],
-        [255, 255, 255, 255],
+    let events = peer.events();
+    for (from, fate) in [
+        ([10, 0, 0, 1], FrameFate::BadSource), // ours
+        (ELSEWHERE, FrameFate::BadSource),
+        ([0, 0, 0, 0], FrameFate::BadSource),
+        ([127, 0, 0, 1], FrameFate::BadSource),
+        ([224, 0, 0, 1], FrameFate::BadSource),
+        ([240, 0, 0, 1], FrameFate::BadSource),
+        ([255, 255, 255, 255], FrameFate::BadSource),
+        ([10, 0, 0, 0], FrameFate::BadSource), // the subnet, and all in it
+        ([10, 0, 0, 255], FrameFate::BadSource),
+        ([10, 0, 1, 2], FrameFate::NoRoute),
+        ([192, 0, 2, 1], FrameFate::NoRoute),
     ] {
         peer.from = from;
-        let before = peer.fates();
-        assert_eq!(
-            peer.play(Segment {
-                flags: SYN,
+        for flags in [SYN, ACK] {
+            let before = peer.fates();
+            let answer = peer.play(Segment {
+                flags,
                 ..Segment::default()
-            }),
-            [],
-            "{from:?}"
-        );
+            });
+            assert_eq!(answer, [], "{from:?}");
+            assert_eq!(peer.fates_since(&before), [(fate, 1)], "{from:?}");
+            assert_eq!(peer.events(), events, "{from:?}");
+            assert_eq!(
+                (peer.stats.half_open.get(), peer.stats.flows.get()),
+                (0, 0),
+                "{from:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn packets_with_a_source_route_or_broken_options_are_dropped() {
+    let mut peer = Peer::new(Limits::default(), Buffers::default());
+    for (options, fate) in [
+        (&[0x83, 7, 4, 192, 0, 2, 1, 0][..], FrameFate::BadIp),
+        (&[0x89, 7, 4, 192, 0, 2, 1, 0], FrameFate::BadIp),
+        (&[1, 0x83, 3, 4], FrameFate::BadIp),
+        (&[0x94, 4, 0, 0, 0x83, 3, 4, 0], FrameFate::BadIp),
+        (&[0x94, 1, 0, 0], FrameFate::BadIp),
+        (&[0x94, 9, 0, 0], FrameFate::BadIp),
+        (&[1, 1, 1, 0x94], FrameFate::BadIp),
+        // Router alert, and what is behind the end.
+        (&[0x94, 4, 0, 0], FrameFate::Syn),
+        (&[1, 1, 0, 0x83], FrameFate::Syn),
+    ] {
+        peer.options = options.to_vec();
+        let before = peer.fates();
+        let answer = peer.play(Segment {
+            flags: SYN,
+            ..Segment::default()
+        });
+        assert_eq!(peer.fates_since(&before), [(fate, 1)], "{options:02x?}");
+        let answered = fate == FrameFate::Syn;
+        assert_eq!(!answer.is_empty(), answered, "{options:02x?}");
         assert_eq!(
-            peer.fates_since(&before),
-            [(FrameFate::BadSource, 1)],
-            "{from:?}"
+            peer.stats.half_open.get(),
+            u64::from(answered),
+            "{options:02x?}"
         );
     }
-    assert_eq!(peer.stats.half_open.get(), 0);
 }
 
 #[test]

@@ -25,6 +25,8 @@ pub(crate) const CWR: u8 = 0x80;
 const MAC: [u8; 6] = [2, 9, 9, 9, 9, 9];
 const OURS: [u8; 4] = [10, 0, 0, 1];
 const PEER: [u8; 4] = [10, 0, 0, 2];
+/// Of another port of ours, on which nothing comes.
+pub(crate) const ELSEWHERE: [u8; 4] = [10, 0, 5, 1];
 /// fd00::1 and fd00::2.
 const OURS_V6: [u8; 16] = [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 const PEER_V6: [u8; 16] = [0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2];
@@ -106,6 +108,8 @@ pub(crate) struct Peer {
     ends: [u16; 2],
     /// The source of what the peer sends.
     pub(crate) from: [u8; 4],
+    /// Options of IPv4 in what the peer sends, a multiple of four bytes.
+    pub(crate) options: Vec<u8>,
     /// Flags and offset of a fragment, in what the peer sends.
     pub(crate) fragment: [u8; 2],
     /// The window field of what the peer says.
@@ -137,8 +141,13 @@ impl Peer {
             vlan,
             ..PortSetup::default()
         };
+        let (beside, _) = net.link(1500, [Faults::default(); 2]);
+        let elsewhere = PortSetup {
+            addresses: vec![(ELSEWHERE.into(), 24)],
+            ..PortSetup::default()
+        };
         let mut stack = Stack::new(
-            vec![(ours, link)],
+            vec![(ours, link), (beside, elsewhere)],
             limits,
             Secrets::from_seed(1),
             stats.clone(),
@@ -158,6 +167,7 @@ impl Peer {
             base: 0,
             ends: [40_000, 80],
             from: PEER,
+            options: vec![],
             fragment: [0x40, 0],
             window: 0xffff,
             flow: None,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sluice_stack::fate::StackEvent;
 use sluice_stack::{Buffers, Limits, Phase, TcpTimers};
 
 use crate::peer::*;
@@ -84,14 +85,7 @@ fn a_peer_that_does_not_answer_probes_is_given_up() {
 
 #[test]
 fn unanswered_retransmissions_end_a_flow_after_the_user_timeout() {
-    let limits = Limits {
-        tcp: TcpTimers {
-            user_timeout: Duration::from_secs(5),
-            ..TcpTimers::default()
-        },
-        ..Limits::default()
-    };
-    let mut peer = Peer::new(limits, Buffers::default());
+    let mut peer = Peer::new(patient_for(Duration::from_secs(5)), Buffers::default());
     peer.accept(WITHOUT_SACK);
     peer.write(100);
     let sent = peer.watch(4_000);
@@ -127,10 +121,22 @@ fn timeouts_may_be_shorter_inside_a_data_center() {
     );
 }
 
+/// A stack that gives peers up after so long.
+fn patient_for(user_timeout: Duration) -> Limits {
+    Limits {
+        tcp: TcpTimers {
+            user_timeout,
+            ..TcpTimers::default()
+        },
+        ..Limits::default()
+    }
+}
+
 #[test]
 fn a_silent_peer_is_asked_after_two_hours_and_given_up_after_nine_questions() {
     const HOURS: u64 = 2 * 3600 * 1000;
-    let mut peer = Peer::open(WITH_SACK);
+    let mut peer = Peer::new(patient_for(Duration::from_secs(3_600)), Buffers::default());
+    peer.accept(WITH_SACK);
     assert_eq!(peer.wait(HOURS - 10_000), []);
     let asked = peer.wait(20_000);
     assert_eq!(asked.len(), 1);
@@ -145,6 +151,85 @@ fn a_silent_peer_is_asked_after_two_hours_and_given_up_after_nine_questions() {
     assert_eq!(end.iter().map(|s| s.flags).collect::<Vec<_>>(), [RST | ACK]);
     assert_eq!(peer.view().phase, Phase::Closed);
     assert_eq!(peer.events(), "flow_timed_out, keep_alive_probe 10");
+}
+
+#[test]
+fn a_silent_peer_is_given_up_when_questions_went_unanswered_for_the_user_timeout() {
+    let limits = Limits {
+        tcp: TcpTimers {
+            user_timeout: Duration::from_secs(8),
+            keep_alive: Duration::from_secs(60),
+            ..TcpTimers::default()
+        },
+        ..Limits::default()
+    };
+    let mut peer = Peer::new(limits, Buffers::default());
+    peer.accept(WITH_SACK);
+    let at = |seen: Vec<(u64, Segment)>| -> Vec<(u64, u8)> {
+        let near = |at: u64| (at + 50) / 100 * 100;
+        seen.into_iter()
+            .map(|(at, s)| (near(at), s.flags))
+            .collect()
+    };
+    assert_eq!(
+        at(peer.watch(63_500)),
+        [(60_000, ACK), (62_000, ACK)],
+        "a quarter of the user timeout apart"
+    );
+    peer.ack(0, &[]);
+    assert_eq!(
+        at(peer.watch(69_000)),
+        [
+            (60_000, ACK),
+            (62_000, ACK),
+            (64_000, ACK),
+            (66_000, ACK),
+            (68_000, RST | ACK)
+        ],
+        "an answer begins it anew"
+    );
+    assert_eq!(peer.view().phase, Phase::Closed);
+    assert_eq!(peer.events(), "flow_timed_out, keep_alive_probe 6");
+}
+
+#[test]
+fn a_closed_window_whose_probes_go_unanswered_ends_a_flow_after_the_user_timeout() {
+    let mut peer = Peer::new(patient_for(Duration::from_secs(20)), Buffers::default());
+    peer.accept(WITH_SACK);
+    peer.window = 0;
+    peer.play(no_window(0));
+    peer.write(500);
+    // Answered for so long that probes are a minute apart.
+    for _ in 0..600 {
+        for _ in peer.watch(1_000) {
+            peer.play(no_window(0));
+        }
+    }
+    let probes = peer.stats.events.get(StackEvent::WindowProbe);
+    let seen: Vec<(u64, u8)> = peer
+        .watch(90_000)
+        .into_iter()
+        .map(|(at, s)| (at, s.flags))
+        .collect();
+    let first = seen[0].0;
+    let after = seen
+        .iter()
+        .map(|(at, flags)| ((at - first + 50) / 100 * 100, *flags));
+    assert_eq!(
+        after.collect::<Vec<_>>(),
+        [
+            (0, ACK),
+            (5_000, ACK),
+            (10_000, ACK),
+            (15_000, ACK),
+            (20_000, RST | ACK)
+        ]
+    );
+    assert_eq!(peer.view().phase, Phase::Closed);
+    assert_eq!(
+        peer.events(),
+        format!("flow_timed_out, window_probe {}", probes + 4)
+    );
 }
 
 #[test]

@@ -27,13 +27,15 @@ impl Peer {
         }
         let mut frame = self.mac.to_vec();
         frame.extend(MAC);
-        frame.extend([8, 0, 0x45, ecn]);
-        frame.extend((20 + body.len() as u16).to_be_bytes());
+        let header = 20 + self.options.len();
+        frame.extend([8, 0, 0x40 | (header / 4) as u8, ecn]);
+        frame.extend(((header + body.len()) as u16).to_be_bytes());
         frame.extend([0, 0]);
         frame.extend(self.fragment);
         frame.extend([64, protocol, 0, 0]);
         frame.extend(self.from);
         frame.extend(OURS);
+        frame.extend(&self.options);
         frame.extend(body);
         self.put(&frame);
     }
