@@ -111,7 +111,9 @@ fn main() {
     // `cargo test` passes --test; a bench is not a test, so there it only shows that it runs.
     let is_bench = arguments.iter().any(|argument| argument == "--bench");
     let time = number("--millis").unwrap_or(if is_bench { 2_000 } else { 10 });
-    let rounds = number("--rounds").unwrap_or(if is_bench { 5 } else { 1 }).max(1);
+    let rounds = number("--rounds")
+        .unwrap_or(if is_bench { 5 } else { 1 })
+        .max(1);
     let most = number("--workers").unwrap_or_else(|| {
         let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
         cores.min(MOST) as u64

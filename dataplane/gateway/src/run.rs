@@ -259,6 +259,7 @@ fn open_ports(eal: &EalHandle, rules: &Snapshot, cores: &Cores) -> Result<Opened
             crews.push(PortCrew {
                 steering: steering.steering().clone(),
                 queues: opened.queue_pairs,
+                certain_queues: opened.certain_queues,
             });
             totals = Some(steering.totals().clone());
             steerings.push(steering);
@@ -267,7 +268,7 @@ fn open_ports(eal: &EalHandle, rules: &Snapshot, cores: &Cores) -> Result<Opened
             queues.push((io, ports::stack_setup(port)));
         }
         let interface = opened.interface.map(Arc::new);
-        let link = Link::new(opened.port.clone(), interface.clone());
+        let link = Link::new(opened.port.clone(), interface.clone(), opened.queue_pairs);
         links.watch(name.clone(), link.clone());
         views.push(PortView {
             name,

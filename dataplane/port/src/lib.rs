@@ -23,8 +23,9 @@ mod size;
 pub use clock::Clock;
 pub use cores::{CoreError, Cores};
 pub use dpdk::{
-    DeviceError, Eal, EalConfig, EalError, EalHandle, Link, PciAddress, Pool, PoolError, Port,
-    PortError, PortInfo, PortStats, RegisteredThread, StillInUse, cycles, log_tail, version,
+    DeviceError, Eal, EalConfig, EalError, EalHandle, Link, PciAddress, PeerQueues, Pool,
+    PoolError, Port, PortError, PortInfo, PortStats, RegisteredThread, StillInUse, cycles,
+    log_tail, version,
 };
 pub use frame::{DpdkRx, DpdkTx};
 pub use gaps::{GapMeter, Gaps};

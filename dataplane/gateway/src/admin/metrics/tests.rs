@@ -17,6 +17,10 @@ fn reading() -> Reading {
         },
         interface_dropped: 6,
         link_up: true,
+        queues: PeerQueues {
+            receive: 2,
+            transmit: 1,
+        },
         buffers_free: 8_000,
         buffers: 8_191,
         steering: Some(Arc::default()),
