@@ -33,4 +33,4 @@ pub use interface::Interface;
 pub use io::DpdkIo;
 pub use open::{Device, OpenError, OpenedPort, PortConfig, open};
 pub use secrets::{secrets, steering_key};
-pub use size::{eal_config, port_config};
+pub use size::{eal_config, more_memory, port_config};
