@@ -3,8 +3,9 @@
 //! The driver unmaps its rings in DPDK's interrupt thread as soon as the other side ends, whether a poller
 //! is inside them or not (`memif_disconnect` of DPDK 22.11 to 24.11), and as a client it connects once. So
 //! it never meets the other side: its control socket ends in a thread of ours, which has the real socket,
-//! passes messages and file descriptors on, opens the port's [`Gate`] for the queues that both have, and shuts it before the driver learns that the
-//! other side has gone. A client is started anew, and so connects again for as long as it takes.
+//! passes messages and file descriptors on, opens the port's [`Gate`] for the queues that both have, and shuts
+//! it before the driver learns that the other side has gone. A client is started anew, and so connects again
+//! for as long as it takes.
 //!
 //! The driver's own socket is a file that is removed once it is open, so that nobody else gets at it.
 

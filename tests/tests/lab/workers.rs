@@ -10,7 +10,7 @@ use sluice_tests::lab::{Lab, printed};
 use crate::{CONFIG, GATEWAY, get};
 
 /// More workers than this machine may have cores to spare: they share one.
-const TWO: &str = "workers: { cores: [0, 0], idle: adaptive, memory: 64MiB }\n";
+const TWO: &str = "workers: { cores: [0, 0], idle: adaptive, memory: 96MiB }\n";
 
 /// A metric of each of the two workers, with the rest of its labels.
 fn of_both(metrics: &BTreeMap<String, f64>, name: &str, labels: &str) -> [f64; 2] {
@@ -441,6 +441,8 @@ fn a_worker_that_hangs_is_told_and_ends_the_gateway_if_it_does_not_go_on() {
     let status = gateway.wait();
     let log = gateway.log();
     assert_eq!(status.code(), Some(1), "{log}");
+    let first = "warning: worker 1 has not polled for a second";
+    assert!(log.contains(first), "{log}");
     let said = "worker 1 has not polled for 10 s, so its queue is left unread";
     assert!(log.contains(said), "{log}");
 }
