@@ -325,7 +325,11 @@ impl Gateway {
         let seats: Vec<Option<Seat<SimPort>>> = match count {
             1 => vec![None],
             _ => {
-                let port = PortCrew { steering, queues };
+                let port = PortCrew {
+                    steering,
+                    queues,
+                    certain_queues: queues,
+                };
                 crew(count, &[port.clone(), port])
                     .into_iter()
                     .map(Some)

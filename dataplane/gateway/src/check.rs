@@ -10,27 +10,32 @@ use sluice_engine::{Footprint, limits};
 use sluice_policy::{Problem, Snapshot, compile, load};
 
 use crate::log;
+use crate::ports::check_memory;
 
 /// Says whether a file would run.
 pub(crate) fn command(config: &Path) -> ExitCode {
-    match load(config).and_then(|rules| compile(&rules)) {
-        Ok(snapshot) => {
-            let said = print(format_args!(
-                "{}: ok ({})\n{}\n",
-                config.display(),
-                Counts(&snapshot),
-                Memory(&snapshot)
-            ));
-            if let Some(notice) = beyond_machine(&snapshot) {
-                log::info(notice);
-            }
-            said
-        }
+    let snapshot = match load(config).and_then(|rules| compile(&rules)) {
+        Ok(snapshot) => snapshot,
         Err(problems) => {
             show(&problems, SHOWN);
-            ExitCode::FAILURE
+            return ExitCode::FAILURE;
         }
+    };
+    if let Err(error) = check_memory(&snapshot) {
+        let line = format!("{}: {error}\n", config.display());
+        let _ = stderr().write_all(line.as_bytes());
+        return ExitCode::FAILURE;
     }
+    let said = print(format_args!(
+        "{}: ok ({})\n{}\n",
+        config.display(),
+        Counts(&snapshot),
+        Memory(&snapshot)
+    ));
+    if let Some(notice) = beyond_machine(&snapshot) {
+        log::info(notice);
+    }
+    said
 }
 
 /// Prints the JSON Schema of the rules.

@@ -20,7 +20,7 @@ use crate::rates::Rates;
 use crate::run::RunError;
 use crate::status::Status;
 use crate::steering::Steerings;
-use crate::watchdog::Watchdog;
+use crate::watchdog::{self, Watchdog};
 use crate::worker::WorkerError;
 
 /// How often the rules' file is looked at and old snapshots are freed.
@@ -151,7 +151,7 @@ impl Control {
                 Err(RecvTimeoutError::Timeout) => {
                     look_at = Instant::now() + LOOK_EVERY;
                     self.look();
-                    if let Some(worker) = self.watchdog.look() {
+                    if let Some(worker) = self.watchdog.look(say_of_worker) {
                         self.status.stop_at_once();
                         self.see_others_end();
                         return Err(WorkerError::Silent(worker).into());
@@ -331,6 +331,14 @@ pub(crate) fn history(source: &FileSource) -> serde_json::Value {
 /// Rules as the admin interface shows them.
 pub(crate) fn effective(rules: &Rules) -> serde_json::Value {
     serde_json::to_value(rules).unwrap_or_default()
+}
+
+/// A line for a worker that hangs, and one for it when it goes on.
+fn say_of_worker(worker: usize, what: watchdog::Change) {
+    match what {
+        watchdog::Change::Hangs => log::warning(format_args!("worker {worker} {what}")),
+        watchdog::Change::GoesOn(_) => log::info(format_args!("worker {worker} {what}")),
+    }
 }
 
 #[cfg(test)]

@@ -4,8 +4,35 @@ use sluice_engine::stack::PortSetup;
 use sluice_policy::{Attachment, Port, Snapshot};
 use sluice_port::{
     Cores, Device, DeviceError, EalConfig, EalHandle, OpenError, OpenedPort, PortConfig,
-    eal_config, open, port_config,
+    eal_config, more_memory, open, port_config,
 };
+
+/// The buffers of all workers would take more memory than was given for them.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "workers.memory: {has} MiB are too little: {pools} pools of packet buffers, one of each port for each worker, \
+     take {needed} MiB together. Write memory: {needed}MiB, or ask for fewer workers"
+)]
+pub(crate) struct TooLittleMemory {
+    has: u64,
+    needed: u64,
+    pools: usize,
+}
+
+/// Whether the packet buffers keep to the memory that the rules have for them.
+pub(crate) fn check_memory(rules: &Snapshot) -> Result<(), TooLittleMemory> {
+    let (memory, workers) = (rules.workers.memory, rules.workers.cores.count());
+    let ports = rules.ports.iter().map(|port| (device(port), port.mtu));
+    let ports: Vec<(Device, u16)> = ports.collect();
+    match more_memory(&ports, memory, workers) {
+        None => Ok(()),
+        Some(needed) => Err(TooLittleMemory {
+            has: memory >> 20,
+            needed: needed >> 20,
+            pools: ports.len() * usize::from(workers),
+        }),
+    }
+}
 
 /// How EAL starts for these rules.
 pub(crate) fn eal_setup(

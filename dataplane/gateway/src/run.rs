@@ -28,6 +28,7 @@ use crate::control::{Awaited, Control, effective, history};
 use crate::links::{Link, Links};
 use crate::notify::Notify;
 use crate::permission::{self, NotPermitted};
+use crate::ports::TooLittleMemory;
 use crate::rates::Rates;
 use crate::shared::Shared;
 use crate::status::Status;
@@ -57,6 +58,9 @@ pub(crate) enum RunError {
     /// A port of an interface, without root.
     #[error(transparent)]
     NotPermitted(#[from] NotPermitted),
+    /// Too many workers for the memory of their buffers.
+    #[error(transparent)]
+    Memory(#[from] TooLittleMemory),
     /// The admin interface's address.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -109,6 +113,7 @@ fn run(config: &Path, verbose: bool) -> Result<(), RunError> {
     let (source, rules) = FileSource::open(config).map_err(RunError::Rules)?;
     log::info(format_args!("{}: {}", config.display(), Counts(&rules)));
     permission::check(&rules)?;
+    ports::check_memory(&rules)?;
     let ask = match &rules.workers.cores {
         WorkerCores::Last(count) => Ask::Count(*count),
         WorkerCores::OfNode { count, node } => Ask::OfNode {
@@ -259,6 +264,7 @@ fn open_ports(eal: &EalHandle, rules: &Snapshot, cores: &Cores) -> Result<Opened
             crews.push(PortCrew {
                 steering: steering.steering().clone(),
                 queues: opened.queue_pairs,
+                certain_queues: opened.certain_queues,
             });
             totals = Some(steering.totals().clone());
             steerings.push(steering);
@@ -267,7 +273,7 @@ fn open_ports(eal: &EalHandle, rules: &Snapshot, cores: &Cores) -> Result<Opened
             queues.push((io, ports::stack_setup(port)));
         }
         let interface = opened.interface.map(Arc::new);
-        let link = Link::new(opened.port.clone(), interface.clone());
+        let link = Link::new(opened.port.clone(), interface.clone(), opened.queue_pairs);
         links.watch(name.clone(), link.clone());
         views.push(PortView {
             name,

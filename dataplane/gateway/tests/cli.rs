@@ -24,6 +24,23 @@ fn check_says_that_the_examples_are_fine() {
 }
 
 #[test]
+fn check_and_run_refuse_less_memory_than_all_workers_buffers_take() {
+    let rules = RULES.replace("memory: 64MiB", "count: 10, memory: 64MiB");
+    let config = Config::new(&rules);
+    for command in ["check", "run"] {
+        let output = sluice(&[command, "--config", config.path()]);
+        assert_eq!(output.status.code(), Some(1), "{}", printed(&output));
+        let said = String::from_utf8(output.stderr).unwrap();
+        let refused = "workers.memory: 64 MiB are too little: 10 pools of packet buffers";
+        let mend = "take 200 MiB together. Write memory: 200MiB";
+        assert!(said.contains(refused) && said.contains(mend), "{said}");
+    }
+    let config = Config::new(&rules.replace("64MiB", "200MiB"));
+    let output = sluice(&["check", "--config", config.path()]);
+    assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
+}
+
+#[test]
 fn check_says_every_problem_on_a_line_with_its_place() {
     let config = Config::new(
         &RULES

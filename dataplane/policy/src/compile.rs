@@ -149,25 +149,31 @@ const WORKERS: std::ops::RangeInclusive<u32> = 1..=64;
 fn workers(rules: &Rules, report: &mut Report<'_>) -> Workers {
     let path = Path::section("workers");
     let workers = &rules.workers;
-    let cores = match workers.count {
-        Some(_) if !workers.cores.is_empty() => {
+    let cores = match (workers.count, &workers.cores) {
+        (Some(_), Some(_)) => {
             let both = "`count` and `cores` both say how many workers there are";
             report.mend(&path.key("count"), both, "keep one of them");
             WorkerCores::Last(1)
         }
-        Some(count) => {
+        (Some(count), None) => {
             report.number(&path.key("count"), count.into(), WORKERS);
             WorkerCores::Last(count)
         }
-        None if workers.cores.is_empty() => WorkerCores::Last(1),
-        None => {
-            let count = u32::try_from(workers.cores.len()).unwrap_or(u32::MAX);
+        (None, None) => WorkerCores::Last(1),
+        (None, Some(cores)) if cores.is_empty() => {
+            let mend =
+                "name a core for each worker, or leave it out for one worker on the last core";
+            report.mend(&path.key("cores"), "no cores are given", mend);
+            WorkerCores::Last(1)
+        }
+        (None, Some(cores)) => {
+            let count = u32::try_from(cores.len()).unwrap_or(u32::MAX);
             if !WORKERS.contains(&count) {
                 let most = WORKERS.end();
                 let message = format!("{count} cores are given; there are {most} workers at most");
                 report.wrong(&path.key("cores"), message);
             }
-            WorkerCores::These(workers.cores.clone())
+            WorkerCores::These(cores.clone())
         }
     };
     let cores = match (cores, workers.numa) {

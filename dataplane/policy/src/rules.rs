@@ -169,7 +169,8 @@ pub struct Workers {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub numa: Option<u16>,
     /// Processor cores, one worker each. One that is listed twice has two workers, which is for tests.
-    pub cores: Vec<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cores: Option<Vec<u16>>,
     /// What a worker does when nothing happens.
     pub idle: Idle,
     /// Hugepage memory for packet buffers.
@@ -181,7 +182,7 @@ impl Default for Workers {
         Workers {
             count: None,
             numa: None,
-            cores: Vec::new(),
+            cores: None,
             idle: Idle::Poll,
             memory: Size(256 << 20),
         }

@@ -89,6 +89,12 @@ impl PacketIo for DpdkIo {
     }
 
     #[inline]
+    fn sends(&self) -> bool {
+        let queue = self.queue.as_ref();
+        queue.is_some_and(|(_, tx)| !tx.is_left_out())
+    }
+
+    #[inline]
     fn rx_burst(&mut self, into: &mut RxBurst<DpdkRx>) -> usize {
         let before = into.len();
         let Some((rx, _)) = &mut self.queue else {

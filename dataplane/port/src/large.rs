@@ -69,6 +69,11 @@ pub(crate) fn frames(memory: u64, pairs: usize) -> u32 {
     frames.clamp(LEAST, MOST) as u32 - 1
 }
 
+/// Bytes that such a pair of pools takes.
+pub(crate) fn pair_bytes(memory: u64, pairs: usize) -> u64 {
+    2 * (u64::from(frames(memory, pairs)) + 1) * FRAME
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

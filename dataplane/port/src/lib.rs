@@ -23,8 +23,9 @@ mod size;
 pub use clock::Clock;
 pub use cores::{CoreError, Cores};
 pub use dpdk::{
-    DeviceError, Eal, EalConfig, EalError, EalHandle, Link, PciAddress, Pool, PoolError, Port,
-    PortError, PortInfo, PortStats, RegisteredThread, StillInUse, cycles, log_tail, version,
+    DeviceError, Eal, EalConfig, EalError, EalHandle, Link, PciAddress, PeerQueues, Pool,
+    PoolError, Port, PortError, PortInfo, PortStats, RegisteredThread, StillInUse, cycles,
+    log_tail, version,
 };
 pub use frame::{DpdkRx, DpdkTx};
 pub use gaps::{GapMeter, Gaps};
@@ -32,4 +33,4 @@ pub use interface::Interface;
 pub use io::DpdkIo;
 pub use open::{Device, OpenError, OpenedPort, PortConfig, open};
 pub use secrets::{secrets, steering_key};
-pub use size::{eal_config, port_config};
+pub use size::{eal_config, more_memory, port_config};

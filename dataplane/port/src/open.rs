@@ -66,6 +66,8 @@ pub struct OpenedPort {
     pub ios: Vec<DpdkIo>,
     /// Queue pairs in use.
     pub queue_pairs: u16,
+    /// Those of them that are there whatever the device's peer has ([`Port::peer_queues`]), the first ones.
+    pub certain_queues: u16,
     /// The pool of each worker, to watch its occupancy.
     pub pools: Vec<Pool>,
     /// For a person: driver, queues, offloads in use.
@@ -205,10 +207,12 @@ pub fn open(eal: &EalHandle, config: &PortConfig) -> Result<OpenedPort, OpenErro
         ios.push(DpdkIo::new(queue, pool.clone(), large, info));
     }
     let description = describe(info, queue_pairs);
+    let certain_queues = port.peer_queues().map_or(queue_pairs, |_| 1);
     Ok(OpenedPort {
         port,
         ios,
         queue_pairs,
+        certain_queues,
         pools,
         description,
         notice,

@@ -80,11 +80,51 @@ pub fn port_config(
     }
 }
 
+/// Whole MiB of hugepages that the buffers of ports, each of a device and its MTU, take at most with so many workers,
+/// of `memory` bytes. More than that where it is too little for pools that work.
+fn buffer_memory(ports: &[(Device, u16)], memory: u64, workers: u16) -> u64 {
+    let pairs = ports.len() * usize::from(workers);
+    let of_port = |(device, mtu): &(Device, u16)| {
+        let frames = u64::from(pool_size(memory, pairs, *mtu)) + 1;
+        let large = match may_be_large(device) {
+            true => large::pair_bytes(memory, pairs),
+            false => 0,
+        };
+        u64::from(workers) * (frames * frame_bytes(*mtu) + large)
+    };
+    let bytes: u64 = ports.iter().map(of_port).sum();
+    bytes.next_multiple_of(1 << 20)
+}
+
+/// The least memory, in bytes, with which the buffers of ports keep to it: `None` where `memory` is enough.
+pub fn more_memory(ports: &[(Device, u16)], memory: u64, workers: u16) -> Option<u64> {
+    let (mut least, mut enough) = (memory, None);
+    // More memory makes for larger pools, which take half of what was added at most.
+    while buffer_memory(ports, least, workers) > least {
+        least = buffer_memory(ports, least, workers);
+        enough = Some(least);
+    }
+    enough
+}
+
+/// Whether a device may cut frames into segments, or hand over several in one.
+fn may_be_large(device: &Device) -> bool {
+    match device {
+        Device::Interface(_) => false,
+        Device::Pci(_) => true,
+        Device::Vdev(device) => shares_memory(device),
+    }
+}
+
+/// What a frame takes of a pool, bytes.
+fn frame_bytes(mtu: u16) -> u64 {
+    u64::from(mtu).max(2048) + FRAME_OVERHEAD
+}
+
 /// Frames of one of so many pools: half of the memory is for them, in equal parts. One less than a power
 /// of two, which is what a mempool holds without waste.
 fn pool_size(memory: u64, pools: usize, mtu: u16) -> u32 {
-    let frame = u64::from(mtu).max(2048) + FRAME_OVERHEAD;
-    let share = memory / 2 / (pools.max(1) as u64) / frame;
+    let share = memory / 2 / (pools.max(1) as u64) / frame_bytes(mtu);
     let frames = if share.is_power_of_two() {
         share
     } else {
@@ -104,5 +144,31 @@ mod tests {
         assert_eq!(pool_size(64 << 20, 2, 1500), 8_191);
         assert_eq!(pool_size(512 << 20, 2, 9000), 8_191);
         assert_eq!(pool_size(0, 0, 0), 8_191);
+    }
+
+    #[test]
+    fn the_least_memory_is_what_all_pools_take_together() {
+        let wire = || (Device::Vdev("net_memif0,role=client".to_owned()), 1500);
+        let two = [wire(), wire()];
+        assert_eq!(more_memory(&two, 64 << 20, 1), None);
+        assert_eq!(more_memory(&two, 256 << 20, 6), None);
+        // 20 pools of 8,192 frames of 2,560 bytes.
+        assert_eq!(more_memory(&two, 256 << 20, 10), Some(400 << 20));
+        assert_eq!(more_memory(&two, 400 << 20, 10), None);
+        assert_eq!(more_memory(&two, 64 << 20, 64), Some(2_560 << 20));
+        let vhost = [(Device::Vdev("net_vhost0,tso=1".to_owned()), 9000)];
+        for (ports, workers) in [
+            (&two[..], 3),
+            (&two[..], 64),
+            (&vhost[..], 1),
+            (&vhost[..], 17),
+        ] {
+            let Some(least) = more_memory(ports, 64 << 20, workers) else {
+                panic!("{workers} workers have enough");
+            };
+            assert!(buffer_memory(ports, least, workers) <= least);
+            assert_eq!(more_memory(ports, least, workers), None);
+            assert!(more_memory(ports, least - (1 << 20), workers).is_some());
+        }
     }
 }

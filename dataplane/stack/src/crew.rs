@@ -32,6 +32,9 @@ pub struct PortCrew {
     /// Queue pairs of the device, at least one: the first workers have one each, and each of the others
     /// sends by one of theirs.
     pub queues: u16,
+    /// Those of them that are always there, at least one. Whoever has another sends by one of these while it is
+    /// not ([`PacketIo::sends`]).
+    pub certain_queues: u16,
 }
 
 /// From the worker that received something to the one that it belongs to.
@@ -99,7 +102,9 @@ pub struct Seat<P: PacketIo> {
 
 /// How a worker's frames leave by a port.
 pub(crate) struct Line<P: PacketIo> {
-    /// To the worker that sends for this one, where this one has no queue.
+    /// This worker has a queue, which need not be there at all times.
+    pub(crate) own: bool,
+    /// To the worker that sends for this one, where and while this one has no queue.
     pub(crate) out: Option<Producer<Outgoing<P>>>,
     /// From those that this one sends for.
     pub(crate) others: Vec<Consumer<Outgoing<P>>>,
@@ -108,6 +113,7 @@ pub(crate) struct Line<P: PacketIo> {
 impl<P: PacketIo> Default for Line<P> {
     fn default() -> Self {
         Line {
+            own: false,
             out: None,
             others: Vec::new(),
         }
@@ -140,10 +146,14 @@ pub fn crew<P: PacketIo>(workers: u16, ports: &[PortCrew]) -> Vec<Seat<P>> {
     }
     for (port, crew) in ports.iter().enumerate() {
         let queues = usize::from(crew.queues.max(1));
-        for worker in queues..usize::from(workers) {
+        let certain = usize::from(crew.certain_queues.max(1)).min(queues);
+        for worker in certain..usize::from(workers) {
+            let own = worker < queues;
+            let sender = worker % if own { certain } else { queues };
             let (producer, consumer) = RingBuffer::new(RING);
+            seats[worker].lines[port].own = own;
             seats[worker].lines[port].out = Some(producer);
-            seats[worker % queues].lines[port].others.push(consumer);
+            seats[sender].lines[port].others.push(consumer);
         }
     }
     seats

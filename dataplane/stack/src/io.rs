@@ -125,6 +125,11 @@ pub trait PacketIo {
     /// What the port is and can do.
     fn caps(&self) -> PortCaps;
 
+    /// Whether it has a queue to send by now. Asked where another worker can send instead, for each frame.
+    fn sends(&self) -> bool {
+        true
+    }
+
     /// Appends up to the free room of `into` received frames; returns how many.
     fn rx_burst(&mut self, into: &mut RxBurst<Self::Rx>) -> usize;
 

@@ -101,12 +101,14 @@ impl<P: PacketIo> Link<P> {
     #[inline]
     pub(crate) fn flush(&mut self, events: &Counters<StackEvent>) -> usize {
         let mut of_others = 0;
-        for ring in &mut self.line.others {
+        for ring in 0..self.line.others.len() {
             for _ in 0..PASSED_PER_POLL {
-                let Ok((frame, meta)) = ring.pop() else {
+                let ring = self.line.others.get_mut(ring);
+                let Some((frame, meta)) = ring.and_then(|ring| ring.pop().ok()) else {
                     break;
                 };
-                self.io.send(frame, meta);
+                // By a third where this one's queue is not there.
+                self.transmit(frame, meta);
                 of_others += 1;
             }
         }
@@ -114,9 +116,8 @@ impl<P: PacketIo> Link<P> {
             let (relayed, lost) = std::mem::take(&mut self.relayed);
             events.add(StackEvent::FrameRelayed, relayed);
             events.add(StackEvent::RelayFull, lost);
-        } else {
-            self.io.flush();
         }
+        self.io.flush();
         of_others
     }
 
@@ -125,6 +126,7 @@ impl<P: PacketIo> Link<P> {
     fn transmit(&mut self, frame: P::Tx, meta: TxMeta) {
         match &mut self.line.out {
             None => self.io.send(frame, meta),
+            Some(_) if self.line.own && self.io.sends() => self.io.send(frame, meta),
             Some(out) => match out.push((frame, meta)) {
                 Ok(()) => self.relayed.0 += 1,
                 Err(_) => self.relayed.1 += 1,

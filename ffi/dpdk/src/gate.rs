@@ -7,9 +7,13 @@
 //! A poller pays two stores to a line of its own and a load. What keeps these in order is paid by the one
 //! who shuts: `membarrier(2)` makes every running thread of the process pass a full barrier. A poller whose
 //! store of `inside` came before that barrier is seen and waited for; one whose store comes after it loads
-//! `open` after it as well, and finds it false.
+//! `open` after it as well, and finds it zero.
+//!
+//! The other side may have fewer queues than the port. The driver polls those it does not have all the same,
+//! at the place of the first one's ring or of one that was there before (`memif_get_ring_from_queue` of DPDK
+//! 22.11 to 24.11), so the gate opens for as many queues of each direction as there are.
 
-use std::sync::atomic::{AtomicBool, Ordering, compiler_fence};
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering, compiler_fence};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::Duration;
@@ -23,8 +27,31 @@ const LOOK_AGAIN: Duration = Duration::from_micros(20);
 /// The gate of a port; shut at first.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
-    open: AtomicBool,
+    open: Open,
     doors: Mutex<Vec<Arc<Inside>>>,
+}
+
+/// For how many queues of each direction it is open, the first ones; for none while it is shut.
+#[derive(Debug, Default)]
+struct Open {
+    receive: Arc<AtomicU16>,
+    transmit: Arc<AtomicU16>,
+}
+
+/// Queues of a port that its peer has as well.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PeerQueues {
+    /// By which frames can come.
+    pub receive: u16,
+    /// By which frames can be sent.
+    pub transmit: u16,
+}
+
+/// One direction of a port's queues.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Receive,
+    Transmit,
 }
 
 /// Whether the poller is inside a burst; on a cache line of its own, which only the poller writes.
@@ -35,7 +62,9 @@ struct Inside(AtomicBool);
 /// The way of one queue through its port's gate, for one thread at a time.
 #[derive(Debug)]
 pub(crate) struct Door {
-    gate: Arc<Gate>,
+    /// Of its direction.
+    open: Arc<AtomicU16>,
+    queue: u16,
     inside: Arc<Inside>,
 }
 
@@ -49,25 +78,41 @@ impl Gate {
         Ok(Arc::default())
     }
 
-    /// A way through it.
-    pub(crate) fn door(self: &Arc<Self>) -> Door {
+    /// A way through it, for a queue.
+    pub(crate) fn door(&self, direction: Direction, queue: u16) -> Door {
         let inside = Arc::new(Inside::default());
         let mut doors = self.doors.lock().unwrap_or_else(PoisonError::into_inner);
         doors.push(inside.clone());
+        let open = match direction {
+            Direction::Receive => &self.open.receive,
+            Direction::Transmit => &self.open.transmit,
+        };
         Door {
-            gate: self.clone(),
+            open: open.clone(),
+            queue,
             inside,
         }
     }
 
-    /// Lets pollers pass.
-    pub(crate) fn open(&self) {
-        self.open.store(true, Ordering::Release);
+    /// Lets pollers of these queues pass.
+    pub(crate) fn open(&self, queues: PeerQueues) {
+        let PeerQueues { receive, transmit } = queues;
+        self.open.receive.store(receive, Ordering::Release);
+        self.open.transmit.store(transmit, Ordering::Release);
+    }
+
+    /// For which queues it is open.
+    pub(crate) fn queues(&self) -> PeerQueues {
+        PeerQueues {
+            receive: self.open.receive.load(Ordering::Relaxed),
+            transmit: self.open.transmit.load(Ordering::Relaxed),
+        }
     }
 
     /// Lets nobody pass from here on, and returns when nobody is inside any more.
     pub(crate) fn shut(&self) {
-        self.open.store(false, Ordering::SeqCst);
+        self.open.receive.store(0, Ordering::SeqCst);
+        self.open.transmit.store(0, Ordering::SeqCst);
         // It was registered when the gate was made, and cannot fail since.
         let _ = membarrier(MembarrierCommand::PrivateExpedited);
         let doors = self.doors.lock().unwrap_or_else(PoisonError::into_inner);
@@ -81,7 +126,7 @@ impl Gate {
 
 impl Door {
     /// To be called before a burst, and the pass kept for as long as it takes; `None` where the gate is
-    /// shut.
+    /// shut, or open for other queues alone.
     #[inline]
     pub(crate) fn pass(&mut self) -> Option<Pass<'_>> {
         let inside = &self.inside.0;
@@ -89,7 +134,13 @@ impl Door {
         // The processor's order is the affair of `shut`.
         compiler_fence(Ordering::SeqCst);
         let pass = Pass(inside);
-        self.gate.open.load(Ordering::Acquire).then_some(pass)
+        (self.queue < self.open.load(Ordering::Acquire)).then_some(pass)
+    }
+
+    /// Whether the gate is open for other queues, and not for this one.
+    #[inline]
+    pub(crate) fn is_left_out(&self) -> bool {
+        (1..=self.queue).contains(&self.open.load(Ordering::Relaxed))
     }
 }
 
@@ -107,6 +158,36 @@ mod tests {
 
     use super::*;
 
+    const ONE: PeerQueues = PeerQueues {
+        receive: 1,
+        transmit: 1,
+    };
+
+    #[test]
+    fn it_opens_for_the_queues_that_the_peer_has() {
+        let gate = Gate::new().unwrap();
+        let doors = |direction| [0, 1, 2].map(|queue| gate.door(direction, queue));
+        let mut receive = doors(Direction::Receive);
+        let mut transmit = doors(Direction::Transmit);
+        let pass = |doors: &mut [Door; 3]| doors.each_mut().map(|door| door.pass().is_some());
+        let left_out = |doors: &[Door; 3]| doors.each_ref().map(Door::is_left_out);
+        assert_eq!(pass(&mut receive), [false; 3]);
+        assert_eq!(left_out(&receive), [false; 3], "it is shut");
+        let queues = PeerQueues {
+            receive: 1,
+            transmit: 2,
+        };
+        gate.open(queues);
+        assert_eq!(gate.queues(), queues);
+        assert_eq!(pass(&mut receive), [true, false, false]);
+        assert_eq!(left_out(&receive), [false, true, true]);
+        assert_eq!(pass(&mut transmit), [true, true, false]);
+        assert_eq!(left_out(&transmit), [false, false, true]);
+        gate.shut();
+        assert_eq!(gate.queues(), PeerQueues::default());
+        assert_eq!(pass(&mut transmit), [false; 3]);
+    }
+
     /// What a poller reads is taken away 300 times; it never finds it gone.
     #[test]
     fn nobody_is_inside_behind_a_shut_gate() {
@@ -114,8 +195,8 @@ mod tests {
         let (there, over) = (AtomicBool::new(false), AtomicBool::new(false));
         let passed = AtomicU64::new(0);
         thread::scope(|scope| {
-            for _ in 0..1 {
-                let mut door = gate.door();
+            for queue in 0..1 {
+                let mut door = gate.door(Direction::Receive, queue);
                 let (there, over, passed) = (&there, &over, &passed);
                 scope.spawn(move || {
                     while !over.load(Ordering::Relaxed) {
@@ -131,7 +212,7 @@ mod tests {
             for _ in 0..300 {
                 let before = passed.load(Ordering::Relaxed);
                 there.store(true, Ordering::Relaxed);
-                gate.open();
+                gate.open(ONE);
                 while passed.load(Ordering::Relaxed) == before {
                     thread::yield_now();
                 }

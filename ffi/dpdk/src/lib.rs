@@ -31,6 +31,7 @@ mod setup;
 pub use device::{DeviceError, DeviceSpec, PciAddress};
 pub use eal::{Eal, EalConfig, EalHandle, RegisteredThread, cycles, version};
 pub use error::{EalError, PoolError, PortError, StillInUse};
+pub use gate::PeerQueues;
 pub use log::log_tail;
 pub use mbuf::{ChecksumState, IpOffload, Mbuf, Segmentation, TxOffload};
 pub use pool::{FRAME_MAX, Pool, PoolConfig};

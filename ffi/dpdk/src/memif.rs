@@ -3,8 +3,9 @@
 //! The driver unmaps its rings in DPDK's interrupt thread as soon as the other side ends, whether a poller
 //! is inside them or not (`memif_disconnect` of DPDK 22.11 to 24.11), and as a client it connects once. So
 //! it never meets the other side: its control socket ends in a thread of ours, which has the real socket,
-//! passes messages and file descriptors on, and shuts the port's [`Gate`] before the driver learns that the
-//! other side has gone. A client is started anew, and so connects again for as long as it takes.
+//! passes messages and file descriptors on, opens the port's [`Gate`] for the queues that both have, and shuts
+//! it before the driver learns that the other side has gone. A client is started anew, and so connects again
+//! for as long as it takes.
 //!
 //! The driver's own socket is a file that is removed once it is open, so that nobody else gets at it.
 
@@ -29,7 +30,7 @@ use rustix::net::{
 
 use crate::device::DeviceSpec;
 use crate::eal::EalHandle;
-use crate::gate::{Door, Gate};
+use crate::gate::{Direction, Door, Gate, PeerQueues};
 use address::{Address, Arguments, Role};
 use thread::{Client, Server, Source};
 
@@ -138,9 +139,14 @@ impl Relay {
         &self.spec
     }
 
-    /// A way into the bursts, for each queue of the port.
-    pub(crate) fn door(&self) -> Door {
-        self.gate.door()
+    /// A way into the bursts of a queue.
+    pub(crate) fn door(&self, direction: Direction, queue: u16) -> Door {
+        self.gate.door(direction, queue)
+    }
+
+    /// The queues that both sides have; none while there is no connection.
+    pub(crate) fn queues(&self) -> PeerQueues {
+        self.gate.queues()
     }
 
     /// Lets the other side in; the port is started.

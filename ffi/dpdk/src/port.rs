@@ -7,7 +7,7 @@ use dpdk_sys as ffi;
 use crate::device::DeviceSpec;
 use crate::eal::EalHandle;
 use crate::error::PortError;
-use crate::gate::Door;
+use crate::gate::{Direction, Door, PeerQueues};
 use crate::memif::Relay;
 use crate::pool::Pool;
 use crate::queue::{RxQueue, TxQueue};
@@ -251,6 +251,13 @@ impl Port {
         }
     }
 
+    /// The queues that its peer has as well, which may be fewer than those of the port, and none without a
+    /// peer; `None` for devices whose queues are there as long as they are open. Frames do not come, and can't
+    /// be sent, by the others ([`TxQueue::is_left_out`]).
+    pub fn peer_queues(&self) -> Option<PeerQueues> {
+        self.device.relay.as_ref().map(Relay::queues)
+    }
+
     /// The device's counters; zeros where it has none.
     pub fn stats(&self) -> PortStats {
         let mut raw = ffi::rte_eth_stats::default();
@@ -280,8 +287,9 @@ impl OpenDevice {
     }
 
     /// What a queue passes before a burst.
-    pub(crate) fn door(&self) -> Option<Door> {
-        self.relay.as_ref().map(Relay::door)
+    pub(crate) fn door(&self, direction: Direction, queue: u16) -> Option<Door> {
+        let relay = self.relay.as_ref();
+        relay.map(|relay| relay.door(direction, queue))
     }
 }
 

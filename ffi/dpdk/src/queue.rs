@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use dpdk_sys as ffi;
 
-use crate::gate::Door;
+use crate::gate::{Direction, Door};
 use crate::mbuf::Mbuf;
 use crate::port::OpenDevice;
 
@@ -32,7 +32,7 @@ impl RxQueue {
     ///
     /// The device is started, `queue` is one of its receive queues, and no other `RxQueue` has it.
     pub(crate) unsafe fn new(device: Arc<OpenDevice>, queue: u16) -> Self {
-        let door = device.door();
+        let door = device.door(Direction::Receive, queue);
         Self {
             device,
             queue,
@@ -69,12 +69,18 @@ impl TxQueue {
     ///
     /// The device is started, `queue` is one of its transmit queues, and no other `TxQueue` has it.
     pub(crate) unsafe fn new(device: Arc<OpenDevice>, queue: u16) -> Self {
-        let door = device.door();
+        let door = device.door(Direction::Transmit, queue);
         Self {
             device,
             queue,
             door,
         }
+    }
+
+    /// Whether the device's peer has no such queue, but has others. Frames can be sent by those alone then.
+    #[inline]
+    pub fn is_left_out(&self) -> bool {
+        self.door.as_ref().is_some_and(Door::is_left_out)
     }
 
     /// Makes a frame ready that the device is to cut into segments: what it wants to find in the headers differs

@@ -1,16 +1,21 @@
-//! memif between two processes, one of which is killed again and again in the middle of it.
+//! memif between two processes, one of which is killed again and again in the middle of it, and comes back with
+//! fewer queues.
 
 mod common;
 
+use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use arrayvec::ArrayVec;
 use common::{open, pool};
-use dpdk::{Eal, EalConfig, Mbuf, OpenPort, Pool, Port, RxQueue, TxQueue};
+use dpdk::{Eal, EalConfig, Mbuf, OpenPort, PeerQueues, Pool, Port, RxQueue, TxQueue};
 
 /// Set in the process of [`the_other_side`]: the device it opens.
 const DEVICE: &str = "SLUICE_TEST_MEMIF_DEVICE";
+
+/// The same: how many queues it has.
+const QUEUES: &str = "SLUICE_TEST_MEMIF_QUEUES";
 
 const KILLS: usize = 5;
 const WITHIN: Duration = Duration::from_secs(60);
@@ -46,19 +51,24 @@ fn the_other_side() {
     let Ok(device) = std::env::var(DEVICE) else {
         return;
     };
+    let queues: usize = std::env::var(QUEUES).unwrap().parse().unwrap();
     let eal = eal();
-    let pool = pool(&eal, 4095);
-    let mut opened = open(&device, std::slice::from_ref(&pool)).unwrap();
-    let (mut out, until) = (ArrayVec::new(), Instant::now() + WITHIN);
+    let pools = vec![pool(&eal, 4095); queues];
+    let mut opened = open(&device, &pools).unwrap();
+    let mut out: Vec<_> = (0..queues).map(|_| ArrayVec::new()).collect();
+    let until = Instant::now() + WITHIN;
     while Instant::now() < until {
-        burst(&pool, &mut opened.queues[0], &mut out);
+        for (queues, out) in opened.queues.iter_mut().zip(&mut out) {
+            burst(&pools[0], queues, out);
+        }
     }
 }
 
-fn other_side(device: &str) -> Child {
+fn other_side(device: &str, queues: usize) -> Child {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "the_other_side"])
         .env(DEVICE, device)
+        .env(QUEUES, queues.to_string())
         .spawn()
         .unwrap()
 }
@@ -84,13 +94,21 @@ fn poll(
     }
 }
 
+/// The device of either side on a socket of the test's own.
+fn device(test: &str, name: &str, role: &str) -> String {
+    let socket = socket(test);
+    let socket = socket.display();
+    format!("{name},role={role},id=5,socket-abstract=no,socket={socket}")
+}
+
+fn socket(test: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("sluice-{test}-{}.sock", std::process::id()))
+}
+
 /// Frames pass again after each death, and the bursts under way at that moment do no harm.
 fn survives(role: &str, other: &str) {
-    let socket = std::env::temp_dir().join(format!("sluice-{role}-{}.sock", std::process::id()));
-    let device = |name: &str, role: &str| {
-        let socket = socket.display();
-        format!("{name},role={role},id=5,socket-abstract=no,socket={socket}")
-    };
+    let socket = socket(role);
+    let device = |name: &str, role_of: &str| device(role, name, role_of);
     let eal = eal();
     let pool = pool(&eal, 4095);
     let opened = open(&device("net_memif0", role), std::slice::from_ref(&pool));
@@ -98,7 +116,7 @@ fn survives(role: &str, other: &str) {
     let mut queues = queues.remove(0);
     assert!(!port.link().up, "nobody is there yet");
     for _ in 0..KILLS {
-        let mut child = other_side(&device("net_memif1", other));
+        let mut child = other_side(&device("net_memif1", other), 1);
         poll(&pool, &mut queues, &port, |up, received| {
             up && received > 20_000
         });
@@ -110,6 +128,54 @@ fn survives(role: &str, other: &str) {
     drop((queues, port));
     assert!(role == "client" || !socket.exists());
     std::fs::remove_file(&socket).unwrap_or_default();
+}
+
+/// Both queues carry frames where the other side has both; where it has one, nothing comes by the second or is
+/// taken by it, and the first goes on.
+fn keeps_to_the_queues_of_its_peer(role: &str, other: &str, queues_of_peer: [usize; 2]) {
+    let name = format!("queues-{role}");
+    let eal = eal();
+    let pool = pool(&eal, 8191);
+    let opened = open(
+        &device(&name, "net_memif0", role),
+        &[pool.clone(), pool.clone()],
+    );
+    let OpenPort { port, mut queues } = opened.unwrap();
+    for peer in queues_of_peer {
+        let mut child = other_side(&device(&name, "net_memif1", other), peer);
+        let (mut out, mut received) = ([const { ArrayVec::new_const() }; 2], [0; 2]);
+        let until = Instant::now() + WITHIN;
+        while received.iter().take(peer).any(|count| *count < 2_000) {
+            for queue in 0..2 {
+                received[queue] += burst(&pool, &mut queues[queue], &mut out[queue]);
+            }
+            assert!(Instant::now() < until, "{peer} queues: {received:?}");
+        }
+        let (receive, transmit) = (peer as u16, peer as u16);
+        let both = PeerQueues { receive, transmit };
+        assert_eq!(port.peer_queues(), Some(both));
+        let left_out = [&queues[0], &queues[1]].map(|(_, tx)| tx.is_left_out());
+        assert_eq!(left_out, [false, peer == 1]);
+        if peer == 1 {
+            assert_eq!((received[1], out[1].len()), (0, 32));
+        }
+        child.kill().unwrap();
+        poll(&pool, &mut queues[0], &port, |up, _| !up);
+        child.wait().unwrap();
+        assert_eq!(port.peer_queues(), Some(PeerQueues::default()));
+    }
+    drop((queues, port));
+    std::fs::remove_file(socket(&name)).unwrap_or_default();
+}
+
+#[test]
+fn a_server_keeps_to_the_queues_that_its_client_has() {
+    keeps_to_the_queues_of_its_peer("server", "client", [2, 1]);
+}
+
+#[test]
+fn a_client_keeps_to_the_queues_that_its_server_has() {
+    keeps_to_the_queues_of_its_peer("client", "server", [1, 2]);
 }
 
 #[test]

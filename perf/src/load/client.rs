@@ -200,12 +200,7 @@ impl Client {
     }
 
     /// Opens connections ahead of the first request. True once each was tried.
-    pub(crate) fn open_ahead<P: PacketIo>(
-        &mut self,
-        stack: &mut Stack<P>,
-        stats: &mut StepStats,
-        now: Instant,
-    ) -> bool {
+    pub(crate) fn open_ahead<P: PacketIo>(&mut self, stack: &mut Stack<P>, now: Instant) -> bool {
         while self.opening < OPENING && self.to_open < self.setup.connections {
             let slot = self.to_open;
             self.to_open += 1;
@@ -213,10 +208,12 @@ impl Client {
                 continue;
             };
             self.free.remove(position);
-            if self.dial(slot, State::Opening, stack, stats, now).is_ok() {
+            if self.dial(slot, State::Opening, stack, now).is_ok() {
                 self.opening += 1;
             } else {
+                // One search for a port that is not to be had is enough for a poll.
                 self.free.push_back(slot);
+                break;
             }
         }
         self.opening == 0 && self.to_open >= self.setup.connections
@@ -259,7 +256,7 @@ impl Client {
                 self.send(slot, stack, stats, now);
             }
             State::Down => {
-                if let Err(fault) = self.dial(slot, State::Dialling, stack, stats, now) {
+                if let Err(fault) = self.dial(slot, State::Dialling, stack, now) {
                     self.fail(slot, fault, stack, stats, now);
                 }
             }
@@ -273,7 +270,6 @@ impl Client {
         slot: u32,
         state: State,
         stack: &mut Stack<P>,
-        stats: &mut StepStats,
         now: Instant,
     ) -> Result<(), Fault> {
         let setup = &self.setup;
@@ -284,7 +280,6 @@ impl Client {
             | ConnectError::FlowsFull
             | ConnectError::NeighboursFull => Fault::NoConnection,
         })?;
-        stats.connections += 1;
         if let Some(connection) = self.connections.get_mut(slot as usize) {
             connection.flow = Some(flow);
             connection.state = state;
@@ -432,6 +427,7 @@ impl Client {
             }
             Phase::Closed => self.fail(slot, Fault::Refused, stack, stats, now),
             Phase::Open => {
+                stats.connections += 1;
                 let ahead = connection.state == State::Opening;
                 connection.state = State::Up;
                 connection.deadline = now + self.setup.timeout;

@@ -260,7 +260,7 @@ impl<P: PacketIo> Generator<P> {
                     self.opened = self.stats.connections;
                     self.until = now + client.patience();
                 }
-                let opened = client.open_ahead(&mut self.stack, &mut self.stats, now);
+                let opened = client.open_ahead(&mut self.stack, now);
                 if opened || now >= self.until {
                     self.stage = Stage::WarmUp;
                     self.until = now + self.step.warm_up;

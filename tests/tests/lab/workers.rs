@@ -10,7 +10,7 @@ use sluice_tests::lab::{Lab, printed};
 use crate::{CONFIG, GATEWAY, get};
 
 /// More workers than this machine may have cores to spare: they share one.
-const TWO: &str = "workers: { cores: [0, 0], idle: adaptive, memory: 64MiB }\n";
+const TWO: &str = "workers: { cores: [0, 0], idle: adaptive, memory: 96MiB }\n";
 
 /// A metric of each of the two workers, with the rest of its labels.
 fn of_both(metrics: &BTreeMap<String, f64>, name: &str, labels: &str) -> [f64; 2] {
@@ -306,6 +306,110 @@ fn two_workers_have_a_queue_each_over_memif_towards_nginx() {
     );
 }
 
+/// What came by the wire's queues, and went by them, of both workers or of the only one.
+fn wire_frames(metrics: &BTreeMap<String, f64>, direction: &str) -> f64 {
+    let end = format!("port=\"wire\",direction=\"{direction}\"}}");
+    let samples = metrics.iter();
+    let wire =
+        samples.filter(|(key, _)| key.starts_with("sluice_frames_total{") && key.ends_with(&end));
+    wire.map(|(_, value)| value).sum()
+}
+
+#[test]
+fn a_memif_peer_that_comes_back_with_one_queue_is_served_by_it_towards_nginx() {
+    let lab = Lab::up();
+    let path = lab.directory().join("wire.sock");
+    let path = path.to_str().expect("the lab's path is text");
+    let wire = |number, role| {
+        // An address that stays, so that nobody has to find it again.
+        let mac = format!("mac=02:00:00:00:03:0{number}");
+        format!("net_memif{number},role={role},id=0,{mac},socket-abstract=no,socket={path}")
+    };
+    let first = lab.gateway(&format!(
+        "{TWO}ports:
+  front: {{ interface: sluice-front, addresses: [10.77.1.1/24] }}
+  wire: {{ device: \"{}\", addresses: [10.77.3.1/24] }}
+listeners:
+  web: {{ address: 10.77.1.1:80 }}
+services:
+  # A connection for each request: which worker one belongs to is chance.
+  second: {{ endpoints: [10.77.3.2:80], max_idle: 0 }}
+routes:
+  - {{ service: second }}
+",
+        wire(1, "server")
+    ));
+    let queues = |queues: f64| {
+        let is = move |metrics: &BTreeMap<String, f64>, direction| {
+            metrics[&format!("sluice_queues{{port=\"wire\",direction=\"{direction}\"}}")] == queues
+        };
+        move |metrics: &BTreeMap<String, f64>| is(metrics, "rx") && is(metrics, "tx")
+    };
+    let one = TWO.replace("[0, 0]", "[0]");
+    let direct = lab.direct("/1k");
+    for (workers, pairs) in [(TWO, 2.0), (&one, 1.0), (TWO, 2.0)] {
+        // As they were when both workers had nobody to receive from.
+        let polls = |metrics: &_| of_both(metrics, "sluice_polls_total", ",kind=\"idle\"");
+        let gone = polls(&metrics_until(&first, queues(0.0)));
+        let before = metrics_until(&first, |metrics| {
+            polls(metrics)
+                .iter()
+                .zip(gone)
+                .all(|(now, then)| *now > then)
+        });
+        let second = lab.second_gateway(
+            &format!(
+                "{workers}admin: {{ address: 127.0.0.1:9902 }}
+ports:
+  wire: {{ device: \"{}\", addresses: [10.77.3.2/24] }}
+  back: {{ interface: sluice-back, addresses: [10.77.2.1/24] }}
+listeners:
+  web: {{ address: 10.77.3.2:80 }}
+services:
+  nginx: {{ endpoints: [10.77.2.2:8080, 10.77.2.3:8080] }}
+routes:
+  - {{ service: nginx }}
+",
+                wire(2, "client")
+            ),
+            "127.0.0.1:9902",
+        );
+        metrics_until(&first, queues(pairs));
+        let answered = |metrics: &BTreeMap<String, f64>| {
+            ["0", "1"].map(|worker| {
+                let key = format!("sluice_requests_total{{worker=\"{worker}\",status=\"200\"}}");
+                metrics.get(&key).copied().unwrap_or(0.0)
+            })
+        };
+        for _ in 0..16 {
+            let reply = lab.curl(&["http://nginx.test/1k"]);
+            assert_eq!((reply.status, reply.body == direct), (200, true));
+        }
+        let came = wire_frames(&before, "rx");
+        let after = metrics_until(&first, |metrics| {
+            let sent = wire_frames(&second.metrics(), "tx");
+            wire_frames(metrics, "rx") - came == sent && sent >= 16.0 * 3.0
+        });
+        let [was, is] = [&before, &after].map(answered);
+        let both = [is[0] - was[0], is[1] - was[1]];
+        assert!(both[0] > 0.0 && both[1] > 0.0, "{both:?}");
+        let labels = ",port=\"wire\",direction=\"tx\"";
+        let went = of_both(&after, "sluice_frames_total", labels)[1]
+            - of_both(&before, "sluice_frames_total", labels)[1];
+        assert_eq!(
+            went == 0.0,
+            pairs == 1.0,
+            "{went} frames by the second queue"
+        );
+        assert!(second.stop().success());
+    }
+    let log = first.log();
+    let said = "port wire: the peer has 1 of 2 queues: worker 1 has none";
+    let again = "port wire: the peer has all queues";
+    assert!(log.contains(said) && log.contains(again), "{log}");
+    assert!(first.stop().success());
+}
+
 #[test]
 fn a_worker_that_hangs_is_told_and_ends_the_gateway_if_it_does_not_go_on() {
     let lab = Lab::up();
@@ -337,6 +441,8 @@ fn a_worker_that_hangs_is_told_and_ends_the_gateway_if_it_does_not_go_on() {
     let status = gateway.wait();
     let log = gateway.log();
     assert_eq!(status.code(), Some(1), "{log}");
+    let first = "warning: worker 1 has not polled for a second";
+    assert!(log.contains(first), "{log}");
     let said = "worker 1 has not polled for 10 s, so its queue is left unread";
     assert!(log.contains(said), "{log}");
 }

@@ -13,7 +13,7 @@ use sluice_engine::WorkerStats;
 use sluice_engine::stack::counters::{Counted, Counters};
 use sluice_engine::stack::io::IoStats;
 use sluice_engine::traffic::Traffic;
-use sluice_port::{Gaps, PortStats, cycles};
+use sluice_port::{Gaps, PeerQueues, PortStats, cycles};
 
 use super::View;
 use super::text::{Kind::Counter, Kind::Gauge, Text};
@@ -88,6 +88,7 @@ struct PortReading {
     interface_dropped: u64,
     link_up: bool,
     unread_queues: u16,
+    queues: PeerQueues,
     buffers_free: u64,
     buffers: u64,
     steering: Option<Arc<SteeringTotals>>,
@@ -104,6 +105,7 @@ impl Reading {
                 .map_or(0, |interface| interface.rx_dropped()),
             link_up: port.link.is_up(),
             unread_queues: port.link.unread_queues(),
+            queues: port.link.queues(),
             buffers_free: port
                 .pools
                 .iter()

@@ -267,6 +267,12 @@ fn node_workers_tcp_and_admin() {
                 ],
             ),
             (
+                "workers: { cores: [] }\n",
+                &[
+                    "g.yaml:8:12: workers.cores: no cores are given; name a core for each worker, or leave it out for one worker on the last core",
+                ],
+            ),
+            (
                 "workers: { count: 65 }\n",
                 &["g.yaml:8:19: workers.count: 65 is outside 1 to 64"],
             ),

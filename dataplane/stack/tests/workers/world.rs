@@ -98,7 +98,12 @@ pub(crate) fn world_of(queues: u16, spread: &Spread, v6: bool, half_open: usize)
         ("10.0.0.1", "10.0.0.2")
     };
     let steering = Steering::in_software(&KEY, 2).unwrap();
-    let mut seats = crew(2, &[PortCrew { steering, queues }]).into_iter();
+    let port = PortCrew {
+        steering,
+        queues,
+        certain_queues: queues,
+    };
+    let mut seats = crew(2, &[port]).into_iter();
     let at = SocketAddr::new(ours.parse().unwrap(), 80);
     let (mut seed, mut firsts) = (10, Vec::new());
     let workers = far.into_iter().map(|port| {

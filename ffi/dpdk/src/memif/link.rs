@@ -13,7 +13,7 @@ use rustix::net::{
 
 use super::Devices;
 use super::lock;
-use crate::gate::Gate;
+use crate::gate::{Gate, PeerQueues};
 
 /// A control message of memif 2.0 (`memif_msg_t`); another length is the driver's to refuse.
 const MESSAGE: usize = 128;
@@ -29,9 +29,15 @@ const END_WITHIN: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// The kinds of message that matter here (`memif_msg_type_t`).
+const HELLO: u16 = 2;
 const INIT: u16 = 3;
+const ADD_RING: u16 = 5;
 const CONNECT: u16 = 6;
 const CONNECTED: u16 = 7;
+const DISCONNECT: u16 = 8;
+
+/// Flag of an ADD_RING: frames go from client to server by it (`MEMIF_MSG_ADD_RING_FLAG_C2S`).
+const TO_SERVER: u16 = 1;
 
 /// A message, with the descriptor of a region or of a ring where it brings one.
 pub(super) struct Message {
@@ -69,6 +75,21 @@ pub(super) struct Link {
     since: Instant,
     /// Of the device, once it is known: a client says which of a server's it means.
     pub(super) gate: Option<Arc<Gate>>,
+    /// Rings that the client added.
+    rings: Rings,
+    /// Queues in each direction that a client's driver is to add at most.
+    limit: Option<u16>,
+    /// The number of the ring that it added last, where nothing has followed.
+    adding: Option<u16>,
+    /// The server would not have that one.
+    refused: Option<u16>,
+}
+
+/// Rings by direction. A queue's number is that of its ring, and they come in order.
+#[derive(Debug, Default)]
+struct Rings {
+    to_server: u16,
+    to_client: u16,
 }
 
 impl Link {
@@ -79,7 +100,22 @@ impl Link {
             stage: Stage::Handshake,
             since: Instant::now(),
             gate,
+            rings: Rings::default(),
+            limit: None,
+            adding: None,
+            refused: None,
         }
+    }
+
+    /// A client's, of at most so many queues in each direction.
+    pub(super) fn limited(self, limit: Option<u16>) -> Self {
+        Self { limit, ..self }
+    }
+
+    /// How many queues to try it with the next time: servers (that of DPDK among them) say that they have hundreds,
+    /// and end the connection at the first that they have not.
+    pub(super) fn refused(&self) -> Option<u16> {
+        self.refused
     }
 
     /// Whether the other side is to be read.
@@ -103,6 +139,7 @@ impl Link {
             // A device that is not served yet, or no more; the driver knows which there are before we do.
             CONNECT if self.gate.is_none() => return self.end(),
             CONNECT => self.stage = Stage::Connecting,
+            ADD_RING if !self.rings.add(&message) => return self.end(),
             _ => {}
         }
         if message.send(&self.driver).is_err() {
@@ -116,21 +153,30 @@ impl Link {
             return self.over();
         };
         if message.kind() == CONNECTED && self.stage == Stage::Connecting {
-            self.open();
+            self.open(PeerQueues {
+                receive: self.rings.to_server,
+                transmit: self.rings.to_client,
+            });
         }
         self.pass_to_peer(&message);
     }
 
     /// The other side of a client's device has something to say.
     pub(super) fn peer_of_client(&mut self) {
-        let Some(message) = self.next_from_peer() else {
+        let Some(mut message) = self.next_from_peer() else {
             return self.end();
         };
         if self.stage != Stage::Handshake {
             return self.end();
         }
-        if message.kind() == CONNECTED {
-            self.stage = Stage::Finishing;
+        match message.kind() {
+            HELLO => self
+                .limit
+                .into_iter()
+                .for_each(|most| message.limit_rings(most)),
+            CONNECTED => self.stage = Stage::Finishing,
+            DISCONNECT => self.refused = self.adding.filter(|ring| *ring > 0),
+            _ => {}
         }
         if message.send(&self.driver).is_err() {
             self.end();
@@ -140,16 +186,30 @@ impl Link {
     /// The client's driver has something to say.
     pub(super) fn driver_of_client(&mut self) {
         match Message::receive(&self.driver) {
-            Some(message) => self.pass_to_peer(&message),
+            Some(message) => {
+                let adds = message.kind() == ADD_RING;
+                if adds && !self.rings.add(&message) {
+                    return self.end();
+                }
+                self.adding = adds.then(|| message.ring().1);
+                self.pass_to_peer(&message);
+            }
             None => self.over(),
         }
     }
 
-    /// The driver has its rings.
-    pub(super) fn open(&mut self) {
+    /// The client's driver has its rings.
+    pub(super) fn open_client(&mut self) {
+        self.open(PeerQueues {
+            receive: self.rings.to_client,
+            transmit: self.rings.to_server,
+        });
+    }
+
+    fn open(&mut self, queues: PeerQueues) {
         self.stage = Stage::Open;
         if let Some(gate) = &self.gate {
-            gate.open();
+            gate.open(queues);
         }
     }
 
@@ -209,6 +269,20 @@ impl Link {
     }
 }
 
+impl Rings {
+    /// False for one out of order: the driver would count it, and then poll as many queues from the first on.
+    fn add(&mut self, message: &Message) -> bool {
+        let (flags, index) = message.ring();
+        let known = match flags & TO_SERVER {
+            0 => &mut self.to_client,
+            _ => &mut self.to_server,
+        };
+        let next = known.checked_add(1).filter(|_| index == *known);
+        *known = next.unwrap_or(*known);
+        next.is_some()
+    }
+}
+
 impl Message {
     /// The next one; `None` at the end, and for what is no message.
     fn receive(from: impl AsFd) -> Option<Self> {
@@ -249,5 +323,23 @@ impl Message {
     fn device(&self) -> u32 {
         let [_, _, _, _, a, b, c, d, ..] = self.bytes;
         u32::from_ne_bytes([a, b, c, d])
+    }
+    /// Has a HELLO offer rings for `most` queues in each direction, where it offers more. It has the highest
+    /// numbers, behind a name and three numbers more.
+    fn limit_rings(&mut self, most: u16) {
+        for at in [40, 42] {
+            let last = self.bytes.get_mut(at..at + 2);
+            if let Some(last) = last.and_then(|last| last.first_chunk_mut::<2>()) {
+                *last = u16::from_ne_bytes(*last)
+                    .min(most.saturating_sub(1))
+                    .to_ne_bytes();
+            }
+        }
+    }
+
+    /// Flags and number of an ADD_RING's ring.
+    fn ring(&self) -> (u16, u16) {
+        let [_, _, a, b, c, d, ..] = self.bytes;
+        (u16::from_ne_bytes([a, b]), u16::from_ne_bytes([c, d]))
     }
 }

@@ -42,6 +42,8 @@ pub(super) struct Client {
     /// The driver has connected, and that connection is not used up yet.
     is_fresh: bool,
     try_at: Instant,
+    /// Queues to try it with at most, where its server would not have as many.
+    limit: Option<u16>,
     link: Option<Link>,
 }
 
@@ -88,6 +90,7 @@ impl Client {
             port,
             is_fresh: true,
             try_at: Instant::now(),
+            limit: None,
             link: None,
         }
     }
@@ -98,11 +101,12 @@ impl Client {
         if let Some(link) = &mut self.link {
             match link.stage {
                 Stage::Over => {
+                    self.limit = link.refused();
                     self.link = None;
                     self.try_at = now + AGAIN;
                 }
                 Stage::Finishing if link_is_up(&self.eal, self.port) => {
-                    link.open();
+                    link.open_client();
                     return None;
                 }
                 Stage::Finishing => return Some(LOOK_AGAIN),
@@ -130,9 +134,8 @@ impl Client {
         let Ok(driver) = accept_with(&self.driver, flags) else {
             return Some(AGAIN);
         };
-        let link = self
-            .link
-            .insert(Link::new(peer, driver, Some(self.gate.clone())));
+        let link = Link::new(peer, driver, Some(self.gate.clone())).limited(self.limit);
+        let link = self.link.insert(link);
         Some(link.time_out(now))
     }
 

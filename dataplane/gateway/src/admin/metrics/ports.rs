@@ -111,6 +111,14 @@ pub(super) fn devices(text: &mut Text, ports: &[PortReading]) {
     for port in ports {
         text.sample(&[("port", &port.name)], port.unread_queues);
     }
+    let help = "Queues by which frames come from the port's peer (rx) or can be sent to it (tx).";
+    text.family("sluice_queues", Gauge, help);
+    for port in ports {
+        let (rx, tx) = (port.queues.receive, port.queues.transmit);
+        for (direction, queues) in [("rx", rx), ("tx", tx)] {
+            text.sample(&[("port", &port.name), ("direction", direction)], queues);
+        }
+    }
     let help = "Packet buffers of the port: free in its pool, or used in queues and rings.";
     text.family("sluice_pool_buffers", Gauge, help);
     for port in ports {

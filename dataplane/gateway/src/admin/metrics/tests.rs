@@ -18,6 +18,10 @@ fn reading() -> Reading {
         interface_dropped: 6,
         link_up: true,
         unread_queues: 0,
+        queues: PeerQueues {
+            receive: 2,
+            transmit: 1,
+        },
         buffers_free: 8_000,
         buffers: 8_191,
         steering: Some(Arc::default()),
