@@ -169,10 +169,12 @@ impl<P: PacketIo> Stack<P> {
     /// The fate of what comes from an address to which no answer can go: nothing is recorded of it.
     fn unanswerable(&self, port: usize, key: &FlowKey) -> Option<FrameFate> {
         let from = key.remote().ip();
-        if self.ports.iter().any(|link| link.is_own(from)) {
+        let link = self.ports.get(port)?;
+        // The address of another port may be a client's on the same wire: a generator is its own backend so.
+        if link.is_own(from) {
             return Some(FrameFate::BadSource);
         }
-        self.ports.get(port)?.unanswerable(from)
+        link.unanswerable(from)
     }
 
     /// Hands a segment to its flow.

@@ -156,7 +156,7 @@ fn sources_that_cannot_be_answered_are_not() {
     let events = peer.events();
     for (from, fate) in [
         ([10, 0, 0, 1], FrameFate::BadSource), // ours
-        (ELSEWHERE, FrameFate::BadSource),
+        (ELSEWHERE, FrameFate::NoRoute),       // ours, at another port
         ([0, 0, 0, 0], FrameFate::BadSource),
         ([127, 0, 0, 1], FrameFate::BadSource),
         ([224, 0, 0, 1], FrameFate::BadSource),

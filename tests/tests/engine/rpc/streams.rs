@@ -375,7 +375,7 @@ fn an_id_that_is_used_twice_at_a_time_ends_its_connection() {
     let c = w.open();
     let id = w.begin(c, 1, 0);
     w.send(c, piece(1, HEADER, ""));
-    assert!(w.told(c, 1).contains("before the end of this stream"));
+    assert!(w.told(c, 1).contains("a frame on it was refused"));
     w.reset_told(0, id);
     assert_eq!(w.client.end(c), Some(End::Closed));
     w.counts("downstream_opened, downstream_closed, upstream_opened, malformed, client_gone");
