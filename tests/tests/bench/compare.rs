@@ -118,6 +118,7 @@ fn compare_has_a_row_for_nginx_haproxy_envoy_and_sluice_on_their_wires() {
 }
 
 #[test]
+#[ignore = "takes half a minute: scripts/test --all plays it"]
 fn compare_has_two_hops_of_nginx_and_of_sluice_and_ttheader_of_sluice() {
     let scratch = Scratch::new("hops");
     let json = scratch.text("hops.json");
