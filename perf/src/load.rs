@@ -27,6 +27,7 @@ pub mod stats;
 mod ttheader;
 
 pub use calls::MAX_CALLS;
+pub(crate) use client::CLOSE_WITHIN;
 pub use client::{ClientSetup, Reuse};
 pub use fault::Fault;
 pub use generator::{Generator, Turn};

@@ -77,6 +77,10 @@ pub struct RunReport {
     pub p99_limited_by: Option<LimitedBy>,
 }
 
+fn is_zero(count: &u64) -> bool {
+    *count == 0
+}
+
 /// What was asked for.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Settings {
@@ -177,6 +181,14 @@ pub struct Totals {
     /// What went wrong, by kind; a kind that did not happen is left out.
     #[serde(default)]
     pub errors: BTreeMap<ErrorKind, u64>,
+    /// Connections that could not be opened ahead of the first request, by kind. They are no errors: none of them
+    /// had a request yet, and each was tried again when one was due on it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unopened: BTreeMap<ErrorKind, u64>,
+    /// Connections that the target had said it would close behind its answer and had not within 250 ms: they were
+    /// reset, and carried no request meanwhile.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub unclosed: u64,
     /// The statuses of answers with another than expected, by status.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub wrong_statuses: BTreeMap<u16, u64>,

@@ -84,13 +84,12 @@ impl Rig {
         (protocol, calls, replies): (Protocol, u16, Replies),
     ) -> Result<Rig, String> {
         let gateway = Gateway::new(setup, &compiled(rules, 1)?)?;
-        let stats = Arc::new(StackStats::default());
         let [front, back] = far_ends(setup);
         let stack = Stack::new(
             vec![(gateway.front, front), (gateway.back, back)],
             Limits::default(),
             Secrets::from_seed(setup.seed ^ 0x10ad),
-            stats.clone(),
+            Arc::new(StackStats::default()),
         );
         let buffers = Buffers {
             receive: setup.buffer,
@@ -128,7 +127,6 @@ impl Rig {
             net: gateway.net,
             generator: Generator::new(
                 stack,
-                stats,
                 Some((client, plan)),
                 Some((&server, file)),
                 setup.seed,

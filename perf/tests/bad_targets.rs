@@ -11,6 +11,7 @@ use sluice_perf::load::plan::{Common, RequestFile};
 use sluice_perf::load::run::Stage;
 use sluice_perf::load::stats::StepStats;
 use sluice_perf::load::{ClientSetup, Fault, Generator, Length, Pace, Plan, Protocol, Reuse, Step};
+use sluice_perf::raw::Host;
 use sluice_stack::sim::{Faults, Net, SimPort};
 use sluice_stack::time::Instant;
 use sluice_stack::{Buffers, Limits, PortSetup, Secrets, Stack, StackStats};
@@ -21,30 +22,53 @@ struct Pair {
     net: Net,
     generator: Generator<SimPort>,
     backend: Backend<SimPort>,
+    /// How many requests a step has.
+    requests: u64,
+    /// How long the last step opened connections.
+    opening: Duration,
 }
 
-fn stack(port: SimPort, address: &str, seed: u64) -> (Stack<SimPort>, Arc<StackStats>) {
-    let stats = Arc::new(StackStats::default());
+fn stack(port: SimPort, address: &str, seed: u64) -> Stack<SimPort> {
     let setup = PortSetup {
         addresses: vec![(address.parse().unwrap(), 24)],
         ..PortSetup::default()
     };
     let (limits, secrets) = (Limits::default(), Secrets::from_seed(seed));
-    let stack = Stack::new(vec![(port, setup)], limits, secrets, stats.clone());
-    (stack, stats)
+    let stats = Arc::new(StackStats::default());
+    Stack::new(vec![(port, setup)], limits, secrets, stats)
 }
 
 fn pair(target: &str, requests: &str, reuse: Reuse) -> Pair {
+    pair_of(4, target, requests, reuse)
+}
+
+fn pair_of(connections: u32, target: &str, requests: &str, reuse: Reuse) -> Pair {
+    let (net, generator, server) = ends(connections, target, requests, reuse);
+    let listen: SocketAddr = SERVER.parse().unwrap();
+    Pair {
+        net,
+        generator,
+        backend: Backend::new(server, &[listen], Buffers::default()),
+        requests: 200,
+        opening: Duration::ZERO,
+    }
+}
+
+/// The link, the generator at its one end, and what is at the other.
+fn ends(
+    connections: u32,
+    target: &str,
+    requests: &str,
+    reuse: Reuse,
+) -> (Net, Generator<SimPort>, Stack<SimPort>) {
     let mut net = Net::new(1);
     let wire = Faults {
         delay: Duration::from_micros(50),
         ..Faults::default()
     };
     let (near, far) = net.link(1500, [wire; 2]);
-    let (client, stats) = stack(near, "10.0.0.1", 1);
-    let (server, _) = stack(far, "10.0.0.2", 2);
-    let listen: SocketAddr = SERVER.parse().unwrap();
-    let backend = Backend::new(server, &[listen], Buffers::default());
+    let client = stack(near, "10.0.0.1", 1);
+    let server = stack(far, "10.0.0.2", 2);
     let file: RequestFile = serde_saphyr::from_str(requests).expect("valid YAML");
     let common = Common {
         protocol: Protocol::Http1,
@@ -58,7 +82,7 @@ fn pair(target: &str, requests: &str, reuse: Reuse) -> Pair {
     let setup = ClientSetup {
         port: 0,
         target: target.parse().unwrap(),
-        connections: 4,
+        connections,
         calls: 1,
         reuse,
         buffers: Buffers::default(),
@@ -67,11 +91,8 @@ fn pair(target: &str, requests: &str, reuse: Reuse) -> Pair {
         timeout: Duration::from_millis(200),
     };
     let plan = Plan::new(&file, &common).unwrap();
-    Pair {
-        net,
-        generator: Generator::new(client, stats, Some((setup, plan)), None, 1),
-        backend,
-    }
+    let generator = Generator::new(client, Some((setup, plan)), None, 1);
+    (net, generator, server)
 }
 
 impl Pair {
@@ -84,7 +105,7 @@ impl Pair {
             warm_up: Duration::ZERO,
             length: Length {
                 duration,
-                requests: 200,
+                requests: self.requests,
             },
             interval: Duration::from_secs(1),
         };
@@ -92,7 +113,10 @@ impl Pair {
         while self.generator.stage() != Stage::Done {
             let now = self.net.now();
             let spent = now.since(began);
-            assert!(spent < duration + Duration::from_secs(10), "it hangs");
+            assert!(spent < duration + Duration::from_secs(20), "it hangs");
+            if self.generator.stage() == Stage::Opening {
+                self.opening = spent;
+            }
             self.generator.poll_once(now);
             self.backend.poll_once(now);
             let next = [self.net.next_arrival(), self.backend.next_wake()];
@@ -185,6 +209,74 @@ fn a_target_that_is_not_there_is_told_by_its_kind() {
         let (only, stats) = only_fault(pair);
         assert_eq!(only, Some(fault), "{target}: {:?}", stats.faults);
     }
+}
+
+/// More than the flows of one poll, so that some are handled behind the poll in which the neighbour was given up.
+#[test]
+fn a_thousand_connections_to_a_target_that_is_not_there_are_all_unreachable() {
+    let mut pair = pair_of(1_000, "10.0.0.3:80", "requests: [{}]", Reuse::KeepAlive);
+    pair.requests = 1_000;
+    let stats = pair.run();
+    assert_eq!(stats.faults.get(Fault::Unreachable), 1_000);
+    assert_eq!((stats.answers, stats.requests), (0, 1_000));
+    // A batch of them showed it: the others were not tried ahead.
+    assert_eq!(stats.unopened.get(Fault::Unreachable), 128);
+    assert_eq!(stats.unopened.sum(), 128);
+    assert!(pair.opening < Duration::from_secs(4), "{:?}", pair.opening);
+}
+
+#[test]
+fn opening_ends_when_too_many_attempts_are_in_vain_though_some_connections_open() {
+    let mut pair = pair_of(20_000, SERVER, "requests: [{}]", Reuse::KeepAlive);
+    let lossy = Faults {
+        loss: 0.5,
+        delay: Duration::from_micros(50),
+        ..Faults::default()
+    };
+    pair.net.set_faults(0, [lossy; 2]);
+    let stats = pair.run();
+    let vain = stats.unopened.sum();
+    assert!((128..256).contains(&vain), "{:?}", stats.unopened);
+    let kinds = [Fault::ConnectTimeout, Fault::Unreachable];
+    let of_kinds: u64 = kinds.map(|fault| stats.unopened.get(fault)).iter().sum();
+    assert_eq!(of_kinds, vain, "{:?}", stats.unopened);
+    assert!(pair.backend.seen.connections > 0);
+    // Twenty thousand would take eighty batches of four seconds.
+    assert!(pair.opening < Duration::from_secs(20), "{:?}", pair.opening);
+}
+
+#[test]
+fn connections_that_a_target_says_it_closes_and_does_not_are_counted() {
+    let (mut net, mut generator, server) = ends(1, SERVER, "requests: [{}]", Reuse::Close);
+    let mut host = Host::new(server);
+    host.listen(SERVER.parse().unwrap(), Buffers::default());
+    let step = Step {
+        pace: Pace::Closed,
+        warm_up: Duration::ZERO,
+        length: Length {
+            duration: Duration::from_millis(1_100),
+            requests: u64::MAX,
+        },
+        interval: Duration::from_secs(1),
+    };
+    generator.begin(step, net.now());
+    while generator.stage() != Stage::Done {
+        let now = net.now();
+        generator.poll_once(now);
+        host.poll_once(now);
+        for number in 0..host.connections() {
+            if !host.take(number).is_empty() {
+                let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+                host.send(number, answer, now);
+            }
+        }
+        host.poll_once(now);
+        net.advance_to(now + Duration::from_micros(50));
+    }
+    let stats = generator.take_stats();
+    // Each takes its quarter of a second. The first request was sent before anything counted; the last connection
+    // is still open at the end.
+    assert_eq!((stats.requests, stats.answers, stats.unclosed), (4, 4, 4));
 }
 
 #[test]

@@ -75,12 +75,11 @@ impl Loop {
             addresses: vec![(address.into(), 24)],
             ..PortSetup::default()
         };
-        let stats = Arc::new(StackStats::default());
         let stack = Stack::new(
             vec![(near, port([10, 0, 0, 1])), (far, port([10, 0, 0, 2]))],
             Limits::default(),
             Secrets::from_seed(3),
-            stats.clone(),
+            Arc::new(StackStats::default()),
         );
         let [file, known] =
             [requests, known].map(|text| serde_saphyr::from_str(text).expect("valid YAML"));
@@ -120,7 +119,7 @@ impl Loop {
             buffers,
         };
         let server = Some((&server, &known));
-        let generator = Generator::new(stack, stats, Some((client, plan)), server, 1);
+        let generator = Generator::new(stack, Some((client, plan)), server, 1);
         Loop { net, generator }
     }
 
@@ -313,22 +312,19 @@ fn a_call_that_times_out_ends_alone_and_exceptions_are_told_by_what_they_say() {
     let mut net = Net::new(5);
     let (near, far) = net.link(1500, [Faults::default(); 2]);
     let stack = |io, address: [u8; 4], seed| {
-        let stats = Arc::new(StackStats::default());
         let port = PortSetup {
             addresses: vec![(address.into(), 24)],
             ..PortSetup::default()
         };
-        let limits = Limits::default();
-        let stack = Stack::new(
+        Stack::new(
             vec![(io, port)],
-            limits,
+            Limits::default(),
             Secrets::from_seed(seed),
-            stats.clone(),
-        );
-        (stack, stats)
+            Arc::new(StackStats::default()),
+        )
     };
-    let (client, stats) = stack(near, [10, 0, 0, 1], 1);
-    let (server, _) = stack(far, [10, 0, 0, 2], 2);
+    let client = stack(near, [10, 0, 0, 1], 1);
+    let server = stack(far, [10, 0, 0, 2], 2);
     let target = ([10, 0, 0, 2], 9000).into();
     let mut host = Host::new(server);
     host.listen(target, Buffers::default());
@@ -354,7 +350,7 @@ fn a_call_that_times_out_ends_alone_and_exceptions_are_told_by_what_they_say() {
         connect_timeout: timeout,
         timeout,
     };
-    let mut generator = Generator::new(client, stats, Some((setup, plan)), None, 1);
+    let mut generator = Generator::new(client, Some((setup, plan)), None, 1);
     let began = net.now();
     let step = Step {
         pace: Pace::Closed,

@@ -33,6 +33,7 @@ pub mod wheel;
 pub use key::{FlowId, FlowKey};
 pub use link::PortSetup;
 pub use stack::{
-    Buffers, ConnectError, FlowInfo, FlowView, Limits, Owner, Phase, Secrets, Stack, StackStats,
+    Buffers, ConnectError, EPHEMERAL, FlowInfo, FlowView, Limits, Owner, Phase, Secrets, Stack,
+    StackStats,
 };
 pub use tcp::{Algorithm, Rtt, TcpTimers};

@@ -58,7 +58,7 @@ const BURSTS_PER_POLL: usize = 4;
 /// Segments one flow may send per poll before the others get their turn.
 const SEGMENTS_PER_POLL: usize = 64;
 /// Source ports of outgoing connections (IANA's dynamic range plus Linux's default).
-const EPHEMERAL: std::ops::Range<u16> = 32_768..60_999;
+pub const EPHEMERAL: std::ops::Range<u16> = 32_768..60_999;
 /// How many source ports of each address are tried for one connection before the next address is, and
 /// how many before it is refused.
 const PORT_TRIES: [u32; 2] = [16, 512];

@@ -89,7 +89,7 @@ pub struct RunArgs {
     /// What is spoken. TTHeader calls a method that takes one string of bytes and gives another.
     #[arg(long, value_enum, default_value_t = Speaks::Http1)]
     pub(crate) protocol: Speaks,
-    /// Connections at a time.
+    /// Connections at a time: up to 28,000 for each of the client's addresses.
     #[arg(short, long, value_name = "N", default_value_t = 64,
           value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) connections: u32,
@@ -160,7 +160,8 @@ pub struct RunArgs {
     /// How long an answer may take.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5s")]
     pub(crate) timeout: Duration,
-    /// How long it may take to open a connection. A neighbour that does not answer is given up after 3s.
+    /// How long it may take to open a connection. A neighbour that does not answer is given up after 3s. When none
+    /// opened for so long, or 128 could not be, load begins on those that are open.
     #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5s")]
     pub(crate) connect_timeout: Duration,
     /// Buffer of a connection in each direction, 1KiB to 16MiB.
@@ -195,8 +196,8 @@ pub struct RunArgs {
     /// Show no progress.
     #[arg(short, long)]
     pub(crate) quiet: bool,
-    /// Say on stderr which stage begins: warm-up, measuring, measured, done. For scripts that look at the target
-    /// meanwhile.
+    /// Say on stderr which stage begins: opening (of connections), warm-up, measuring, measured, done. For scripts
+    /// that look at the target meanwhile.
     #[arg(long)]
     pub(crate) stages: bool,
     /// Show DPDK's own log too.

@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::io::{Read, stdin};
+use std::net::IpAddr;
 use std::path::Path;
 
 use sluice_policy::rules::Size;
+use sluice_stack::EPHEMERAL;
 
 use super::args::{RunArgs, Speaks};
 use super::error::RunError;
@@ -115,6 +117,58 @@ pub(super) fn find_way(args: &RunArgs) -> Result<(), RunError> {
         target,
         reach: reach.collect(),
     })
+}
+
+/// Records of closed connections that are kept where it is the client that closes: each keeps a source port.
+pub(super) const CLOSED_KEPT: u32 = 1_024;
+
+/// Connections towards one target from one address: its source ports but for some that are left over, so that a
+/// free one is found soon.
+const PER_ADDRESS: u32 = 28_000;
+
+const _: () = assert!(PER_ADDRESS + 200 < (EPHEMERAL.end - EPHEMERAL.start) as u32);
+
+/// More connections than the client's addresses have source ports for would fail one by one.
+pub(super) fn enough_ports(args: &RunArgs) -> Result<(), RunError> {
+    let (Some(target), Some(client)) = (args.target, &args.client) else {
+        return Ok(());
+    };
+    let addresses = sources(client, target.ip()) as u32;
+    let kept = match args.close && protocol(args).client_closes() {
+        true => CLOSED_KEPT,
+        false => 0,
+    };
+    let most = (addresses * PER_ADDRESS).saturating_sub(kept);
+    if args.connections <= most {
+        return Ok(());
+    }
+    Err(RunError::FewPorts {
+        connections: args.connections,
+        most,
+        addresses,
+        missing: (args.connections + kept).div_ceil(PER_ADDRESS) - addresses,
+        prefix: if target.is_ipv4() { 32 } else { 128 },
+    })
+}
+
+/// How many of a port's addresses connections to a target come from: those of the network of the first stop on
+/// the way there, or else all of its family.
+fn sources(port: &PortSpec, target: IpAddr) -> usize {
+    let ours = || port.addresses.iter();
+    let routes = port.routes.iter();
+    let route = routes
+        .filter(|(network, _)| network.contains(target))
+        .max_by_key(|(network, _)| network.prefix());
+    let stop = match route {
+        Some((_, via)) if !ours().any(|network| network.contains(target)) => *via,
+        _ => target,
+    };
+    match ours().filter(|network| network.contains(stop)).count() {
+        0 => ours()
+            .filter(|network| network.address().is_ipv4() == target.is_ipv4())
+            .count(),
+        count => count,
+    }
 }
 
 /// Says so where the kernel has an address as well: it resets what it knows nothing of.

@@ -36,6 +36,17 @@ pub(super) enum RunError {
     },
     #[error("--target {0}: that is the client's own address; give the gateway's")]
     Itself(SocketAddr),
+    #[error(
+        "-c {connections}: {addresses} of the client's addresses lead to the target, with source ports for {most} \
+         connections there; add {missing} to --client (address=ADDRESS/{prefix}, again for each), or say -c {most}"
+    )]
+    FewPorts {
+        connections: u32,
+        most: u32,
+        addresses: u32,
+        missing: u32,
+        prefix: u8,
+    },
     #[error("--{0} and --{1} both go to standard output; give one of them a file")]
     TwoToStdout(&'static str, &'static str),
     #[error("--core: {0}")]
@@ -83,6 +94,16 @@ fn first(device: &Device) -> &'static str {
 impl RunError {
     /// Whether it is how the command was typed that is wrong.
     pub(super) fn is_usage(&self) -> bool {
-        matches!(self, RunError::Foreign(..) | RunError::Typed(_))
+        matches!(
+            self,
+            RunError::Foreign(..)
+                | RunError::Typed(_)
+                | RunError::NoPort(_)
+                | RunError::NoWay { .. }
+                | RunError::Itself(_)
+                | RunError::FewPorts { .. }
+                | RunError::TwoToStdout(..)
+                | RunError::Core(_)
+        )
     }
 }

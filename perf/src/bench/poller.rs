@@ -21,6 +21,9 @@ use crate::report::gaps::Gaps;
 /// How long it polls on at the end, so that the last RST leaves the transmit queue.
 const LAST_WORDS: Duration = Duration::from_millis(2);
 
+/// How often it tells how many connections are open while they are opened ahead.
+const TELL_EVERY: Duration = Duration::from_secs(1);
+
 /// What the thread begins with.
 pub(super) struct Setup {
     pub(super) core: usize,
@@ -37,6 +40,8 @@ pub(super) struct Setup {
 pub(super) enum Event {
     /// The step is in another stage, since then.
     Entered(Stage, SystemTime),
+    /// So many connections are open, of those that are opened ahead.
+    Opening(u64),
     /// An interval is over.
     Progress(Progress),
     /// A step is over.
@@ -169,11 +174,18 @@ impl Poller {
     fn step(&mut self, step: Step) {
         let now = self.now();
         self.generator.begin(step, now);
+        self.entered(self.generator.stage());
+        let mut tell = now + TELL_EVERY;
         (self.busy, self.idle) = (0, 0);
         self.gaps.reset();
         self.waited = self.core_time.waited();
         while self.generator.stage() != Stage::Done {
             let now = self.turn();
+            if now >= tell && self.generator.stage() == Stage::Opening {
+                tell = now + TELL_EVERY;
+                let opened = self.generator.stats().connections;
+                let _ = self.events.try_send(Event::Opening(opened));
+            }
             if self.stop.load(Ordering::Relaxed) {
                 self.generator.stop(now);
             }
@@ -221,14 +233,18 @@ impl Poller {
             _ => {}
         }
         if let Some(stage) = turn.entered {
-            // A full queue means that nobody looks.
-            let entered = Event::Entered(stage, SystemTime::now());
-            let _ = self.events.try_send(entered);
+            self.entered(stage);
         }
         if turn.idle {
             hint::spin_loop();
         }
         now
+    }
+
+    fn entered(&self, stage: Stage) {
+        // A full queue means that nobody looks.
+        let entered = Event::Entered(stage, SystemTime::now());
+        let _ = self.events.try_send(entered);
     }
 
     fn now(&mut self) -> Instant {

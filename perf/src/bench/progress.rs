@@ -65,6 +65,20 @@ impl View {
             self.all_faults,
         );
         (self.length, self.answers, self.faults) = (Duration::ZERO, 0, 0);
+        self.show(&line);
+    }
+
+    /// Before anything is sent: how many connections are open.
+    pub(super) fn opening(&mut self, opened: u64, all: u32) {
+        if !self.quiet {
+            self.show(&format!(
+                "{}opened {opened} of {all} connections",
+                self.label
+            ));
+        }
+    }
+
+    fn show(&mut self, line: &str) {
         let (before, after) = if self.terminal {
             ("\r\x1b[K", "")
         } else {

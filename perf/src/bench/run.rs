@@ -11,10 +11,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use sluice_port::{Cores, DpdkIo, Eal, cores, eal_config, secrets};
-use sluice_stack::{Buffers, Limits, Stack, StackStats};
+use sluice_stack::{Buffers, Limits, Stack};
 
 use super::args::{RunArgs, Speaks};
-use super::asked::{find_way, plan, protocol, request_file, specs, warn_of_kernel};
+use super::asked::{
+    CLOSED_KEPT, enough_ports, find_way, plan, protocol, request_file, specs, warn_of_kernel,
+};
 use super::deliver::{self, deliver, try_out_files};
 use super::error::RunError;
 use super::poller::{self, Event};
@@ -34,9 +36,6 @@ use crate::report::noise::Watch;
 
 /// Flows beside the connections that were asked for: those that are closing.
 const SPARE_FLOWS: usize = 16_384;
-
-/// Records of closed connections that are kept, where it is the client that closes.
-const CLOSED_KEPT: usize = 1_024;
 
 pub(super) fn command(args: &RunArgs) -> ExitCode {
     match run(args) {
@@ -62,6 +61,7 @@ fn run(args: &RunArgs) -> Result<bool, RunError> {
     let plan = plan(args, &file)?;
     let specs = specs(args)?;
     find_way(args)?;
+    enough_ports(args)?;
     warn_of_kernel(&specs);
     try_out_files(args)?;
     let cores = own_cores(args.core.as_ref())?;
@@ -206,17 +206,16 @@ fn generator(
     opened: Vec<Opened>,
 ) -> Result<Generator<DpdkIo>, RunError> {
     let secrets = secrets().map_err(system("/dev/urandom cannot be read"))?;
-    let stats = Arc::new(StackStats::default());
     let mut limits = Limits {
         flows: 2 * args.connections as usize + SPARE_FLOWS,
         ..Limits::default()
     };
     if args.close && protocol(args).client_closes() {
         // They would keep every source port from being used again for half a minute.
-        limits.time_wait = CLOSED_KEPT;
+        limits.time_wait = CLOSED_KEPT as usize;
     }
     let ports = opened.into_iter().map(|opened| (opened.io, opened.setup));
-    let stack = Stack::new(ports.collect(), limits, secrets, stats.clone());
+    let stack = Stack::new(ports.collect(), limits, secrets, Arc::default());
     let buffers = Buffers {
         receive: args.buffer as usize,
         send: args.buffer as usize,
@@ -243,7 +242,7 @@ fn generator(
         .as_ref()
         .map(|spec| server(args, spec, buffers));
     let server = server.as_ref().map(|setup| (setup, file));
-    Ok(Generator::new(stack, stats, client, server, args.seed))
+    Ok(Generator::new(stack, client, server, args.seed))
 }
 
 /// The backend listens on its own port, which stands behind the client's, or on the client's.
@@ -321,6 +320,7 @@ fn measure(
                         say(format_args!("stage: {}", stage.word()));
                     }
                 }
+                Event::Opening(opened) => view.opening(opened, args.connections),
                 Event::Progress(progress) => view.interval(&progress),
                 Event::StepEnded(outcome) => break outcome,
                 Event::Failed(error) => return Err(error.into()),

@@ -102,7 +102,7 @@ pub(super) fn report(done: &[Done], about: About) -> Option<RunReport> {
 
 fn totals(done: &[Done]) -> Totals {
     let mut totals = Totals::default();
-    let mut errors = BTreeMap::new();
+    let (mut errors, mut unopened) = (BTreeMap::new(), BTreeMap::new());
     for Done { outcome, .. } in done {
         let stats = &outcome.stats;
         totals.requests += stats.requests;
@@ -113,6 +113,10 @@ fn totals(done: &[Done]) -> Totals {
         for (fault, count) in stats.faults.iter() {
             *errors.entry(fault.kind()).or_default() += count;
         }
+        for (fault, count) in stats.unopened.iter() {
+            *unopened.entry(fault.kind()).or_default() += count;
+        }
+        totals.unclosed += stats.unclosed;
         *errors.entry(ErrorKind::NotSent).or_default() += stats.unsent;
         for (status, count) in stats.wrong_statuses() {
             *totals.wrong_statuses.entry(status).or_default() += count;
@@ -122,8 +126,10 @@ fn totals(done: &[Done]) -> Totals {
         }
     }
     totals.exceptions.sort_by_key(|one| Reverse(one.count));
-    errors.retain(|_, count| *count > 0);
-    totals.errors = errors;
+    for kinds in [&mut errors, &mut unopened] {
+        kinds.retain(|_, count| *count > 0);
+    }
+    (totals.errors, totals.unopened) = (errors, unopened);
     totals
 }
 
@@ -326,6 +332,32 @@ mod tests {
         assert!(!said.contains("0.0us"), "{said}");
         let said = table(&report(&[done(None, 1, 5, 0.5)], about(Pace::Closed)).unwrap());
         assert!(said.contains("1.0us"), "{said}");
+    }
+
+    #[test]
+    fn connections_that_did_not_open_or_close_are_told_and_are_no_errors() {
+        let plain = table(&report(&[done(None, 10, 0, 0.5)], about(Pace::Closed)).unwrap());
+        assert!(
+            !plain.contains("opening") && !plain.contains("closing"),
+            "{plain}"
+        );
+        let mut done = done(None, 10, 0, 0.5);
+        done.outcome.stats.unopened.add(Fault::Refused, 3);
+        done.outcome.stats.unclosed = 2;
+        let report = report(&[done], about(Pace::Closed)).unwrap();
+        let said = table(&report);
+        for words in [
+            "opening     not opened ahead of the first request: 3 refused\n",
+            "closing     2 connections that the target said it would close were still open after 250 ms",
+        ] {
+            assert!(said.contains(words), "{said}");
+        }
+        assert_eq!(report.totals.all_errors(), 0);
+        let value = serde_json::to_value(&report.totals).unwrap();
+        assert_eq!(
+            (&value["unopened"]["refused"], &value["unclosed"]),
+            (&3.into(), &2.into())
+        );
     }
 
     #[test]

@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use super::progress::time;
 use super::summary::LOST;
-use crate::report::{ErrorKind, Pace, RunReport};
+use crate::load::CLOSE_WITHIN;
+use crate::report::{ErrorKind, Pace, RunReport, Totals};
 
 /// The figures for a person.
 pub(super) fn table(report: &RunReport) -> String {
@@ -68,6 +69,7 @@ fn write_table(out: &mut String, report: &RunReport) -> std::fmt::Result {
         totals.bytes_sent as f64 / 1_048_576.0,
         totals.bytes_received as f64 / 1_048_576.0,
     )?;
+    write_connections(out, totals)?;
     let latency = &report.latency;
     let columns = [
         ("min", latency.min_us),
@@ -143,6 +145,31 @@ fn write_table(out: &mut String, report: &RunReport) -> std::fmt::Result {
             "            lost its core for {:.1}% of the time: its delays are among the latencies; leave it the \
              core alone",
             report.generator_lost * 100.0
+        )?;
+    }
+    Ok(())
+}
+
+/// What did not become of connections as it should have.
+fn write_connections(out: &mut String, totals: &Totals) -> std::fmt::Result {
+    if !totals.unopened.is_empty() {
+        let kinds = totals.unopened.iter();
+        let kinds: Vec<String> = kinds
+            .map(|(kind, count)| format!("{count} {}", kind.words()))
+            .collect();
+        writeln!(
+            out,
+            "opening     not opened ahead of the first request: {}",
+            kinds.join(", ")
+        )?;
+    }
+    if totals.unclosed > 0 {
+        writeln!(
+            out,
+            "closing     {} connections that the target said it would close were still open after {} ms, and carried \
+             no request meanwhile",
+            totals.unclosed,
+            CLOSE_WITHIN.as_millis()
         )?;
     }
     Ok(())

@@ -6,14 +6,12 @@ mod exchange;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
-use sluice_stack::fate::StackEvent;
 use sluice_stack::io::PacketIo;
 use sluice_stack::rng::Rng;
 use sluice_stack::time::Instant;
-use sluice_stack::{Buffers, ConnectError, FlowId, Phase, Stack, StackStats};
+use sluice_stack::{Buffers, ConnectError, FlowId, Phase, Stack};
 
 use super::calls::{Call, Calls};
 use super::codec::{Codec, Reader};
@@ -55,13 +53,17 @@ pub enum Reuse {
 /// neighbour wait in a queue that must not overflow.
 const OPENING: usize = 128;
 
+/// Attempts to open connections ahead that may fail before it is left: then as many places are taken by attempts
+/// of which each takes the whole of its time.
+const VAIN: usize = OPENING;
+
 /// How long a connection rests behind a fault, so that a target that refuses is not flooded.
 const AFTER_FAULT: Duration = Duration::from_millis(10);
 
 /// How long the target may take to close a connection of which it knows that it is the last answer.
 /// It closes first, so that the record of the closed connection is the target's, and our source port
 /// is free at once.
-const CLOSE_WITHIN: Duration = Duration::from_millis(250);
+pub(crate) const CLOSE_WITHIN: Duration = Duration::from_millis(250);
 
 /// Connections per poll of which is seen whether their time is up.
 const PATROLLED: usize = 16;
@@ -108,25 +110,18 @@ pub(crate) struct Client {
     /// Connections being opened ahead of requests, and the next to be.
     opening: usize,
     to_open: u32,
+    /// Of those that were tried, how many could not be opened.
+    vain: usize,
     /// The next whose time is looked at.
     patrol: usize,
     rng: Rng,
-    stack_stats: Arc<StackStats>,
-    /// Neighbours that did not answer, as counted before this poll, and whether another was in it.
-    neighbours_failed: u64,
-    unreachable: bool,
     /// Whether requests that are sent now count.
     counting: bool,
     scratch: Vec<u8>,
 }
 
 impl Client {
-    pub(crate) fn new(
-        setup: ClientSetup,
-        plan: Plan,
-        stack_stats: Arc<StackStats>,
-        seed: u64,
-    ) -> Self {
+    pub(crate) fn new(setup: ClientSetup, plan: Plan, seed: u64) -> Self {
         let count = setup.connections as usize;
         let calls = match setup.reuse {
             Reuse::KeepAlive => setup.calls.max(1),
@@ -153,11 +148,9 @@ impl Client {
                 Reuse::KeepAlive => 0,
                 Reuse::Close => setup.connections,
             },
+            vain: 0,
             patrol: 0,
             rng: Rng::new(seed),
-            neighbours_failed: stack_stats.events.get(StackEvent::NeighbourFailed),
-            unreachable: false,
-            stack_stats,
             counting: false,
             scratch: Vec::new(),
             setup,
@@ -194,29 +187,45 @@ impl Client {
         self.setup.connect_timeout + self.setup.timeout + CLOSE_WITHIN
     }
 
+    /// How long it may take to open a connection.
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        self.setup.connect_timeout
+    }
+
     /// When the next connection has rested.
     pub(crate) fn next_wake(&self) -> Option<Instant> {
         self.resting.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// Opens connections ahead of the first request. True once each was tried.
-    pub(crate) fn open_ahead<P: PacketIo>(&mut self, stack: &mut Stack<P>, now: Instant) -> bool {
-        while self.opening < OPENING && self.to_open < self.setup.connections {
+    /// Opens connections ahead of the first request. True once each was tried, or too many in vain: the others
+    /// are opened when a request is due on them.
+    pub(crate) fn open_ahead<P: PacketIo>(
+        &mut self,
+        stack: &mut Stack<P>,
+        stats: &mut StepStats,
+        now: Instant,
+    ) -> bool {
+        let goes_on =
+            |client: &Self| client.to_open < client.setup.connections && client.vain < VAIN;
+        while self.opening < OPENING && goes_on(self) {
             let slot = self.to_open;
             self.to_open += 1;
             let Some(position) = self.free.iter().position(|free| *free == slot) else {
                 continue;
             };
             self.free.remove(position);
-            if self.dial(slot, State::Opening, stack, now).is_ok() {
-                self.opening += 1;
-            } else {
-                // One search for a port that is not to be had is enough for a poll.
-                self.free.push_back(slot);
-                break;
+            match self.dial(slot, State::Opening, stack, now) {
+                Ok(()) => self.opening += 1,
+                Err(fault) => {
+                    stats.unopened.count(fault);
+                    self.vain += 1;
+                    // One search for a port that is not to be had is enough for a poll.
+                    self.free.push_back(slot);
+                    break;
+                }
             }
         }
-        self.opening == 0 && self.to_open >= self.setup.connections
+        self.opening == 0 && !goes_on(self)
     }
 
     /// Sends a request by the place that has been free for longest.
@@ -329,14 +338,6 @@ impl Client {
         }
     }
 
-    /// Once per poll, before flows are driven: notes neighbours that did not answer.
-    #[inline]
-    pub(crate) fn begin_poll(&mut self) {
-        let failed = self.stack_stats.events.get(StackEvent::NeighbourFailed);
-        self.unreachable = failed != self.neighbours_failed;
-        self.neighbours_failed = failed;
-    }
-
     /// Looks at the time of some connections; wakes those that have rested. Returns how many woke.
     pub(crate) fn patrol<P: PacketIo>(
         &mut self,
@@ -370,6 +371,7 @@ impl Client {
                     self.fail(slot, Fault::ConnectTimeout, stack, stats, now);
                 }
                 State::Leaving if connection.calls.is_empty() => {
+                    stats.unclosed += u64::from(self.counting);
                     self.hang_up(slot, stack, now);
                 }
                 State::Up | State::Leaving => self.time_out(slot, stack, stats, now),
@@ -422,7 +424,7 @@ impl Client {
         };
         match stack.view(flow).phase {
             Phase::Connecting => {}
-            Phase::Closed if self.unreachable => {
+            Phase::Closed if stack.is_stranded(flow) => {
                 self.fail(slot, Fault::Unreachable, stack, stats, now);
             }
             Phase::Closed => self.fail(slot, Fault::Refused, stack, stats, now),

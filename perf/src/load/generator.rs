@@ -1,11 +1,10 @@
 //! One poll of the generator: frames in, flows driven, requests due, frames out.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use sluice_stack::io::PacketIo;
 use sluice_stack::time::Instant;
-use sluice_stack::{Owner, Stack, StackStats};
+use sluice_stack::{Owner, Stack};
 
 use super::client::{Client, ClientSetup};
 use super::plan::{Plan, RequestFile};
@@ -64,7 +63,6 @@ impl<P: PacketIo> Generator<P> {
     /// A generator that has nothing to do yet.
     pub fn new(
         mut stack: Stack<P>,
-        stack_stats: Arc<StackStats>,
         client: Option<(ClientSetup, Plan)>,
         server: Option<(&ServerSetup, &RequestFile)>,
         seed: u64,
@@ -73,7 +71,7 @@ impl<P: PacketIo> Generator<P> {
             setup.connections as usize * usize::from(setup.calls)
         });
         let server = server.map(|(setup, file)| Server::new(setup, file, &mut stack));
-        let client = client.map(|(setup, plan)| Client::new(setup, plan, stack_stats, seed));
+        let client = client.map(|(setup, plan)| Client::new(setup, plan, seed));
         stack.announce();
         Generator {
             stack,
@@ -114,7 +112,7 @@ impl<P: PacketIo> Generator<P> {
         let patience = self
             .client
             .as_ref()
-            .map_or(Duration::ZERO, Client::patience);
+            .map_or(Duration::ZERO, Client::connect_timeout);
         if let Some(client) = &mut self.client {
             client.count(false);
         }
@@ -220,9 +218,6 @@ impl<P: PacketIo> Generator<P> {
 
     fn drive(&mut self, now: Instant) -> usize {
         let mut driven = 0;
-        if let Some(client) = &mut self.client {
-            client.begin_poll();
-        }
         while driven < FLOWS_PER_POLL
             && let Some((flow, owner)) = self.stack.next_ready()
         {
@@ -258,9 +253,9 @@ impl<P: PacketIo> Generator<P> {
                 // As long as it takes, while they open: a hundred thousand take longer than one may.
                 if self.stats.connections > self.opened && !self.stopped {
                     self.opened = self.stats.connections;
-                    self.until = now + client.patience();
+                    self.until = now + client.connect_timeout();
                 }
-                let opened = client.open_ahead(&mut self.stack, now);
+                let opened = client.open_ahead(&mut self.stack, &mut self.stats, now);
                 if opened || now >= self.until {
                     self.stage = Stage::WarmUp;
                     self.until = now + self.step.warm_up;

@@ -46,6 +46,11 @@ pub struct StepStats {
     pub unsent: u64,
     /// Connections opened.
     pub connections: u64,
+    /// Connections that could not be opened ahead of the first request, by reason.
+    pub unopened: Counters<Fault>,
+    /// Connections that the target said it would close and did not: each kept its place from the next request
+    /// for as long as was waited for it.
+    pub unclosed: u64,
     /// Bytes of requests that were queued.
     pub bytes_out: u64,
     /// Bytes of answers that were read, heads included.
@@ -101,6 +106,8 @@ impl StepStats {
             exception_counts: [0; MAX_EXCEPTIONS + 1],
             unsent: 0,
             connections: 0,
+            unopened: Counters::default(),
+            unclosed: 0,
             bytes_out: 0,
             bytes_in: 0,
             measured: Duration::ZERO,

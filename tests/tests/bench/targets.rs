@@ -171,12 +171,12 @@ fn what_cannot_work_is_refused_at_once_with_the_reason() {
     let elsewhere = ["--target", "10.9.9.9:80", "--client", CLIENT];
     refused(
         &elsewhere,
-        1,
+        2,
         "the client's port has no way there, only to 10.77.2.0/24; give it an address of the target's network, \
          or route=0.0.0.0/0 via ROUTER",
     );
     let itself = ["--target", "10.77.2.1:80", "--client", CLIENT];
-    refused(&itself, 1, "that is the client's own address");
+    refused(&itself, 2, "that is the client's own address");
     let by_name = ["--target", "gateway:80", "--client", CLIENT];
     refused(&by_name, 2, "write an IP address and a port, such as");
     let alone = "device=net_memif0,role=client,id=0,socket-abstract=no,socket=/nowhere/front.sock;address=10.0.0.2/24";
@@ -192,7 +192,22 @@ fn what_cannot_work_is_refused_at_once_with_the_reason() {
     let there = ["--target", "10.77.2.2:8080", "--client", CLIENT];
     let with = |more: [&'static str; 2]| [&there[..], &more].concat();
     let both = [&there[..], &["--json", "-", "--html", "-"]].concat();
-    refused(&both, 1, "--json and --html both go to standard output");
+    refused(&both, 2, "--json and --html both go to standard output");
+    refused(
+        &with(["-c", "40000"]),
+        2,
+        "-c 40000: 1 of the client's addresses lead to the target, with source ports for 28000 connections there; \
+         add 1 to --client (address=ADDRESS/32, again for each), or say -c 28000",
+    );
+    let two =
+        "interface=sluice-back;address=10.77.2.1/24;address=10.77.2.9/32;address=fd77:2::1/64";
+    let of_one_network = ["--target", "10.77.2.2:80", "-c", "28001", "--client", two];
+    refused(&of_one_network, 2, "-c 28001: 1 of the client's addresses");
+    refused(
+        &with(["--core", "4095"]),
+        2,
+        "--core: core 4095 is not there",
+    );
     refused(&with(["--path", "no path"]), 2, "is not valid HTTP");
     refused(&with(["--method", "G T"]), 2, "is not valid HTTP");
     refused(&with(["--memory", "1"]), 2, "write 64MiB to 64GiB");

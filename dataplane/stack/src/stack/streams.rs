@@ -100,6 +100,12 @@ impl<P: PacketIo> Stack<P> {
         }
     }
 
+    /// Whether a flow that was being opened is over because the neighbour on its way does not answer.
+    #[must_use]
+    pub fn is_stranded(&self, id: FlowId) -> bool {
+        flow_ref(&self.slots, id).is_some_and(|flow| flow.stranded)
+    }
+
     /// How many received bytes of a flow can come together, which is what it was given as a buffer.
     #[must_use]
     pub fn receive_limit(&self, id: FlowId) -> usize {

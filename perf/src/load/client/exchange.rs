@@ -229,6 +229,8 @@ impl Client {
         if connection.state == State::Opening {
             connection.withheld += 1;
             self.opening = self.opening.saturating_sub(1);
+            self.vain += 1;
+            stats.unopened.count(fault);
         }
         connection.state = State::Down;
         connection.deadline = Instant::NEVER;
