@@ -80,6 +80,34 @@ fn every_request_through_the_gateway_is_checked() {
     }
 }
 
+/// As an access log has them: what was answered to one path differs by method, by host, and from time to time.
+#[test]
+fn requests_of_one_path_are_answered_each_as_it_says() {
+    let yaml = "
+requests:
+  - { weight: 4, path: /a }
+  - { weight: 2, path: /a, method: POST, body: 3KiB, status: 201, response: 7B }
+  - { path: /a, method: DELETE, status: 204 }
+  - { path: /a, status: 503, response: 2KiB }
+  - { path: /a, headers: { Accept: text/plain }, response: 1B }
+  - { path: /b, status: 404 }
+";
+    let file: RequestFile = serde_saphyr::from_str(yaml).expect("valid YAML");
+    let setup = Setup {
+        connections: 8,
+        faults: [[slow(100); 2]; 2],
+        ..Setup::default()
+    };
+    let mut rig = Rig::new(&setup, &file, Reuse::KeepAlive).expect("it is set up");
+    let step = step(Pace::Closed, Duration::from_secs(60), 500);
+    assert!(rig.run(step, Duration::from_secs(60)));
+    let stats = rig.generator.take_stats();
+    assert_eq!(faults(&stats), []);
+    assert_eq!((stats.requests, stats.answers), (500, 500));
+    let served = rig.generator.served();
+    assert_eq!((served.malformed, served.wrong_bodies), (0, 0));
+}
+
 #[test]
 fn an_open_loop_sends_when_it_is_meant_to() {
     let mut rig = Rig::new(&Setup::default(), &one(), Reuse::KeepAlive).expect("it is set up");

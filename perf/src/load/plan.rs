@@ -4,6 +4,7 @@ pub(crate) mod http1;
 mod spec;
 pub(crate) mod ttheader;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,10 +54,11 @@ impl Plan {
             return Err(PlanError::Empty);
         }
         let pattern = Arc::new(Pattern::default());
+        let shared = http1::shared_paths(file);
         let numbered = file.requests.iter().zip(1..);
         let requests = numbered
             .clone()
-            .map(|(spec, number)| planned(spec, number, common, &pattern))
+            .map(|(spec, number)| planned(spec, number, common, &shared, &pattern))
             .collect::<Result<Box<[_]>, _>>()?;
         let mut sum = 0u64;
         let sums = numbered
@@ -120,6 +122,7 @@ fn planned(
     spec: &RequestSpec,
     number: usize,
     common: &Common,
+    shared: &HashSet<&str>,
     pattern: &Pattern,
 ) -> Result<Planned, PlanError> {
     if spec.weight == 0 {
@@ -136,7 +139,7 @@ fn planned(
         return Err(PlanError::TwoAnswers(number));
     }
     match common.protocol {
-        Protocol::Http1 => http1::planned(spec, number, common, pattern),
+        Protocol::Http1 => http1::planned(spec, number, common, shared, pattern),
         Protocol::TtHeader(encoding) => ttheader::planned(spec, number, common, encoding, pattern),
     }
 }

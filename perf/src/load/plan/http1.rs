@@ -1,17 +1,34 @@
 //! Requests in HTTP/1.1.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use sluice_wire::http1::{
     EditError, FieldName, FieldValue, HeadIndex, Limits, MethodKind, RequestKind, parse_request,
 };
 
-use super::{Common, PlanError, Planned, Protocol, RequestSpec};
+use super::{Common, PlanError, Planned, Protocol, RequestFile, RequestSpec};
 use crate::load::message::Message;
 use crate::load::pattern::{Pattern, phase};
 
 /// Fields that follow from the rest of the request.
-const OWN_FIELDS: [&str; 4] = ["host", "content-length", "transfer-encoding", "connection"];
+const OWN_FIELDS: [&str; 5] = [
+    "host",
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    NUMBER,
+];
+
+/// The field that tells the generator's own backend which request of the file this is, where several have one path.
+pub(crate) const NUMBER: &str = "sluice-bench-request";
+
+/// The paths that several requests of a file have.
+pub(crate) fn shared_paths(file: &RequestFile) -> HashSet<&str> {
+    let mut seen = HashSet::new();
+    let paths = file.requests.iter().map(path);
+    paths.filter(|path| !seen.insert(*path)).collect()
+}
 
 /// Whether the request's head is valid HTTP as it is written.
 pub(crate) fn is_sendable(spec: &RequestSpec) -> bool {
@@ -24,13 +41,14 @@ pub(crate) fn is_sendable(spec: &RequestSpec) -> bool {
         think: Duration::ZERO,
         timeout: Duration::ZERO,
     };
-    check(head(spec, &common).as_bytes(), 0).is_ok()
+    check(head(spec, &common, None).as_bytes(), 0).is_ok()
 }
 
 pub(super) fn planned(
     spec: &RequestSpec,
     number: usize,
     common: &Common,
+    shared: &HashSet<&str>,
     pattern: &Pattern,
 ) -> Result<Planned, PlanError> {
     let foreign = [
@@ -71,10 +89,11 @@ pub(super) fn planned(
     }
     let body = spec.body.map_or(0, |size| size.0);
     let phase = phase(path(spec).as_bytes());
-    let mut bytes = head(spec, common).into_bytes();
+    let ours = common.backend.is_some();
+    let told = (ours && shared.contains(path(spec))).then_some(number);
+    let mut bytes = head(spec, common, told).into_bytes();
     let kind = check(&bytes, number)?;
     bytes.extend_from_slice(spec.text.as_deref().unwrap_or_default().as_bytes());
-    let ours = common.backend.is_some();
     let bodiless = kind == RequestKind::Head || matches!(spec.status, Some(204 | 304));
     let length = if bodiless {
         Some(0)
@@ -105,7 +124,7 @@ pub(crate) fn path(spec: &RequestSpec) -> &str {
     spec.path.as_deref().unwrap_or("/")
 }
 
-fn head(spec: &RequestSpec, common: &Common) -> String {
+fn head(spec: &RequestSpec, common: &Common, told: Option<usize>) -> String {
     let host = spec.host.as_deref().unwrap_or(&common.host);
     let (method, path) = (method(spec), path(spec));
     let mut head = format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n");
@@ -119,6 +138,9 @@ fn head(spec: &RequestSpec, common: &Common) -> String {
     }
     for (name, value) in &spec.headers {
         head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    if let Some(number) = told {
+        head.push_str(&format!("{NUMBER}: {number}\r\n"));
     }
     let length = spec
         .body

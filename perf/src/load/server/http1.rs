@@ -4,7 +4,7 @@ use rustc_hash::FxHashMap;
 use sluice_stack::io::PacketIo;
 use sluice_stack::{FlowId, Phase, Stack};
 use sluice_wire::http1::{
-    BodyDecoder, BodyEvent, BodyFraming, HeadIndex, Limits, MethodKind, parse_request,
+    BodyDecoder, BodyEvent, BodyFraming, HeadIndex, Limits, MethodKind, Request, parse_request,
     reason_phrase,
 };
 
@@ -12,7 +12,7 @@ use super::{Served, ServerSetup, Turn};
 use crate::load::message::Message;
 use crate::load::pattern::{Pattern, phase};
 use crate::load::plan::RequestFile;
-use crate::load::plan::http1::path;
+use crate::load::plan::http1::{NUMBER, path, shared_paths};
 
 #[derive(Debug)]
 struct Answer {
@@ -53,11 +53,21 @@ pub(super) struct Reply {
     close: bool,
 }
 
+/// What is known of a target.
+#[derive(Debug, Clone, Copy)]
+struct Known {
+    /// Number in `answers` of the first request with it.
+    first: u32,
+    /// There are more: each says which it is.
+    shared: bool,
+}
+
 /// What it answers, and what reading takes.
 #[derive(Debug)]
 pub(super) struct Codec {
+    /// The first is that to any target of which no request speaks; then one for each, in the file's order.
     answers: Vec<Answer>,
-    by_target: FxHashMap<Box<[u8]>, u32>,
+    by_target: FxHashMap<Box<[u8]>, Known>,
     limits: Limits,
     index: HeadIndex,
     scratch: Vec<u8>,
@@ -68,6 +78,7 @@ impl Codec {
         // The answer to any other target: its body is the pattern's beginning.
         let mut answers = vec![answer(200, setup.body, b"", None, pattern)];
         let mut by_target = FxHashMap::default();
+        let shared = shared_paths(file);
         for spec in &file.requests {
             let target = path(spec).as_bytes();
             let length = setup.answer_length(spec);
@@ -80,7 +91,10 @@ impl Codec {
                 body,
                 pattern,
             ));
-            by_target.entry(target.into()).or_insert(number);
+            by_target.entry(target.into()).or_insert(Known {
+                first: number,
+                shared: shared.contains(path(spec)),
+            });
         }
         Codec {
             answers,
@@ -158,9 +172,15 @@ impl Codec {
                 return Turn::Abort;
             }
         };
-        let number = self.by_target.get(request.target()).copied();
+        let answer = match self.by_target.get(request.target()) {
+            None => 0,
+            Some(known) if known.shared => {
+                number(&request, self.answers.len()).unwrap_or(known.first)
+            }
+            Some(known) => known.first,
+        };
         let reply = Reply {
-            answer: number.unwrap_or(0),
+            answer,
             head: request.method_kind() == MethodKind::Head,
             close: !request.keep_alive,
         };
@@ -228,6 +248,13 @@ impl Codec {
         *state = State::Answer { reply, sent: 0 };
         Turn::GoOn
     }
+}
+
+/// Which request of the file it says that it is, where there are so many answers.
+fn number(request: &Request<'_>, answers: usize) -> Option<u32> {
+    let value = request.headers().named(NUMBER.as_bytes()).next()?;
+    let number: u32 = str::from_utf8(value).ok()?.parse().ok()?;
+    ((number as usize) < answers).then_some(number)
 }
 
 fn answer(status: u16, length: u64, target: &[u8], body: Option<u32>, pattern: &Pattern) -> Answer {
