@@ -72,7 +72,7 @@ pub struct RunReport {
     /// What kept the run from being faster.
     pub limited_by: LimitedBy,
     /// What limits the 99th percentile: `noise` where gaps in the generator's loop delayed 1 % of the requests or
-    /// more, otherwise as `limited_by`. Left out without answers.
+    /// more and it is about as long as they are, otherwise as `limited_by`. Left out without answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p99_limited_by: Option<LimitedBy>,
 }

@@ -311,6 +311,7 @@ mod tests {
         let mut report = report(100, 0);
         report.totals.errors = BTreeMap::from([(ErrorKind::NotSent, 300)]);
         assert!(holds("errors<76%", &report) && holds("errors>74%", &report));
+        assert!(!holds("errors=0", &report) && holds("errors=300", &report));
         let verdict = "errors<1%".parse::<Expectation>().unwrap().judge(&report);
         assert!(verdict.to_string().ends_with("it was 75.000%"), "{verdict}");
     }

@@ -163,11 +163,12 @@ fn lost(done: &Done, stolen: f64) -> f64 {
 /// What kept a step from being faster.
 fn limited_by(done: &Done, stolen: f64) -> LimitedBy {
     let stats = &done.outcome.stats;
-    let faults = stats.faults.sum();
+    let failed = stats.faults.sum() + stats.unsent;
+    let due = stats.requests + stats.unsent;
     let kept = done
         .offered
         .is_some_and(|offered| steps::keeps_up(stats.rate(), offered));
-    if faults as f64 > MANY_ERRORS * stats.requests as f64 || stats.answers == 0 {
+    if failed as f64 > MANY_ERRORS * due as f64 || stats.answers == 0 {
         LimitedBy::Errors
     } else if lost(done, stolen) > LOST {
         // The time without a core looks busy, and makes frames pile up.
@@ -251,6 +252,12 @@ mod tests {
         ] {
             assert_eq!(limited_by(&done, 0.0), expected);
         }
+        // What was due and not sent failed as well.
+        let mut unsent = done(Some(1_000.0), 990, 0, 0.5);
+        unsent.outcome.stats.unsent = 9;
+        assert_eq!(limited_by(&unsent, 0.0), LimitedBy::Rate);
+        unsent.outcome.stats.unsent = 12;
+        assert_eq!(limited_by(&unsent, 0.0), LimitedBy::Errors);
         let mut lossy = done(None, 1_000, 0, 0.5);
         lossy.outcome.io.tx_full = 2_000;
         assert_eq!(limited_by(&lossy, 0.0), LimitedBy::Wire);
@@ -295,6 +302,7 @@ mod tests {
     fn gaps_of_the_generator_are_told_and_a_p99_that_they_make_is_noise() {
         let said = |gaps: Gaps| {
             let mut done = done(Some(1_000.0), 1_000, 0, 0.5);
+            (0..20).for_each(|_| done.outcome.stats.latency.saturating_record(1_500_000));
             done.outcome.gaps = gaps;
             table(&report(&[done], about(Pace::Constant { rate: 1_000.0 })).unwrap())
         };

@@ -9,6 +9,9 @@ use super::{LimitedBy, Pace, RunReport};
 /// worked off: at half load for about as long again.
 const BACKLOG: f64 = 2.0;
 
+/// A percentile that is so many times shorter than a gap usually is has nothing of one.
+const FAR: f64 = 10.0;
+
 /// Turns of a loop that took longer than any takes by itself, as something else had its core.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Gaps {
@@ -73,10 +76,14 @@ impl Gaps {
         })
     }
 
-    /// Whether they delayed as many requests as a 99th percentile leaves out: then it is their length, and
-    /// not the target's doing. Without answers there is no percentile.
+    /// Whether they delayed as many requests as a 99th percentile leaves out, and that is about their length:
+    /// then it is not the target's doing. One far beyond the longest of them is, as behind an outage of the target,
+    /// and so is one far below the usual gap. Without answers there is no percentile.
     fn make_p99(self, run: &RunReport) -> bool {
-        run.totals.answers > 0 && self.delayed(run) >= 0.01
+        let usual = self.seconds * 1e6 / self.count.max(1) as f64;
+        let (p50, p99) = (run.latency.p50_us, run.latency.p99_us);
+        let is_theirs = p99 - p50 <= BACKLOG * self.longest_us && p99 >= usual / FAR;
+        run.totals.answers > 0 && is_theirs && self.delayed(run) >= 0.01
     }
 }
 
@@ -91,9 +98,9 @@ mod tests {
         let gaps = |count, seconds| Gaps {
             count,
             seconds,
-            longest_us: 0.0,
+            longest_us: 4_000.0,
         };
-        // Two seconds at a constant rate.
+        // Latencies up to 2 ms. Two seconds at a constant rate.
         let open = run("open");
         assert!(gaps(3, 0.010).make_p99(&open));
         assert!(!gaps(3, 0.009).make_p99(&open));
@@ -102,14 +109,30 @@ mod tests {
         closed.settings.connections = 10;
         // Of 2,000 answers.
         closed.totals.errors.clear();
-        assert!(gaps(2, 1.0).make_p99(&closed));
-        assert!(!gaps(1, 1.0).make_p99(&closed));
+        assert!(gaps(2, 0.008).make_p99(&closed));
+        assert!(!gaps(1, 0.004).make_p99(&closed));
         // What failed was under way as well, and without answers there is no percentile.
         closed.totals.answers = 0;
         closed.totals.errors.insert(ErrorKind::Timeout, 2_000);
         assert!((gaps(2, 1.0).delayed(&closed) - 0.01).abs() < 1e-9);
-        assert!(!gaps(2, 1.0).make_p99(&closed));
+        assert!(!gaps(2, 0.008).make_p99(&closed));
         assert_eq!(gaps(1, 1.0).and(gaps(2, 0.5)), gaps(3, 1.5));
         assert_eq!(gaps(10, 1.0).scaled(0.25), gaps(3, 0.25));
+    }
+
+    #[test]
+    fn a_percentile_far_from_the_gaps_is_not_theirs() {
+        let run = run("open");
+        let gaps = |count, longest_us| Gaps {
+            count,
+            seconds: 0.5,
+            longest_us,
+        };
+        // The target was away for most of a millisecond, each gap was shorter than half of that.
+        assert!(!gaps(5_000, 400.0).make_p99(&run));
+        assert!(gaps(5_000, 600.0).make_p99(&run));
+        // Ten gaps of 50 ms, and a p99 of 2 ms.
+        assert!(!gaps(10, 60_000.0).make_p99(&run));
+        assert_eq!(gaps(10, 60_000.0).limit_p99(&run), Some(run.limited_by));
     }
 }
