@@ -23,11 +23,14 @@ use serde::{Deserialize, Serialize};
 
 use fingerprint::Fingerprint;
 use gaps::Gaps;
-use latency::{Latency, encoded, micros};
+use latency::{Latency, encoded, micros, quantile_us};
 
 /// The form of a [`RunReport`]. The number grows when a reader of the old form could not read the
 /// new one.
-pub const RUN_FORM: &str = "sluice-bench-run/1";
+pub const RUN_FORM: &str = "sluice-bench-run/2";
+
+/// The form before, which has 0 in place of `null` for latencies of no answers; it is read as well.
+pub const FORM_BEFORE: &str = "sluice-bench-run/1";
 
 /// One run of the load generator.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -59,7 +62,7 @@ pub struct RunReport {
     /// Turns of the generator's loop that took longer than any takes by itself. Latencies have them in them.
     #[serde(default)]
     pub generator_gaps: Gaps,
-    /// How late requests were sent; of an open loop only.
+    /// How late requests were sent; of an open loop only, and where any was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub send_delay: Option<SendDelay>,
     /// From the intended time of sending to the last byte of the answer.
@@ -325,13 +328,13 @@ pub struct SendDelay {
 }
 
 impl SendDelay {
-    /// Of delays in nanoseconds.
-    pub fn of(nanos: &Histogram<u64>) -> SendDelay {
-        SendDelay {
+    /// Of delays in nanoseconds; `None` where nothing was sent.
+    pub fn of(nanos: &Histogram<u64>) -> Option<SendDelay> {
+        (!nanos.is_empty()).then(|| SendDelay {
             p50_us: micros(nanos.value_at_quantile(0.5)),
             p99_us: micros(nanos.value_at_quantile(0.99)),
             max_us: micros(nanos.max()),
-        }
+        })
     }
 }
 
@@ -344,12 +347,12 @@ pub struct Interval {
     pub length_s: f64,
     /// Answers per second.
     pub rps: f64,
-    /// Median latency, microseconds; 0 without answers.
-    pub p50_us: f64,
+    /// Median latency, microseconds; `null` without answers, as the two that follow.
+    pub p50_us: Option<f64>,
     /// 99th percentile of latency, microseconds.
-    pub p99_us: f64,
+    pub p99_us: Option<f64>,
     /// Greatest latency, microseconds.
-    pub max_us: f64,
+    pub max_us: Option<f64>,
     /// Errors of all kinds.
     pub errors: u64,
     /// All latencies of answers in this interval, as in [`Latency::histogram`].
@@ -363,9 +366,9 @@ impl Interval {
             start_s,
             length_s,
             rps: rate(nanos.len(), length_s),
-            p50_us: micros(nanos.value_at_quantile(0.5)),
-            p99_us: micros(nanos.value_at_quantile(0.99)),
-            max_us: micros(nanos.max()),
+            p50_us: quantile_us(nanos, 0.5),
+            p99_us: quantile_us(nanos, 0.99),
+            max_us: quantile_us(nanos, 1.0),
             errors,
             histogram: encoded(nanos),
         }
@@ -379,12 +382,12 @@ pub struct Step {
     pub offered_rps: f64,
     /// Answers per second that came.
     pub achieved_rps: f64,
-    /// Median latency, microseconds.
-    pub p50_us: f64,
+    /// Median latency, microseconds; `null` without answers, as the two that follow.
+    pub p50_us: Option<f64>,
     /// 99th percentile of latency, microseconds.
-    pub p99_us: f64,
+    pub p99_us: Option<f64>,
     /// 99.9th percentile of latency, microseconds.
-    pub p999_us: f64,
+    pub p999_us: Option<f64>,
     /// Errors of all kinds.
     pub errors: u64,
     /// Whether this is the knee: the last step that kept up.
@@ -399,9 +402,9 @@ impl Step {
         Step {
             offered_rps,
             achieved_rps: rate(nanos.len(), seconds),
-            p50_us: micros(nanos.value_at_quantile(0.5)),
-            p99_us: micros(nanos.value_at_quantile(0.99)),
-            p999_us: micros(nanos.value_at_quantile(0.999)),
+            p50_us: quantile_us(nanos, 0.5),
+            p99_us: quantile_us(nanos, 0.99),
+            p999_us: quantile_us(nanos, 0.999),
             errors,
             knee: false,
         }

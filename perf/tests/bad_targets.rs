@@ -247,7 +247,7 @@ fn opening_ends_when_too_many_attempts_are_in_vain_though_some_connections_open(
 
 #[test]
 fn connections_that_a_target_says_it_closes_and_does_not_are_counted() {
-    let (mut net, mut generator, server) = ends(1, SERVER, "requests: [{}]", Reuse::Close);
+    let (net, mut generator, server) = ends(1, SERVER, "requests: [{}]", Reuse::Close);
     let mut host = Host::new(server);
     host.listen(SERVER.parse().unwrap(), Buffers::default());
     let step = Step {

@@ -66,7 +66,7 @@ pub(super) fn deliver(args: &RunArgs, report: &RunReport, done: &[Done]) -> Resu
     }
     let mut holds = report.totals.answers > 0;
     if !holds {
-        say("error: no request was answered; the errors above say why");
+        say(nothing(report));
     }
     // It counts from the start.
     holds &= done.last().is_none_or(|done| is_whole(done.outcome.served));
@@ -76,6 +76,18 @@ pub(super) fn deliver(args: &RunArgs, report: &RunReport, done: &[Done]) -> Resu
         holds &= verdict.holds;
     }
     Ok(holds)
+}
+
+/// Why there is no answer.
+fn nothing(report: &RunReport) -> &'static str {
+    let totals = &report.totals;
+    if totals.all_errors() > 0 {
+        "error: no request was answered; the errors above say why"
+    } else if !totals.unopened.is_empty() {
+        "error: no request was answered: no connection was open before the end; `opening` above says why"
+    } else {
+        "error: no request was answered, and none failed: the run ended before; give it more time"
+    }
 }
 
 /// What a backend that served alone has seen; false where it came damaged.

@@ -122,24 +122,25 @@ impl Figure {
         }
     }
 
-    fn of(self, report: &RunReport) -> f64 {
+    /// `None`: a latency of no answer.
+    fn of(self, report: &RunReport) -> Option<f64> {
         let latency = &report.latency;
-        match self {
+        Some(match self {
             Figure::Rps => report.rps,
             Figure::Errors => report.totals.all_errors() as f64,
             Figure::Answers => report.totals.answers as f64,
             Figure::Busy => report.generator_busy,
-            Figure::Min => latency.min_us,
-            Figure::Mean => latency.mean_us,
-            Figure::P50 => latency.p50_us,
-            Figure::P75 => latency.p75_us,
-            Figure::P90 => latency.p90_us,
-            Figure::P95 => latency.p95_us,
-            Figure::P99 => latency.p99_us,
-            Figure::P999 => latency.p999_us,
-            Figure::P9999 => latency.p9999_us,
-            Figure::Max => latency.max_us,
-        }
+            Figure::Min => return latency.min_us,
+            Figure::Mean => return latency.mean_us,
+            Figure::P50 => return latency.p50_us,
+            Figure::P75 => return latency.p75_us,
+            Figure::P90 => return latency.p90_us,
+            Figure::P95 => return latency.p95_us,
+            Figure::P99 => return latency.p99_us,
+            Figure::P999 => return latency.p999_us,
+            Figure::P9999 => return latency.p9999_us,
+            Figure::Max => return latency.max_us,
+        })
     }
 
     /// The share of requests that is not slower than this latency, where it is such a figure.
@@ -181,7 +182,8 @@ impl Expectation {
     /// Looks at the report. A latency of no answer at all never holds, and a percentile only where it is
     /// one of answers: a request that failed was slower than any.
     pub(crate) fn judge(&self, report: &RunReport) -> Verdict {
-        let mut value = self.figure.of(report);
+        let figure = self.figure.of(report);
+        let mut value = figure.unwrap_or_default();
         let (answers, errors) = (report.totals.answers, report.totals.all_errors());
         // Those that were due and not sent are not among `requests`.
         let due = answers + errors;
@@ -199,7 +201,7 @@ impl Expectation {
             Order::AtLeast => value >= self.bound,
             Order::Equal => value == self.bound,
         };
-        let nothing = self.figure.is_latency() && answers == 0;
+        let nothing = figure.is_none();
         let value = match self.figure {
             _ if nothing => "no answer".to_owned(),
             _ if failed => format!("an error: {errors} of {due} requests failed"),

@@ -140,14 +140,13 @@ pub(super) struct Judge {
 impl Judge {
     /// Whether this step keeps up with its rate.
     pub(super) fn note(&mut self, step: &report::Step) -> bool {
-        let explodes = self
-            .best_p99
-            .is_some_and(|best| step.p99_us > best * SLOWER && step.p99_us > STILL_FAST);
+        let beside = self.best_p99.zip(step.p99_us);
+        let explodes = beside.is_some_and(|(best, p99)| p99 > best * SLOWER && p99 > STILL_FAST);
         let keeps_up = step.achieved_rps >= KEEPS_UP * step.offered_rps && !explodes;
         if keeps_up {
             self.beyond = 0;
-            let best = self.best_p99.unwrap_or(step.p99_us);
-            self.best_p99 = Some(best.min(step.p99_us));
+            let both = self.best_p99.into_iter().chain(step.p99_us);
+            self.best_p99 = both.reduce(f64::min);
         } else {
             self.beyond += 1;
         }
@@ -177,9 +176,9 @@ mod tests {
         report::Step {
             offered_rps: offered,
             achieved_rps: achieved,
-            p50_us: 1.0,
-            p99_us,
-            p999_us: p99_us,
+            p50_us: Some(1.0),
+            p99_us: Some(p99_us),
+            p999_us: Some(p99_us),
             errors: 0,
             knee: false,
         }

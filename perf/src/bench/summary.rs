@@ -86,10 +86,8 @@ pub(super) fn report(done: &[Done], about: About) -> Option<RunReport> {
         generator_busy: chosen.outcome.busy,
         generator_lost: lost(chosen, stolen),
         generator_gaps: chosen.outcome.gaps,
-        send_delay: chosen
-            .offered
-            .is_some()
-            .then(|| SendDelay::of(&stats.timing)),
+        // A closed loop has none.
+        send_delay: SendDelay::of(&stats.timing),
         latency: Latency::of(&stats.latency),
         intervals: intervals(done),
         steps,
@@ -338,6 +336,12 @@ mod tests {
     fn a_run_without_answers_has_no_latencies() {
         let said = table(&report(&[done(None, 0, 5, 0.5)], about(Pace::Closed)).unwrap());
         assert!(!said.contains("0.0us"), "{said}");
+        let sweep = Pace::Sweep { from: 1.0, to: 1.0 };
+        let report_of_none = report(&[done(Some(1.0), 0, 5, 0.5)], about(sweep)).unwrap();
+        assert!(table(&report_of_none).contains("p50         - p99         - "));
+        let value = serde_json::to_value(&report_of_none).unwrap();
+        assert!(value["latency"]["p99_us"].is_null() && value["steps"][0]["p99_us"].is_null());
+        assert!(value["send_delay"].is_null() && report_of_none.p99_limited_by.is_none());
         let said = table(&report(&[done(None, 1, 5, 0.5)], about(Pace::Closed)).unwrap());
         assert!(said.contains("1.0us"), "{said}");
     }

@@ -87,10 +87,7 @@ fn write_table(out: &mut String, report: &RunReport) -> std::fmt::Result {
         .collect();
     let values: String = columns
         .iter()
-        .map(|(_, value)| match totals.answers {
-            0 => format!("{:>10}", "-"),
-            _ => format!("{:>10}", time(*value)),
-        })
+        .map(|(_, value)| format!("{:>10}", time_of(*value)))
         .collect();
     writeln!(out, "latency   {names}")?;
     writeln!(out, "          {values}")?;
@@ -109,9 +106,9 @@ fn write_table(out: &mut String, report: &RunReport) -> std::fmt::Result {
             "step        {:>10.0}/s offered {:>10.0}/s achieved  p50 {:>9} p99 {:>9} p99.9 {:>9}  {} errors{}",
             step.offered_rps,
             step.achieved_rps,
-            time(step.p50_us),
-            time(step.p99_us),
-            time(step.p999_us),
+            time_of(step.p50_us),
+            time_of(step.p99_us),
+            time_of(step.p999_us),
             step.errors,
             if step.knee { "  <- knee" } else { "" },
         )?;
@@ -148,6 +145,11 @@ fn write_table(out: &mut String, report: &RunReport) -> std::fmt::Result {
         )?;
     }
     Ok(())
+}
+
+/// A dash where there is nothing to tell.
+fn time_of(micros: Option<f64>) -> String {
+    micros.map_or("-".to_owned(), time)
 }
 
 /// What did not become of connections as it should have.

@@ -193,12 +193,12 @@ pub struct Row {
     /// interrupts on the generator's. Of Sluice, polls that found work count, others do not. `null`
     /// where a system polls without saying what was work, and of direct.
     pub busy_us: Option<f64>,
-    /// Median latency, microseconds.
-    pub p50_us: f64,
+    /// Median latency, microseconds; `null` where no round had an answer, as the other latencies.
+    pub p50_us: Option<f64>,
     /// 99th percentile, microseconds.
-    pub p99_us: f64,
+    pub p99_us: Option<f64>,
     /// 99.9th percentile, microseconds.
-    pub p999_us: f64,
+    pub p999_us: Option<f64>,
     /// Requests that failed, in all rounds.
     pub errors: u64,
     /// Share of its time that the generator's core had something to do.
@@ -223,9 +223,9 @@ pub struct Row {
     /// Spread of `rps`.
     pub rps_spread: Spread,
     /// Spread of `p50_us`.
-    pub p50_spread: Spread,
+    pub p50_spread: Option<Spread>,
     /// Spread of `p99_us`.
-    pub p99_spread: Spread,
+    pub p99_spread: Option<Spread>,
 }
 
 type Key = (Test, System, Wire);
@@ -351,8 +351,9 @@ impl Comparison {
 fn row((test, system, wire): Key, seen: &[Seen]) -> Option<Row> {
     let runs = || seen.iter().map(|seen| &seen.observation.run);
     let all = |value: fn(&RunReport) -> f64| sorted(runs().map(value).collect());
-    let spread = |value| {
-        let values = all(value);
+    // Rounds without an answer have no latency.
+    let latency = |value: fn(&RunReport) -> Option<f64>| sorted(runs().filter_map(value).collect());
+    let spread = |values: Vec<f64>| {
         Some(Spread {
             min: *values.first()?,
             max: *values.last()?,
@@ -375,9 +376,9 @@ fn row((test, system, wire): Key, seen: &[Seen]) -> Option<Row> {
         wire,
         rps: median(&all(|run| run.rps))?,
         busy_us: median(&sorted(busy)),
-        p50_us: median(&all(|run| run.latency.p50_us))?,
-        p99_us: median(&all(|run| run.latency.p99_us))?,
-        p999_us: median(&all(|run| run.latency.p999_us))?,
+        p50_us: median(&latency(|run| run.latency.p50_us)),
+        p99_us: median(&latency(|run| run.latency.p99_us)),
+        p999_us: median(&latency(|run| run.latency.p999_us)),
         errors: runs().map(|run| run.totals.all_errors()).sum(),
         generator_busy: median(&all(|run| run.generator_busy))?,
         limited_by: most(runs().map(|run| run.limited_by))?,
@@ -395,9 +396,9 @@ fn row((test, system, wire): Key, seen: &[Seen]) -> Option<Row> {
         ))?,
         rounds: seen.len() as u32,
         noisy_rounds: seen.iter().filter(|seen| seen.noisy).count() as u32,
-        rps_spread: spread(|run| run.rps)?,
-        p50_spread: spread(|run| run.latency.p50_us)?,
-        p99_spread: spread(|run| run.latency.p99_us)?,
+        rps_spread: spread(all(|run| run.rps))?,
+        p50_spread: spread(latency(|run| run.latency.p50_us)),
+        p99_spread: spread(latency(|run| run.latency.p99_us)),
     })
 }
 

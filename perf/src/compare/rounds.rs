@@ -16,7 +16,7 @@ use super::results::{Comparison, Memory, Seen, Test, Trial};
 use super::systems::{Speaks, System, Wire};
 use super::{CompareArgs, GENERATOR_CORE, PROXY_CORE, envoy};
 use crate::report::LimitedBy;
-use crate::report::tables::{grouped, percent, short};
+use crate::report::tables::{figure, grouped, percent, short};
 
 /// Foreign processor use, by the time of a core, above which a measurement is discarded.
 const FOREIGN_AT_MOST: f64 = 0.04;
@@ -279,8 +279,8 @@ fn told(observation: &Observation) -> String {
     format!(
         "{}/s, p50 {} p99 {} us{busy}{gaps}{errors}, limited by {}",
         grouped(run.rps),
-        short(run.latency.p50_us),
-        short(run.latency.p99_us),
+        figure(run.latency.p50_us),
+        figure(run.latency.p99_us),
         run.limited_by.word()
     )
 }

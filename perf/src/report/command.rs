@@ -11,7 +11,7 @@ use thiserror::Error;
 use super::html::page;
 use super::latency::NoHistogram;
 use super::tables::figures;
-use super::{RUN_FORM, RunReport, hlog, schema};
+use super::{FORM_BEFORE, RUN_FORM, RunReport, hlog, schema};
 
 /// Looks at runs measured before, side by side.
 #[derive(Debug, Clone, Args)]
@@ -91,7 +91,7 @@ fn read(path: &Path) -> Result<RunReport, ReportError> {
     // The form first: in another one, anything may be called otherwise.
     let value: serde_json::Value = serde_json::from_str(&text).map_err(no_report)?;
     if let Some(form) = value.get("form").and_then(|form| form.as_str())
-        && form != RUN_FORM
+        && ![RUN_FORM, FORM_BEFORE].contains(&form)
     {
         return Err(ReportError::OtherForm(path.into(), form.to_owned()));
     }

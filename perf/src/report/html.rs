@@ -92,7 +92,8 @@ struct Data<'a> {
     runs: Vec<Plotted<'a>>,
 }
 
-type Point = (f64, f64);
+/// Without a value there is a gap in the line.
+type Point = (f64, Option<f64>);
 
 /// The points of a run's series. Latencies are microseconds.
 #[derive(Debug, Serialize)]
@@ -110,13 +111,13 @@ struct Plotted<'a> {
 
 impl Plotted<'_> {
     fn of(run: &RunReport) -> Result<Plotted<'_>, NoHistogram> {
-        let over_time = |value: fn(&Interval) -> f64| {
+        let over_time = |value: fn(&Interval) -> Option<f64>| {
             let points = run.intervals.iter();
             points
                 .map(|interval| point(interval.start_s, value(interval)))
                 .collect()
         };
-        let over_rate = |value: fn(&Step) -> f64| {
+        let over_rate = |value: fn(&Step) -> Option<f64>| {
             let points = run.steps.iter();
             points
                 .map(|step| point(step.achieved_rps, value(step)))
@@ -128,7 +129,7 @@ impl Plotted<'_> {
             percentiles: percentiles(run)?,
             p50: over_time(|interval| interval.p50_us),
             p99: over_time(|interval| interval.p99_us),
-            rps: over_time(|interval| interval.rps),
+            rps: over_time(|interval| Some(interval.rps)),
             sweep_p50: over_rate(|step| step.p50_us),
             sweep_p99: over_rate(|step| step.p99_us),
             knee: knee.map(|step| point(step.achieved_rps, step.p99_us)),
@@ -150,20 +151,21 @@ fn percentiles(run: &RunReport) -> Result<Vec<Point>, NoHistogram> {
     let mut points: Vec<Point> = places
         .map(|nine| {
             let quantile = 1.0 - 10_f64.powf(-nine);
-            point(nine, micros(nanos.value_at_quantile(quantile)))
+            point(nine, Some(micros(nanos.value_at_quantile(quantile))))
         })
         .collect();
-    points.push(point(nines, micros(nanos.max())));
+    points.push(point(nines, Some(micros(nanos.max()))));
     Ok(points)
 }
 
 /// Rounded to what a plot can show.
-fn point(x: f64, y: f64) -> Point {
-    ((x * 1e4).round() / 1e4, (y * 1e3).round() / 1e3)
+fn point(x: f64, y: Option<f64>) -> Point {
+    ((x * 1e4).round() / 1e4, y.map(|y| (y * 1e3).round() / 1e3))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::latency::histogram;
     use super::super::tests::run;
     use super::*;
 
@@ -189,14 +191,28 @@ mod tests {
     fn series_have_a_point_for_each_interval_and_step() {
         let run = run("a");
         let plotted = Plotted::of(&run).unwrap();
-        assert_eq!(plotted.rps, [(0.0, 2_000.0), (1.0, 1.0)]);
+        assert_eq!(plotted.rps, [(0.0, Some(2_000.0)), (1.0, Some(1.0))]);
         assert_eq!(plotted.p50.len(), 2);
         assert_eq!(plotted.sweep_p99.len(), 1);
         assert_eq!(plotted.knee, None);
         // 2,000 answers make out 3.3 nines.
         assert_eq!(plotted.percentiles.len(), 67 + 1);
         assert_eq!(plotted.percentiles[20].0, 1.0);
-        assert!((plotted.percentiles[20].1 - 1_800.0).abs() < 2.0);
+        assert!((plotted.percentiles[20].1.unwrap() - 1_800.0).abs() < 2.0);
+    }
+
+    #[test]
+    fn an_interval_without_answers_has_no_latency_and_its_rate() {
+        let mut run = run("a");
+        run.intervals[0] = Interval::of(0.0, 1.0, &histogram(), 7);
+        let plotted = Plotted::of(&run).unwrap();
+        assert_eq!((plotted.p50[0], plotted.p99[0]), ((0.0, None), (0.0, None)));
+        assert_eq!(plotted.rps[0], (0.0, Some(0.0)));
+        assert!(
+            page("Runs", &[], &[run])
+                .unwrap()
+                .contains("\"p99\":[[0.0,null],[1.0,5.0")
+        );
     }
 
     #[test]

@@ -22,28 +22,28 @@ pub fn histogram() -> Histogram<u64> {
 pub struct Latency {
     /// Latencies recorded, one per answer.
     pub count: u64,
-    /// Least, microseconds; 0 without answers, as all that follow.
-    pub min_us: f64,
+    /// Least, microseconds; `null` without answers, as all that follow.
+    pub min_us: Option<f64>,
     /// Arithmetic mean, microseconds.
-    pub mean_us: f64,
+    pub mean_us: Option<f64>,
     /// Median, microseconds.
-    pub p50_us: f64,
+    pub p50_us: Option<f64>,
     /// 90th percentile, microseconds.
-    pub p90_us: f64,
+    pub p90_us: Option<f64>,
     /// 75th percentile, microseconds.
     #[serde(default)]
-    pub p75_us: f64,
+    pub p75_us: Option<f64>,
     /// 95th percentile, microseconds.
     #[serde(default)]
-    pub p95_us: f64,
+    pub p95_us: Option<f64>,
     /// 99th percentile, microseconds.
-    pub p99_us: f64,
+    pub p99_us: Option<f64>,
     /// 99.9th percentile, microseconds.
-    pub p999_us: f64,
+    pub p999_us: Option<f64>,
     /// 99.99th percentile, microseconds.
-    pub p9999_us: f64,
+    pub p9999_us: Option<f64>,
     /// Greatest, microseconds.
-    pub max_us: f64,
+    pub max_us: Option<f64>,
     /// Every latency in nanoseconds: a HdrHistogram of version 2, deflated, in base64.
     pub histogram: String,
 }
@@ -51,12 +51,12 @@ pub struct Latency {
 impl Latency {
     /// Of latencies in nanoseconds.
     pub fn of(nanos: &Histogram<u64>) -> Latency {
-        let at = |quantile| micros(nanos.value_at_quantile(quantile));
+        let at = |quantile| quantile_us(nanos, quantile);
         let any = !nanos.is_empty();
         Latency {
             count: nanos.len(),
-            min_us: if any { micros(nanos.min()) } else { 0.0 },
-            mean_us: if any { nanos.mean() / 1_000.0 } else { 0.0 },
+            min_us: any.then(|| micros(nanos.min())),
+            mean_us: any.then(|| nanos.mean() / 1_000.0),
             p50_us: at(0.5),
             p90_us: at(0.9),
             p75_us: at(0.75),
@@ -64,7 +64,7 @@ impl Latency {
             p99_us: at(0.99),
             p999_us: at(0.999),
             p9999_us: at(0.9999),
-            max_us: micros(nanos.max()),
+            max_us: any.then(|| micros(nanos.max())),
             histogram: encoded(nanos),
         }
     }
@@ -73,6 +73,11 @@ impl Latency {
 /// Nanoseconds in microseconds.
 pub fn micros(nanos: u64) -> f64 {
     nanos as f64 / 1_000.0
+}
+
+/// The value at a quantile, microseconds; `None` of an empty histogram.
+pub fn quantile_us(nanos: &Histogram<u64>, quantile: f64) -> Option<f64> {
+    (!nanos.is_empty()).then(|| micros(nanos.value_at_quantile(quantile)))
 }
 
 /// A histogram as text: version 2 of its format, deflated, in base64.
@@ -114,7 +119,8 @@ mod tests {
             nanos.saturating_record(value * 1_000);
         }
         let latency = Latency::of(&nanos);
-        let close = |got: f64, wanted: f64| {
+        let close = |got: Option<f64>, wanted: f64| {
+            let got = got.unwrap();
             assert!((got - wanted).abs() / wanted < 0.001, "{got} {wanted}");
         };
         assert_eq!(latency.count, 100_000);
@@ -130,13 +136,16 @@ mod tests {
     }
 
     #[test]
-    fn without_answers_every_figure_is_zero() {
-        let latency = Latency::of(&histogram());
-        assert_eq!(latency.count, 0);
-        assert_eq!(latency.min_us, 0.0);
-        assert_eq!(latency.mean_us, 0.0);
-        assert_eq!(latency.p9999_us, 0.0);
-        assert_eq!(latency.max_us, 0.0);
+    fn without_answers_there_is_no_figure() {
+        let value = serde_json::to_value(Latency::of(&histogram())).unwrap();
+        let figures = value.as_object().unwrap().iter();
+        let figures: Vec<_> = figures.filter(|(name, _)| name.ends_with("_us")).collect();
+        assert_eq!(figures.len(), 10);
+        assert!(
+            figures.iter().all(|(_, figure)| figure.is_null()),
+            "{value}"
+        );
+        assert_eq!(value["count"], 0);
     }
 
     #[test]

@@ -86,12 +86,12 @@ fn figures_row(run: &RunReport) -> Vec<String> {
         run.name.clone(),
         grouped(run.rps),
         grouped(run.connections_per_second),
-        short(latency.p50_us),
-        short(latency.p90_us),
-        short(latency.p99_us),
-        short(latency.p999_us),
-        short(latency.p9999_us),
-        short(latency.max_us),
+        figure(latency.p50_us),
+        figure(latency.p90_us),
+        figure(latency.p99_us),
+        figure(latency.p999_us),
+        figure(latency.p9999_us),
+        figure(latency.max_us),
         grouped(latency.count as f64),
         if errors.is_empty() {
             "0".to_owned()
@@ -271,6 +271,11 @@ pub fn short(value: f64) -> String {
     }
 }
 
+/// As [`short`]; a dash where there is nothing to tell.
+pub fn figure(value: Option<f64>) -> String {
+    value.map_or("-".to_owned(), short)
+}
+
 /// A share in percent.
 pub fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
@@ -278,6 +283,7 @@ pub fn percent(share: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::latency::{Latency, histogram};
     use super::super::tests::run;
     use super::*;
 
@@ -311,6 +317,14 @@ mod tests {
         assert_eq!(table.head.len(), table.rows[0].len());
         assert_eq!(table.rows[0][0..2], ["a", "1,000"]);
         assert_eq!(table.rows[0][10], "2 closed early, 1 timeout");
+    }
+
+    #[test]
+    fn what_no_answer_has_is_a_dash() {
+        let mut run = run("a");
+        run.latency = Latency::of(&histogram());
+        let table = figures(&[run]);
+        assert_eq!(table.rows[0][3..10], ["-", "-", "-", "-", "-", "-", "0"]);
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub(crate) fn run(name: &str) -> RunReport {
         generator_busy: 0.5,
         generator_lost: 0.0,
         generator_gaps: Gaps::default(),
-        send_delay: Some(SendDelay::of(&nanos)),
+        send_delay: SendDelay::of(&nanos),
         latency: Latency::of(&nanos),
         intervals: vec![
             Interval::of(0.0, 1.0, &nanos, 0),
@@ -54,7 +54,7 @@ fn a_report_reads_back_as_it_was_written() {
 #[test]
 fn names_that_scripts_read() {
     let value = serde_json::to_value(run("sluice")).unwrap();
-    assert_eq!(value["form"], "sluice-bench-run/1");
+    assert_eq!(value["form"], "sluice-bench-run/2");
     assert_eq!(value["rps"], 1_000.0);
     assert_eq!(value["totals"]["errors"]["closed_early"], 2);
     assert_eq!(value["totals"]["errors"]["timeout"], 1);

@@ -95,7 +95,7 @@ fn run(name: &str, intervals: u32, steps: u32, slow: u64) -> RunReport {
         generator_busy: 0.42,
         generator_lost: 0.0,
         generator_gaps: Default::default(),
-        send_delay: Some(SendDelay::of(&all)),
+        send_delay: SendDelay::of(&all),
         latency: Latency::of(&all),
         intervals: kept,
         steps: taken,

@@ -3,7 +3,7 @@
 use super::{Memory, Row, Test, Trial};
 use crate::compare::systems::{System, Wire};
 use crate::report::LimitedBy;
-use crate::report::tables::{Table, grouped, percent, short};
+use crate::report::tables::{Table, figure, grouped, percent, short};
 
 pub(super) fn test_table(test: Test, all: &[Row]) -> Table {
     const COLUMNS: [&str; 6] = ["/s", "busy us", "p50", "p99", "p99.9", "limit"];
@@ -47,7 +47,7 @@ fn cells_of(row: Option<&Row>) -> [String; 6] {
     let Some(row) = row else {
         return ["-"; 6].map(str::to_owned);
     };
-    let mark = if row.noisy_rounds > 0 { "*" } else { "" };
+    let mark = mark(&[row]);
     let errors = match row.errors {
         0 => String::new(),
         errors => format!(", {} errors", grouped(errors as f64)),
@@ -59,19 +59,28 @@ fn cells_of(row: Option<&Row>) -> [String; 6] {
     } else {
         String::new()
     };
-    let best = if row.rounds > 1 && row.test == Test::HalfLoad {
-        format!(", best {}", short(row.p99_spread.min))
-    } else {
-        String::new()
+    let best = match row.p99_spread {
+        Some(spread) if row.rounds > 1 && row.test == Test::HalfLoad => {
+            format!(", best {}", short(spread.min))
+        }
+        _ => String::new(),
     };
     [
         format!("{}{mark}{spread}{errors}", grouped(row.rps)),
         row.busy_us.map_or("-".to_owned(), short),
-        short(row.p50_us),
-        short(row.p99_us) + &best,
-        short(row.p999_us),
+        figure(row.p50_us),
+        figure(row.p99_us) + &best,
+        figure(row.p999_us),
         row.limited_by.word().to_owned(),
     ]
+}
+
+/// Behind what follows from rows of which other processes disturbed one.
+fn mark(rows: &[&Row]) -> &'static str {
+    match rows.iter().any(|row| row.noisy_rounds > 0) {
+        true => "*",
+        false => "",
+    }
 }
 
 /// How much of the latencies at half load is the machine's.
@@ -81,8 +90,8 @@ pub(super) fn gap_table(all: &[Row]) -> Table {
         vec![
             row.system.word().to_owned(),
             row.wire.word().to_owned(),
-            short(row.p99_us),
-            short(row.p99_spread.min),
+            figure(row.p99_us),
+            figure(row.p99_spread.map(|spread| spread.min)),
             percent(row.generator_gaps),
             row.system_gaps.map_or("-".to_owned(), percent),
             short(row.longest_gap_us),
@@ -132,7 +141,10 @@ pub(super) fn added_table(all: &[Row]) -> Table {
             (other.system, other.test, other.wire)
                 == (System::Direct, Test::OneConnection, row.wire)
         })?;
-        let added = |of: fn(&Row) -> f64| short(of(row) - of(direct));
+        let added = |of: fn(&Row) -> Option<f64>| match of(row).zip(of(direct)) {
+            Some((with, without)) => short(with - without) + mark(&[row, direct]),
+            None => "-".to_owned(),
+        };
         Some(vec![
             row.system.word().to_owned(),
             row.wire.word().to_owned(),
@@ -144,7 +156,8 @@ pub(super) fn added_table(all: &[Row]) -> Table {
     });
     Table {
         title: "Latency added over direct".to_owned(),
-        note: "Difference to the same percentile of direct at one connection on the same wire."
+        note: "Difference to the same percentile of direct at one connection on the same wire. * other processes \
+               disturbed some of the rounds."
             .to_owned(),
         head: head.map(str::to_owned).to_vec(),
         rows: rows.collect(),
@@ -157,10 +170,6 @@ pub(super) fn ratio_table(all: &[Row]) -> Table {
     let find = |system, test, wire| {
         all.iter()
             .find(move |row| (row.system, row.test, row.wire) == (system, test, wire))
-    };
-    let ratio = |ours: Option<f64>, theirs: Option<f64>| match (ours, theirs) {
-        (Some(ours), Some(theirs)) if theirs > 0.0 => format!("{:.2}", ours / theirs),
-        _ => "-".to_owned(),
     };
     let others = System::ALL
         .iter()
@@ -175,16 +184,23 @@ pub(super) fn ratio_table(all: &[Row]) -> Table {
                 )
             };
             let of = |test, value: fn(&Row) -> Option<f64>| {
-                let (ours, theirs) = pair(test);
-                ratio(ours.and_then(value), theirs.and_then(value))
+                let (Some(ours), Some(theirs)) = pair(test) else {
+                    return "-".to_owned();
+                };
+                match value(ours).zip(value(theirs)) {
+                    Some((our, their)) if their > 0.0 => {
+                        format!("{:.2}{}", our / their, mark(&[ours, theirs]))
+                    }
+                    _ => "-".to_owned(),
+                }
             };
             if let (Some(_), Some(_)) = pair(Test::KeepAlive) {
                 rows.push(vec![
                     format!("sluice {} to {} veth-af_xdp", wire.word(), other.word()),
                     of(Test::KeepAlive, |row| Some(row.rps)),
                     of(Test::KeepAlive, |row| row.busy_us),
-                    of(Test::OneConnection, |row| Some(row.p50_us)),
-                    of(Test::HalfLoad, |row| Some(row.p99_us)),
+                    of(Test::OneConnection, |row| row.p50_us),
+                    of(Test::HalfLoad, |row| row.p99_us),
                     of(Test::Close, |row| Some(row.rps)),
                 ]);
             }
@@ -193,7 +209,7 @@ pub(super) fn ratio_table(all: &[Row]) -> Table {
     Table {
         title: "Ratios".to_owned(),
         note: "Of medians. Requests and connections per second: more than 1 is faster. Times: less than 1 is \
-               less."
+               less. * other processes disturbed some of the rounds of either."
             .to_owned(),
         head: [
             "",

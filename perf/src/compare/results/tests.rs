@@ -3,6 +3,7 @@
 use std::sync::LazyLock;
 
 use super::*;
+use crate::report::latency::{Latency, histogram};
 use crate::report::noise::Noise;
 use crate::report::tests::run;
 
@@ -170,6 +171,40 @@ fn wires_have_columns_of_their_own_and_ratios_name_theirs() {
             "{table}"
         );
     }
+}
+
+#[test]
+fn what_other_processes_disturbed_is_marked_in_ratios_as_in_its_table() {
+    let mut all = Comparison::new(Duration::from_secs(1));
+    let one = |noisy| Seen {
+        noisy,
+        ..seen(100.0, None, LimitedBy::Target)
+    };
+    all.add(System::Sluice, Wire::Veth, Test::KeepAlive, one(false));
+    all.add(System::Nginx, Wire::Veth, Test::KeepAlive, one(true));
+    all.add(System::Sluice, Wire::Veth, Test::Close, one(false));
+    all.add(System::Nginx, Wire::Veth, Test::Close, one(false));
+    let tables = all.tables();
+    let nginx = tables[0].rows.iter().find(|row| row[0] == "nginx").unwrap();
+    assert_eq!(nginx[1], "100*");
+    let ratios = tables.iter().find(|table| table.title == "Ratios").unwrap();
+    let row = &ratios.rows[0];
+    assert_eq!((&*row[1], &*row[5]), ("1.00*", "1.00"));
+}
+
+#[test]
+fn rounds_without_an_answer_have_no_latency() {
+    let mut all = Comparison::new(Duration::from_secs(1));
+    let mut none = seen(0.0, None, LimitedBy::Errors);
+    none.observation.run.latency = Latency::of(&histogram());
+    all.add(System::Nginx, Wire::Veth, Test::KeepAlive, none);
+    let document: serde_json::Value = serde_json::from_str(&all.json()).unwrap();
+    let row = &document["rows"][0];
+    assert!(
+        row["p50_us"].is_null() && row["p99_spread"].is_null(),
+        "{row}"
+    );
+    assert_eq!(all.tables()[0].rows[0][3..6], ["-", "-", "-"]);
 }
 
 #[test]

@@ -39,6 +39,11 @@ function percentile(x) {
     return `${(100 * (1 - 10 ** -x)).toFixed(digits)} %`;
 }
 
+// Where nothing was answered there is no latency: a gap.
+function has(point) {
+    return point[1] !== null;
+}
+
 function linear(low, high, from, to) {
     const span = high - low || 1;
     const step = [1, 2, 5, 10].map((f) => f * 10 ** Math.floor(Math.log10(span / 5))).find((s) => span / s <= 6) || span;
@@ -62,8 +67,8 @@ function logarithmic(low, high, from, to) {
 // A plot: { id, title, note, x: {label, show}, y: {label, show, log}, series: [{run, label, dash, points, knee}] }
 function draw(plot) {
     const all = plot.series.flatMap((series) => series.points);
-    if (all.length === 0) return null;
-    const xs = all.map((point) => point[0]), ys = all.map((point) => point[1]);
+    if (!all.some(has)) return null;
+    const xs = all.map((point) => point[0]), ys = all.filter(has).map((point) => point[1]);
     const least = (values) => values.reduce((a, b) => Math.min(a, b), Infinity);
     const most = (values) => values.reduce((a, b) => Math.max(a, b), -Infinity);
     const x = linear(plot.x.zero ? 0 : least(xs), most(xs), LEFT, WIDTH - RIGHT);
@@ -83,12 +88,17 @@ function draw(plot) {
     }
     svg.append(element("text", { class: "tick", x: (LEFT + WIDTH - RIGHT) / 2, y: HEIGHT - 8, "text-anchor": "middle" }, plot.x.label));
     for (const series of plot.series) {
-        if (series.points.length === 0) continue;
-        const d = series.points.map((point, at) => `${at ? "L" : "M"}${x.at(point[0]).toFixed(1)} ${y.at(point[1]).toFixed(1)}`).join("");
+        if (!series.points.some(has)) continue;
+        const after = (at) => at > 0 && has(series.points[at - 1]);
+        const d = series.points.map((point, at) => has(point) ? `${after(at) ? "L" : "M"}${x.at(point[0]).toFixed(1)} ${y.at(point[1]).toFixed(1)}` : "").join("");
         const look = { class: "series", "data-run": series.run, "data-series": series.label, "stroke-dasharray": series.dash ?? dash(series.run), style: `stroke: ${colour(series.run)}` };
         svg.append(element("path", { ...look, d }));
-        // A single point has no line.
-        if (series.points.length === 1) svg.append(element("circle", { class: "series", "data-run": series.run, style: look.style, r: 3, cx: x.at(series.points[0][0]), cy: y.at(series.points[0][1]) }));
+        // A single point, by itself or between gaps, has no line.
+        series.points.forEach((point, at) => {
+            const next = series.points[at + 1];
+            if (!has(point) || after(at) || (next && has(next))) return;
+            svg.append(element("circle", { class: "series", "data-run": series.run, style: look.style, r: 3, cx: x.at(point[0]), cy: y.at(point[1]) }));
+        });
         if (series.knee) svg.append(element("circle", { class: "knee", "data-run": series.run, style: look.style, r: 5, cx: x.at(series.knee[0]), cy: y.at(series.knee[1]) }, element("title", {}, `knee of ${data.runs[series.run].name}`)));
     }
     const figure = document.createElement("figure");
@@ -100,8 +110,8 @@ function draw(plot) {
 }
 
 function describe(plot) {
-    const ends = plot.series.filter((series) => series.points.length > 0).map((series) => {
-        const last = series.points.at(-1);
+    const ends = plot.series.filter((series) => series.points.some(has)).map((series) => {
+        const last = series.points.findLast(has);
         return `${data.runs[series.run].name} ${series.label} ends at ${plot.y.show(last[1])}`;
     });
     return `${ends.slice(0, 12).join("; ")}.`;
@@ -119,9 +129,9 @@ function reader(plot, svg, x) {
         const place = places[at];
         for (const end of ["x1", "x2"]) cursor.setAttribute(end, x.at(place));
         cursor.setAttribute("visibility", "visible");
-        const values = plot.series.filter((series) => !hidden.has(series.run) && series.points.length > 0).map((series) => {
+        const values = plot.series.filter((series) => !hidden.has(series.run) && series.points.some(has)).map((series) => {
             const near = series.points.reduce((a, b) => (Math.abs(b[0] - place) < Math.abs(a[0] - place) ? b : a));
-            return `${data.runs[series.run].name} ${series.label} ${plot.y.show(near[1])}`;
+            return `${data.runs[series.run].name} ${series.label} ${has(near) ? plot.y.show(near[1]) : "-"}`;
         });
         says.textContent = `${plot.x.show(place)}: ${values.join(", ")}`;
     };
