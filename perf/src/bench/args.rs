@@ -52,7 +52,7 @@ Examples:
 #[derive(Debug, Subcommand)]
 pub enum BenchCommand {
     /// Send requests from DPDK ports of the generator's own, check every answer, report.
-    #[command(after_help = RUN_EXAMPLES)]
+    #[command(after_help = RUN_EXAMPLES, arg_required_else_help = true)]
     Run(Box<RunArgs>),
     /// Make a file of weighted requests for `run --requests` from an access log of the gateway's.
     Requests(RequestsArgs),
@@ -70,7 +70,8 @@ pub enum BenchCommand {
 /// What a run is.
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    /// Whom to ask. Without it the backend serves until Ctrl-C or for the duration.
+    /// Whom to ask. Without it the backend serves until Ctrl-C or for the duration, and what is about requests and
+    /// reports is refused.
     #[arg(
         long,
         value_name = "ADDRESS:PORT",
@@ -90,29 +91,29 @@ pub struct RunArgs {
     #[arg(long, value_enum, default_value_t = Speaks::Http1)]
     pub(crate) protocol: Speaks,
     /// Connections at a time: up to 28,000 for each of the client's addresses.
-    #[arg(short, long, value_name = "N", default_value_t = 64,
+    #[arg(short, long, value_name = "N", default_value_t = 64, requires = "target",
           value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) connections: u32,
     /// Calls at a time on each connection (ttheader).
-    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "close",
+    #[arg(long, value_name = "N", default_value_t = 1, conflicts_with = "close", requires = "target",
           value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_CALLS)))]
     pub(crate) calls: u16,
     /// One request per connection.
-    #[arg(long)]
+    #[arg(long, requires = "target")]
     pub(crate) close: bool,
     /// How long is measured; with --sweep, each step [default: 10s, or 10m with --count].
     #[arg(short, long, value_name = "TIME", value_parser = some_time)]
     pub(crate) duration: Option<Duration>,
     /// How many requests are measured.
-    #[arg(short = 'n', long, value_name = "N", conflicts_with = "sweep",
+    #[arg(short = 'n', long, value_name = "N", conflicts_with = "sweep", requires = "target",
           value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) count: Option<u64>,
     /// How long load runs before anything counts.
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1s")]
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "1s", requires = "target")]
     pub(crate) warm_up: Duration,
     /// Open loop: requests per second, or FROM..TO for a rate that grows or falls over the duration. Without it,
     /// each connection sends its next request behind the answer (closed loop).
-    #[arg(long, value_name = "RATE", value_parser = rates, group = "open_loop")]
+    #[arg(long, value_name = "RATE", value_parser = rates, group = "open_loop", requires = "target")]
     pub(crate) rate: Option<(f64, f64)>,
     /// How the requests of --rate or --sweep are spread.
     #[arg(long, value_enum, default_value_t = Arrivals::Constant, requires = "open_loop")]
@@ -120,49 +121,49 @@ pub struct RunArgs {
     /// Open loop at one rate after the other, FROM..TO or FROM..TO/STEPS (10), by equal factors, until the
     /// target no longer keeps up: answers below 97 % of the rate, or a p99 over ten times the best step's
     /// and over 1ms. The knee is the last step that kept up.
-    #[arg(long, value_name = "FROM..TO", value_parser = sweep, group = "open_loop")]
+    #[arg(long, value_name = "FROM..TO", value_parser = sweep, group = "open_loop", requires = "target")]
     pub(crate) sweep: Option<(f64, f64, u32)>,
     /// A YAML or JSON file of weighted requests, see docs/bench.md. "-" is standard input.
     #[arg(long, value_name = "FILE",
           conflicts_with_all = ["method", "path", "header", "body", "service", "key", "echo"])]
     pub(crate) requests: Option<PathBuf>,
     /// The method [default: GET; call (ttheader)].
-    #[arg(short, long)]
+    #[arg(short, long, requires = "target")]
     pub(crate) method: Option<String>,
     /// Path and query [default: /].
-    #[arg(long)]
+    #[arg(long, requires = "target")]
     pub(crate) path: Option<String>,
     /// The Host field [default: the target].
-    #[arg(long)]
+    #[arg(long, requires = "target")]
     pub(crate) host: Option<String>,
     /// A further header field; may be given again.
-    #[arg(short = 'H', long, value_name = "NAME: VALUE", value_parser = header)]
+    #[arg(short = 'H', long, value_name = "NAME: VALUE", value_parser = header, requires = "target")]
     pub(crate) header: Vec<(String, String)>,
     /// The service (ttheader) [default: bench]. '' sends a head without anything in it.
-    #[arg(long)]
+    #[arg(long, requires = "target")]
     pub(crate) service: Option<String>,
     /// A key of the head (ttheader), such as RPC_PERSIST_LANE=blue; a number is an integer key. May be given
     /// again.
-    #[arg(long, value_name = "NAME=VALUE", value_parser = key)]
+    #[arg(long, value_name = "NAME=VALUE", value_parser = key, requires = "target")]
     pub(crate) key: Vec<(String, String)>,
     /// How the Thrift message in a frame is encoded (ttheader).
     #[arg(long, value_enum, default_value_t)]
     pub(crate) encoding: Encoding,
     /// Length of the requests' body, of the bytes that are passed (ttheader), such as 2KiB; at most 1TiB.
-    #[arg(long, value_name = "SIZE", value_parser = body)]
+    #[arg(long, value_name = "SIZE", value_parser = body, requires = "target")]
     pub(crate) body: Option<u64>,
     /// The answer's body must be the request's own.
-    #[arg(long)]
+    #[arg(long, requires_all = ["target", "body"])]
     pub(crate) echo: bool,
     /// How long a connection rests behind an answer.
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s")]
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "0s", requires = "target")]
     pub(crate) think: Duration,
     /// How long an answer may take.
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5s")]
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5s", requires = "target")]
     pub(crate) timeout: Duration,
     /// How long it may take to open a connection. A neighbour that does not answer is given up after 3s. When none
     /// opened for so long, or 128 could not be, load begins on those that are open.
-    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5s")]
+    #[arg(long, value_name = "TIME", value_parser = duration, default_value = "5s", requires = "target")]
     pub(crate) connect_timeout: Duration,
     /// Buffer of a connection in each direction, 1KiB to 16MiB.
     #[arg(long, value_name = "SIZE", value_parser = buffer, default_value = "32KiB")]
@@ -174,31 +175,31 @@ pub struct RunArgs {
     #[arg(long, value_name = "SIZE", value_parser = memory, default_value = "128MiB")]
     pub(crate) memory: u64,
     /// What chance follows from: the drawing of requests, Poisson arrivals.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "target")]
     pub(crate) seed: u64,
     /// What must hold, such as 'p99<2ms', errors=0, 'errors<0.1%', 'rps>100000'; of: rps, errors, answers,
     /// min, mean, p50, p75, p90, p95, p99, p99.9, p99.99, max, busy (the generator's core). In a percentile and the
     /// maximum, requests that failed are slower than any answer. May be given again.
-    #[arg(long, value_name = "CONDITION")]
+    #[arg(long, value_name = "CONDITION", requires = "target")]
     pub(crate) expect: Vec<Expectation>,
     /// Name of the run in reports [default: the target].
-    #[arg(long)]
+    #[arg(long, requires = "target")]
     pub(crate) name: Option<String>,
     /// Write the report as JSON; "-" is standard output.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "target")]
     pub(crate) json: Option<PathBuf>,
     /// Write the latencies over time as a histogram log (HdrHistogram 1.3).
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "target")]
     pub(crate) hlog: Option<PathBuf>,
     /// Write the report as one HTML page that needs no network.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", requires = "target")]
     pub(crate) html: Option<PathBuf>,
     /// Show no progress.
     #[arg(short, long)]
     pub(crate) quiet: bool,
     /// Say on stderr which stage begins: opening (of connections), warm-up, measuring, measured, done. For scripts
     /// that look at the target meanwhile.
-    #[arg(long)]
+    #[arg(long, requires = "target")]
     pub(crate) stages: bool,
     /// Show DPDK's own log too.
     #[arg(short, long)]
@@ -419,21 +420,32 @@ mod tests {
             "bench run --target nowhere --client interface=a;address=10.0.0.2/24",
             "bench run --target 10.0.0.1:0 --client interface=a;address=10.0.0.2/24",
             "bench run --backend listen=80 --duration 0s",
-            "bench run --backend listen=80 --arrivals poisson",
-            "bench run --backend listen=80 --rate 0",
-            "bench run --backend listen=80 --sweep 10..5",
-            "bench run --backend listen=80 --sweep 5..10/1",
-            "bench run --backend listen=80 --sweep 5..10 --rate 5",
-            "bench run --backend listen=80 --expect p98<1ms",
-            "bench run --backend listen=80 -c 0",
+            "bench run --target 10.0.0.1:80 --client interface=a;address=10.0.0.2/24 --arrivals poisson",
+            "bench run --target 10.0.0.1:80 --client interface=a;address=10.0.0.2/24 --rate 0",
+            "bench run --target 10.0.0.1:80 --client interface=a;address=10.0.0.2/24 --sweep 10..5",
+            "bench run --target 10.0.0.1:80 --client interface=a;address=10.0.0.2/24 --sweep 5..10/1",
+            "bench run --target 10.0.0.1:80 --client interface=a;address=10.0.0.2/24 --sweep 5..10 --rate 5",
+            "bench run --target 10.0.0.1:80 --client interface=a;address=10.0.0.2/24 --expect p98<1ms",
+            "bench run --target 10.0.0.1:80 --client interface=a;address=10.0.0.2/24 -c 0",
             "bench run --backend listen=80 --memory 1",
             "bench run --backend listen=80 --buffer 0",
-            "bench run --backend listen=80 --body 1025GiB",
+            "bench run --target 10.0.0.1:80 --client interface=a;address=10.0.0.2/24 --body 1025GiB",
             "bench run --backend listen=80;body=1025GiB",
-            "bench run --backend listen=80 --requests a.yaml --path /",
-            "bench run --backend listen=80 --protocol ttheader --calls 0",
-            "bench run --backend listen=80 --protocol ttheader --calls 2 --close",
-            "bench run --backend listen=80 --protocol ttheader --key LANE",
+            "bench run --target 10.0.0.1:80 --client interface=a;address=10.0.0.2/24 --requests a.yaml --path /",
+            "bench run --target 10.0.0.1:80 --client interface=a;address=10.0.0.2/24 --protocol ttheader --calls 0",
+            "bench run --target 10.0.0.1:80 --client interface=a;address=10.0.0.2/24 --protocol ttheader --calls 2 --close",
+            "bench run --target 10.0.0.1:80 --client interface=a;address=10.0.0.2/24 --protocol ttheader --key LANE",
+            // Of requests and reports, where only a backend is run.
+            "bench run --backend listen=80 -n 5",
+            "bench run --backend listen=80 -c 5",
+            "bench run --backend listen=80 --close",
+            "bench run --backend listen=80 --rate 5",
+            "bench run --backend listen=80 --path /",
+            "bench run --backend listen=80 --expect errors=0",
+            "bench run --backend listen=80 --json out.json",
+            "bench run --backend listen=80 --stages",
+            // Nothing that could come back.
+            "bench run --target 10.0.0.1:80 --client interface=a;address=10.0.0.2/24 --echo",
         ] {
             let error = Bench::try_parse_from(words(line)).expect_err(line);
             assert_eq!(error.exit_code(), 2, "{line}");
@@ -441,9 +453,23 @@ mod tests {
     }
 
     #[test]
+    fn a_backend_alone_takes_what_is_about_it_and_no_options_show_the_help() {
+        let line = "bench run --backend listen=80 -d 5s --requests a.yaml --protocol ttheader --buffer 4KiB --core 0";
+        assert!(Bench::try_parse_from(words(line)).is_ok());
+        let error = Bench::try_parse_from(words("bench run")).unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        let said = error.to_string();
+        assert!(
+            said.contains("Examples:") && said.contains("--target <ADDRESS:PORT>"),
+            "{said}"
+        );
+    }
+
+    #[test]
     fn rates_are_read_in_each_form() {
         let run = |more: &str| {
-            let line = format!("bench run --backend listen=80 {more}");
+            let to = "--target 10.0.0.1:80 --client interface=a;address=10.0.0.2/24";
+            let line = format!("bench run {to} {more}");
             match Bench::try_parse_from(words(&line)).unwrap().command {
                 BenchCommand::Run(run) => run,
                 other => panic!("{other:?}"),

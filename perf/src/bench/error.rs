@@ -2,11 +2,13 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::process::ExitCode;
 
 use sluice_port::{CoreError, Device, DeviceError, EalError, OpenError};
 
 use super::poller::PollerError;
 use super::ports::LINK_WITHIN;
+use super::refuse;
 use crate::load::plan::PlanError;
 use crate::report::command::ReportError;
 use crate::report::latency::NoHistogram;
@@ -92,8 +94,17 @@ fn first(device: &Device) -> &'static str {
 }
 
 impl RunError {
+    /// Says it; the exit code.
+    pub(super) fn refuse(&self) -> ExitCode {
+        let failed = refuse(self);
+        match self.is_usage() {
+            true => ExitCode::from(2),
+            false => failed,
+        }
+    }
+
     /// Whether it is how the command was typed that is wrong.
-    pub(super) fn is_usage(&self) -> bool {
+    fn is_usage(&self) -> bool {
         matches!(
             self,
             RunError::Foreign(..)

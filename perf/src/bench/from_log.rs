@@ -11,8 +11,8 @@ use sluice_policy::rules::Size;
 
 use super::args::RequestsArgs;
 use super::{refuse, say};
-use crate::load::plan::http1::is_sendable;
-use crate::load::plan::{RequestFile, RequestSpec};
+use crate::load::plan::http1::head_length;
+use crate::load::plan::{LARGEST_BODY, RequestFile, RequestSpec};
 
 /// What a line of the access log is read for.
 #[derive(Debug, Deserialize)]
@@ -21,6 +21,7 @@ struct Line {
     host: Option<String>,
     path: Option<String>,
     status: Option<u16>,
+    bytes_in: Option<u64>,
 }
 
 /// What makes requests the same.
@@ -29,9 +30,16 @@ type Key = (String, Option<String>, String, Option<u16>);
 /// What was read of a log.
 #[derive(Debug, Default)]
 struct Tally {
-    counts: HashMap<Key, u64>,
+    counts: HashMap<Key, Seen>,
     lines: u64,
     unusable: u64,
+}
+
+/// How often a request was asked, and how many bytes of it came in all.
+#[derive(Debug, Default, Clone, Copy)]
+struct Seen {
+    count: u64,
+    bytes: u64,
 }
 
 /// Longest path that a log has whole, in bytes: longer ones are cut there.
@@ -64,6 +72,9 @@ pub(super) fn command(args: &RequestsArgs) -> ExitCode {
         tally.unusable,
         tally.lines - tally.unusable - kept,
     ));
+    if let Some(sizes) = body_sizes(&file) {
+        say(sizes);
+    }
     let text = match serde_saphyr::to_string(&file) {
         Ok(text) => text,
         Err(error) => return refuse(error),
@@ -90,51 +101,80 @@ fn tally(log: impl BufRead) -> io::Result<Tally> {
         }
         tally.lines += 1;
         match key(&line) {
-            Some(key) => *tally.counts.entry(key).or_default() += 1,
+            Some((key, bytes)) => {
+                let seen = tally.counts.entry(key).or_default();
+                seen.count += 1;
+                seen.bytes = seen.bytes.saturating_add(bytes);
+            }
             None => tally.unusable += 1,
         }
     }
     Ok(tally)
 }
 
-/// What can be sent again: a method without a body that a log would lack, and a whole path.
-fn key(line: &[u8]) -> Option<Key> {
+/// What can be sent again, and how many bytes it had: a method that the generator may repeat, and a whole path.
+fn key(line: &[u8]) -> Option<(Key, u64)> {
     let line: Line = serde_json::from_slice(line).ok()?;
     let (method, path) = (line.method?, line.path?);
-    let sendable = matches!(&*method, "GET" | "HEAD" | "OPTIONS" | "DELETE" | "TRACE")
+    let bodiless = matches!(&*method, "GET" | "HEAD" | "OPTIONS" | "DELETE" | "TRACE");
+    let sendable = (bodiless || (has_body(&method) && line.bytes_in.is_some()))
         && path.starts_with('/')
         && path.len() < WHOLE_PATH
         && path.bytes().all(|byte| byte.is_ascii_graphic());
     // A status below 200 or none: nothing can be said about the answer.
     let status = line.status.filter(|status| (200..600).contains(status));
-    let spec = RequestSpec {
-        method: Some(method.clone()),
-        host: line.host.clone(),
-        path: Some(path.clone()),
-        ..RequestSpec::default()
-    };
-    (sendable && is_sendable(&spec)).then_some((method, line.host, path, status))
+    let key = (method, line.host, path, status);
+    let valid = sendable && head_length(&spec(&key)).is_some();
+    valid.then_some((key, line.bytes_in.unwrap_or(0)))
 }
 
-/// The most frequent first.
+fn has_body(method: &str) -> bool {
+    matches!(method, "POST" | "PUT" | "PATCH")
+}
+
+fn spec(key: &Key) -> RequestSpec {
+    let (method, host, path, status) = key;
+    RequestSpec {
+        method: Some(method.clone()),
+        host: host.clone(),
+        path: Some(path.clone()),
+        status: *status,
+        // The digits of its length are part of the head.
+        body: has_body(method).then_some(Size(1_000)),
+        ..RequestSpec::default()
+    }
+}
+
+/// The most frequent first. A log has no bodies: one is as long as the whole request was on average, less the head
+/// that is sent now.
 fn requests(tally: &Tally, limit: usize) -> RequestFile {
-    let mut counted: Vec<(&Key, u64)> = tally.counts.iter().map(|(key, n)| (key, *n)).collect();
-    counted.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
-    let requests = counted
-        .into_iter()
-        .take(limit)
-        .map(|((method, host, path, status), weight)| RequestSpec {
-            weight,
-            method: Some(method.clone()),
-            host: host.clone(),
-            path: Some(path.clone()),
-            status: *status,
-            response: None::<Size>,
-            ..RequestSpec::default()
-        });
+    let mut counted: Vec<(&Key, Seen)> = tally.counts.iter().map(|(key, n)| (key, *n)).collect();
+    counted.sort_by(|a, b| b.1.count.cmp(&a.1.count).then_with(|| a.0.cmp(b.0)));
+    let requests = counted.into_iter().take(limit).map(|(key, seen)| {
+        let spec = spec(key);
+        let head = head_length(&spec).unwrap_or(0);
+        let body = (seen.bytes / seen.count.max(1)).saturating_sub(head);
+        RequestSpec {
+            weight: seen.count,
+            body: spec.body.map(|_| Size(body.min(LARGEST_BODY))),
+            ..spec
+        }
+    });
     RequestFile {
         requests: requests.collect(),
     }
+}
+
+/// Which sizes bodies were given.
+fn body_sizes(file: &RequestFile) -> Option<String> {
+    let sizes = || file.requests.iter().filter_map(|spec| Some(spec.body?.0));
+    let (least, most) = (sizes().min()?, sizes().max()?);
+    Some(format!(
+        "{} of them are POST, PUT or PATCH and have a body of pseudo-random bytes, {least} to {most} bytes long: a log \
+         has no bodies, so each request is made about as long as it came (bytes_in); give them a `text` where the \
+         service reads it",
+        sizes().count()
+    ))
 }
 
 #[cfg(test)]
@@ -150,6 +190,10 @@ mod tests {
         "\n",
         r#"{"time":"x","method":"POST","host":"b.test","path":"/3","status":200}"#,
         "\n",
+        r#"{"time":"x","method":"POST","host":"b.test","path":"/3","status":201,"bytes_in":5000}"#,
+        "\n",
+        r#"{"time":"x","method":"POST","host":"b.test","path":"/3","status":201,"bytes_in":7000}"#,
+        "\n",
         r#"{"time":"x","method":null,"host":null,"path":null,"status":400}"#,
         "\n",
         "not json\n",
@@ -158,7 +202,7 @@ mod tests {
     #[test]
     fn requests_are_weighted_by_how_often_they_were_asked() {
         let tally = tally(LOG.as_bytes()).unwrap();
-        assert_eq!((tally.lines, tally.unusable), (6, 3));
+        assert_eq!((tally.lines, tally.unusable), (8, 3));
         let file = requests(&tally, 10);
         let text = serde_saphyr::to_string(&file).unwrap();
         let back: RequestFile = serde_saphyr::from_str(&text).unwrap();
@@ -172,9 +216,19 @@ mod tests {
             shown,
             [
                 (2, Some("GET"), Some("/1"), Some(200)),
+                (2, Some("POST"), Some("/3"), Some(201)),
                 (1, Some("HEAD"), Some("/2?q='1'"), Some(404))
             ]
         );
+        // In all as long as they were on average.
+        let head = "POST /3 HTTP/1.1\r\nHost: b.test\r\nUser-Agent: sluice-bench\r\nContent-Length: 5900\r\n\r\n";
+        let whole = file.requests[1]
+            .body
+            .map(|size| size.0 as usize + head.len());
+        assert_eq!(whole, Some(6_000));
+        let said = body_sizes(&file).unwrap();
+        assert!(said.starts_with("1 of them are POST"), "{said}");
         assert_eq!(requests(&tally, 1).requests.len(), 1);
+        assert_eq!(body_sizes(&requests(&tally, 1)), None);
     }
 }

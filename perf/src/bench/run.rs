@@ -23,9 +23,9 @@ use super::poller::{self, Event};
 use super::port_spec::BackendSpec;
 use super::ports::{Opened, open_ports, wait_for_links};
 use super::progress::View;
+use super::say;
 use super::steps::Steps;
 use super::summary::{self, About, Done};
-use super::{refuse, say};
 use crate::load::plan::RequestFile;
 use crate::load::run::Stage;
 use crate::load::server::ServerSetup;
@@ -41,11 +41,7 @@ pub(super) fn command(args: &RunArgs) -> ExitCode {
     match run(args) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
-        Err(error) if error.is_usage() => {
-            refuse(error);
-            ExitCode::from(2)
-        }
-        Err(error) => refuse(error),
+        Err(error) => error.refuse(),
     }
 }
 

@@ -12,7 +12,7 @@ use super::args::WireArgs;
 use super::error::RunError;
 use super::poller::PollerError;
 use super::run::{own_cores, stop_flag};
-use super::{refuse, say};
+use super::say;
 use crate::wire::{BadWire, Badness, Counts};
 
 /// How often a wire that has nothing to hand on looks whether it is to end.
@@ -21,7 +21,7 @@ const LOOK_EVERY: u32 = 1 << 12;
 pub(super) fn command(args: &WireArgs) -> ExitCode {
     match run(args) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => refuse(error),
+        Err(error) => error.refuse(),
     }
 }
 

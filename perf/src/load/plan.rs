@@ -138,6 +138,9 @@ fn planned(
     if spec.echo && (spec.response.is_some() || spec.text.is_some()) {
         return Err(PlanError::TwoAnswers(number));
     }
+    if spec.echo && spec.body.is_none() {
+        return Err(PlanError::NoEcho(number));
+    }
     match common.protocol {
         Protocol::Http1 => http1::planned(spec, number, common, shared, pattern),
         Protocol::TtHeader(encoding) => ttheader::planned(spec, number, common, encoding, pattern),

@@ -1,5 +1,6 @@
 //! `sluice bench report`: looks at runs that were measured before.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -75,7 +76,7 @@ fn report(args: &ReportArgs) -> Result<(), ReportError> {
         .iter()
         .map(|path| read(path))
         .collect::<Result<Vec<_>, _>>()?;
-    tell_apart(&mut runs);
+    tell_apart(&mut runs, &args.runs);
     if let Some(path) = &args.html {
         write(path, &page(&args.title, &[], &runs)?)?;
     }
@@ -98,15 +99,24 @@ fn read(path: &Path) -> Result<RunReport, ReportError> {
     serde_json::from_value(value).map_err(no_report)
 }
 
-/// Runs of the same name are numbered in their order.
-fn tell_apart(runs: &mut [RunReport]) {
-    let names: Vec<String> = runs.iter().map(|run| run.name.clone()).collect();
-    for (at, name) in names.iter().enumerate() {
-        let before = names.iter().take(at).filter(|other| *other == name).count();
-        if before > 0
-            && let Some(run) = runs.get_mut(at)
+/// Runs of the same name have that of their file behind it, and a number where that is the same as well.
+fn tell_apart(runs: &mut [RunReport], files: &[PathBuf]) {
+    let given: Vec<String> = runs.iter().map(|run| run.name.clone()).collect();
+    for (run, file) in runs.iter_mut().zip(files) {
+        let same = given.iter().filter(|name| **name == run.name).count();
+        if same > 1
+            && let Some(stem) = file.file_stem()
         {
-            run.name = format!("{name} ({})", before + 1);
+            run.name = format!("{} ({})", run.name, stem.to_string_lossy());
+        }
+    }
+    let mut taken: HashSet<String> = HashSet::new();
+    for run in runs {
+        let name = run.name.clone();
+        let mut number = 2;
+        while !taken.insert(run.name.clone()) {
+            run.name = format!("{name} {number}");
+            number += 1;
         }
     }
 }
@@ -153,10 +163,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn runs_of_one_name_are_numbered() {
-        let mut runs = ["a", "b", "a", "a"].map(run);
-        tell_apart(&mut runs);
-        let names = runs.map(|run| run.name);
-        assert_eq!(names, ["a", "b", "a (2)", "a (3)"]);
+    fn runs_of_one_name_are_told_apart_by_their_files_and_then_by_number() {
+        let names = |given: &[(&str, &str)]| {
+            let mut runs: Vec<RunReport> = given.iter().map(|(name, _)| run(name)).collect();
+            let files: Vec<PathBuf> = given.iter().map(|(_, file)| file.into()).collect();
+            tell_apart(&mut runs, &files);
+            runs.into_iter().map(|run| run.name).collect::<Vec<_>>()
+        };
+        let (one, two) = (
+            ("10.0.0.1:80", "before.json"),
+            ("10.0.0.1:80", "/tmp/after.json"),
+        );
+        assert_eq!(
+            names(&[one, two, ("b", "b.json")]),
+            ["10.0.0.1:80 (before)", "10.0.0.1:80 (after)", "b"]
+        );
+        assert_eq!(
+            names(&[
+                ("a", "1/run.json"),
+                ("a", "2/run.json"),
+                ("a (run)", "x.json")
+            ]),
+            ["a (run)", "a (run) 2", "a (run) 3"]
+        );
     }
 }

@@ -8,7 +8,8 @@ use std::process::Command;
 use sluice_perf::report::fingerprint::Fingerprint;
 use sluice_perf::report::latency::{Latency, histogram};
 use sluice_perf::report::{
-    Interval, LimitedBy, Pace, RUN_FORM, RunReport, SendDelay, Settings, Step, Totals, rate,
+    FORM_BEFORE, Interval, LimitedBy, Pace, RUN_FORM, RunReport, SendDelay, Settings, Step, Totals,
+    rate,
 };
 use sluice_tests::gateway::binary;
 
@@ -192,7 +193,10 @@ fn paths(dom: &str, plot: &str) -> Vec<(usize, String, usize)> {
 #[test]
 fn chromium_draws_every_point_of_every_run() {
     let scratch = Scratch::new("page");
-    let (first, second) = (run("before", 12, 6, 1), run("after", 9, 4, 3));
+    let (mut first, mut second) = (run("before", 12, 6, 1), run("after", 9, 4, 3));
+    // An older sluice wrote one, and in the other nothing was answered for a second.
+    first.form = FORM_BEFORE.to_owned();
+    second.intervals[4] = Interval::of(4.0, 1.0, &histogram(), 7);
     let files = [("a.json", &first), ("b.json", &second)].map(|(name, run)| {
         let path = scratch.file(name);
         fs::write(&path, serde_json::to_vec(run).expect("a report is JSON")).expect("a file");
@@ -241,9 +245,9 @@ fn chromium_draws_every_point_of_every_run() {
     );
     let latency = [
         series(0, "p99", 12),
-        series(1, "p99", 9),
+        series(1, "p99", 8),
         series(0, "p50", 12),
-        series(1, "p50", 9),
+        series(1, "p50", 8),
     ];
     assert_eq!(paths(&dom, "latency"), latency);
     let sweep = [

@@ -30,8 +30,8 @@ pub(crate) fn shared_paths(file: &RequestFile) -> HashSet<&str> {
     paths.filter(|path| !seen.insert(*path)).collect()
 }
 
-/// Whether the request's head is valid HTTP as it is written.
-pub(crate) fn is_sendable(spec: &RequestSpec) -> bool {
+/// Length of the request's head, where it is valid HTTP as it is written.
+pub(crate) fn head_length(spec: &RequestSpec) -> Option<u64> {
     let common = Common {
         protocol: Protocol::Http1,
         host: "-".into(),
@@ -41,7 +41,8 @@ pub(crate) fn is_sendable(spec: &RequestSpec) -> bool {
         think: Duration::ZERO,
         timeout: Duration::ZERO,
     };
-    check(head(spec, &common, None).as_bytes(), 0).is_ok()
+    let head = head(spec, &common, None);
+    check(head.as_bytes(), 0).ok().map(|_| head.len() as u64)
 }
 
 pub(super) fn planned(
@@ -68,6 +69,12 @@ pub(super) fn planned(
         .is_some_and(|status| !(200..600).contains(&status))
     {
         return Err(PlanError::Status(number));
+    }
+    let expects_body = spec.echo || spec.response.is_some_and(|size| size.0 > 0);
+    if let Some(status @ (204 | 304)) = spec.status
+        && expects_body
+    {
+        return Err(PlanError::Bodiless { number, status });
     }
     let odd = spec.headers.iter().find(|(name, value)| {
         // Reserved names are dealt with below.

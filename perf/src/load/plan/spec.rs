@@ -200,6 +200,21 @@ pub enum PlanError {
         "request {0} has `echo`, which goes with neither `response` nor `text`; leave one of them out"
     )]
     TwoAnswers(usize),
+    /// Nothing that could come back.
+    #[error(
+        "request {0} has `echo` and no `body` that could come back; give it one, or leave `echo` out"
+    )]
+    NoEcho(usize),
+    /// A body of an answer that can't have one.
+    #[error(
+        "request {number} expects a body with the status {status}, which never has one; leave `response` and `echo` out"
+    )]
+    Bodiless {
+        /// Counted from 1.
+        number: usize,
+        /// 204 or 304.
+        status: u16,
+    },
     /// No integer key.
     #[error("request {number}: {key} is no integer key; those are numbers up to 65535")]
     Key {

@@ -56,6 +56,13 @@ fn a_request_is_encoded_with_what_follows_from_it() {
 }
 
 #[test]
+fn an_answer_that_has_no_body_may_say_that_it_is_empty() {
+    let plan = plan("requests: [{status: 204, response: 0B}, {body: 0B, echo: true}]").unwrap();
+    assert_eq!(plan.get(0).unwrap().length, Some(0));
+    assert_eq!(plan.get(1).unwrap().length, Some(0));
+}
+
+#[test]
 fn what_cannot_be_sent_is_refused_by_number() {
     for (yaml, words) in [
         ("requests: []", "no request"),
@@ -71,6 +78,22 @@ fn what_cannot_be_sent_is_refused_by_number() {
         ("requests: [{headers: {Host: a}}]", "sets `Host`"),
         ("requests: [{body: 1B, text: a}]", "both `body` and `text`"),
         ("requests: [{weight: 0}]", "weight 0"),
+        (
+            "requests: [{}, {echo: true}]",
+            "request 2 has `echo` and no `body`",
+        ),
+        (
+            "requests: [{status: 204, response: 1B}]",
+            "request 1 expects a body with the status 204, which never has one",
+        ),
+        (
+            "requests: [{status: 304, body: 1B, echo: true}]",
+            "with the status 304",
+        ),
+        (
+            "requests: [{headers: {Sluice-Bench-Request: '1'}}]",
+            "sets `Sluice-Bench-Request`",
+        ),
         ("requests: [{status: 100}]", "200 to 599"),
     ] {
         let error = plan(yaml).unwrap_err().to_string();
