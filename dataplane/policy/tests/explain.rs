@@ -338,6 +338,25 @@ fn a_route_among_others_without_a_name_is_told_by_what_it_says() {
 }
 
 #[test]
+fn a_lane_that_is_not_believed_is_said_to_be_ignored() {
+    let said = ask("lanes", "GET http://test/", &["x-lane: alice"]);
+    assert_eq!(said.lane, None);
+    assert_eq!(
+        said.ignored.unwrap(),
+        "x-lane \"alice\": it is taken out, since listener entry does not trust 192.0.2.1; see `trust`"
+    );
+    assert_eq!(ask("lanes", "GET http://test/", &[]).ignored, None);
+    // A tag of the rules counts beside it.
+    let said = ask(
+        "lanes",
+        "GET http://test/",
+        &["x-lane: bob", "x-user: alice"],
+    );
+    assert_eq!(said.lane.unwrap().name, "alice");
+    assert!(said.ignored.unwrap().starts_with("x-lane \"bob\": "));
+}
+
+#[test]
 fn a_list_that_has_something_once_more_is_not_told_as_reordered() {
     let (_, text) = example("lanes");
     let cores =
