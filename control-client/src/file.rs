@@ -42,6 +42,16 @@ pub enum RollbackError {
     /// They are in force.
     #[error("generation {0} is in force")]
     InForce(u64),
+    /// What is in force now says the same.
+    #[error(
+        "nothing changed: generation {in_force}, which is in force, has the same rules as generation {wanted}"
+    )]
+    Same {
+        /// The generation that was to be gone back to.
+        wanted: u64,
+        /// That in force.
+        in_force: u64,
+    },
     /// They cannot be taken up any more: the problems, a line each.
     #[error("{0}")]
     Refused(String),
@@ -225,6 +235,14 @@ impl FileSource {
             Ok(text) => self.begin(&text, None),
             Err(problems) => Err(problems),
         };
+        if let Ok(Update::Unchanged) = taken {
+            self.begun += 1;
+            if self.waiting.take().is_some()
+                && let Some(names) = &self.names
+            {
+                names.follow(Wanted::of(&self.rules));
+            }
+        }
         Some(taken.unwrap_or_else(Update::Rejected))
     }
 
@@ -281,17 +299,24 @@ impl FileSource {
                 })?
             }
         };
+        let (wanted, in_force) = (version.generation, self.generation);
         let (text, origin) = (version.text.clone(), version.origin);
-        self.begin(&text, Some(origin))
-            .map_err(|problems| RollbackError::refused(&problems))
+        match self.begin(&text, Some(origin)) {
+            Ok(Update::Unchanged) => Err(RollbackError::Same { wanted, in_force }),
+            Ok(update) => Ok(update),
+            Err(problems) => Err(RollbackError::refused(&problems)),
+        }
     }
 
     /// Takes up a text, one of before or a new one, now or when its names have been looked up; what waited
-    /// for that gives way to it unless it is refused.
+    /// for that gives way to it unless it is refused. One that says what is in force says nothing new.
     fn begin(&mut self, text: &str, origin: Option<u64>) -> Result<Update, Vec<Problem>> {
         let began = Instant::now();
         let rules = parse(text, &self.path.display().to_string())?;
         let reading = began.elapsed();
+        if rules.say_the_same(&self.rules) {
+            return Ok(Update::Unchanged);
+        }
         compatible(&self.rules, &rules)?;
         let names = Wanted::of(&rules).names;
         let unknown = match &self.names {

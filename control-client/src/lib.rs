@@ -19,6 +19,9 @@ pub enum Update {
     /// New rules, which are compiled when names of theirs have been looked up, or when that has taken five
     /// seconds. What comes of them is told then; the rules before stay in force meanwhile.
     Waiting(Vec<Lookup>),
+    /// The rules in force in other words, or in other places of the file: they stay, and so does their
+    /// generation.
+    Unchanged,
     /// Rules that cannot be used, and why: at least one problem. The rules before stay in force.
     Rejected(Vec<Problem>),
 }

@@ -202,8 +202,38 @@ fn a_missing_file_is_reported_once_and_its_return_is_taken_up() {
     fs::remove_file(folder.file()).unwrap();
     assert!(rejected(settle(&mut source))[0].contains("cannot be read"));
     assert!(settle(&mut source).is_empty());
-    folder.write(GOOD);
+    folder.write(&with_endpoints(2));
     assert_eq!(accepted(settle(&mut source)).generation, 2);
+}
+
+#[test]
+fn rules_that_say_the_same_keep_their_generation() {
+    let folder = Folder::new("same");
+    folder.write(GOOD);
+    let (mut source, _) = FileSource::open(folder.file()).unwrap();
+    // In other words, in another place, and after a mistake that is taken back.
+    let unchanged = |source: &mut FileSource, text: &str| {
+        folder.write(text);
+        let said = settle(source);
+        assert!(matches!(said[..], [Update::Unchanged]), "{said:?}");
+        assert_eq!((source.generation(), source.history().count()), (1, 1));
+    };
+    unchanged(&mut source, &format!("# Our gateway.\n{GOOD}"));
+    unchanged(&mut source, &GOOD.replace("80]", "80 ]"));
+    folder.write(&GOOD.replace("service: hello", "service: helo"));
+    assert_eq!(rejected(settle(&mut source)).len(), 1);
+    unchanged(&mut source, GOOD);
+
+    // The same rules once more as a later generation: there is nothing to go back to them for.
+    folder.write(&with_endpoints(2));
+    assert_eq!(accepted(settle(&mut source)).generation, 2);
+    folder.write(GOOD);
+    assert_eq!(accepted(settle(&mut source)).generation, 3);
+    assert_eq!(
+        source.roll_back(Some(1)).unwrap_err().to_string(),
+        "nothing changed: generation 3, which is in force, has the same rules as generation 1"
+    );
+    assert_eq!((source.generation(), source.history().count()), (3, 3));
 }
 
 #[test]

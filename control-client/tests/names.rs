@@ -108,7 +108,9 @@ fn next(source: &mut FileSource) -> Vec<String> {
         match source.poll() {
             Some(Update::Accepted(snapshot)) => return endpoints(&snapshot),
             Some(Update::Rejected(problems)) => panic!("{}", problems[0]),
-            Some(Update::Waiting(_)) | None => std::thread::sleep(Duration::from_millis(50)),
+            Some(Update::Waiting(_) | Update::Unchanged) | None => {
+                std::thread::sleep(Duration::from_millis(50))
+            }
         }
     }
     panic!("nothing changed: {:?}", source.names().names());
@@ -249,5 +251,14 @@ fn rules_with_new_names_wait_for_them_while_those_before_are_followed_on() {
     };
     assert_eq!(endpoints(&snapshot), ["10.0.1.2:80"]);
     assert!(!source.is_waiting());
+
+    // And so do those in force, by which those that wait are taken back.
+    let in_force = fs::read_to_string(&file).unwrap();
+    dnsmasq.rules("fourth.test:80");
+    assert!(matches!(source.reload(), Some(Update::Waiting(_))));
+    fs::write(&file, in_force).unwrap();
+    let begun = source.begun();
+    assert!(matches!(source.reload(), Some(Update::Unchanged)));
+    assert!(!source.is_waiting() && source.begun() > begun);
     drop(silent);
 }

@@ -1,9 +1,9 @@
 //! A request and its answer. Its life is its own: it uses a client's connection and one to an
-//! endpoint, and either may go on without it. `exchange/ends.rs` has the ways in which it ends before its time.
+//! endpoint, and either may go on without it. `exchange/ends.rs` has the ways in which it ends before its time,
+//! `exchange/holding.rs` those that are held for a drill.
 
 mod ends;
-
-use std::time::Duration;
+mod holding;
 
 use sluice_policy::{LaneId, Route, RouteId, Service, ServiceId};
 use sluice_stack::Phase;
@@ -13,7 +13,7 @@ use sluice_wire::http1::{BodyFraming, MethodKind, Request, RequestKind, Version}
 
 use crate::answer::Response;
 use crate::body::{BodyPump, FRAMING_ROOM, PumpError, Pumped};
-use crate::chain::{Slow, Verdict};
+use crate::chain::Slow;
 use crate::downstream::Step;
 use crate::ended::Notes;
 use crate::forwarding::{Provenance, protocol};
@@ -25,6 +25,8 @@ use crate::stats::{EngineEvent, RequestFate};
 use crate::tunnel::Tunnel;
 use crate::waits::Upload;
 use crate::worker::Worker;
+pub(crate) use holding::Early;
+use holding::Held;
 
 /// Endpoints tried for one request.
 pub(crate) const MAX_CONNECTS: u32 = 3;
@@ -73,23 +75,6 @@ pub(crate) struct Exchange {
     pub(crate) progress: Instant,
     pub(crate) upload: Upload,
     pub(crate) notes: Notes,
-}
-
-/// A request that is held for a while.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Held {
-    pub(crate) until: Instant,
-    /// What becomes of it then, if it does not go on.
-    pub(crate) then: Option<Then>,
-}
-
-/// What becomes of a request that does not go on.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Then {
-    /// It is answered here.
-    Reply(LocalReply),
-    /// Its connection is closed.
-    Close(RequestFate),
 }
 
 /// How an exchange begins.
@@ -181,30 +166,12 @@ impl Exchange {
         self.provenance = Some(provenance);
     }
 
-    /// Has it wait before whatever the chain decided takes effect.
-    pub(crate) fn hold(&mut self, verdict: Verdict<'_>, time: Option<Duration>, now: Instant) {
-        let then = match verdict {
-            Verdict::Reply(reply) => Some(Then::Reply(reply)),
-            Verdict::Close(fate) => Some(Then::Close(fate)),
-            Verdict::Forward | Verdict::RuleReply(_) | Verdict::Fault => None,
-        };
-        self.held = time.map(|time| Held {
-            until: now + time,
-            then,
-        });
-    }
-
     /// Has its bodies go on slowly.
     #[cold]
     pub(crate) fn slow_down(&mut self, slow: Slow, now: Instant) {
         let paced = Paced::new(slow, now);
         self.paced = Some(paced);
         self.request.pace = Some(paced.of_body(now));
-    }
-
-    /// Whether it is sent to a service, now or later.
-    pub(crate) fn goes_on(&self) -> bool {
-        self.held.is_none_or(|held| held.then.is_none())
     }
 
     /// Notes what has moved through a tunnel, from the client and from the service.
@@ -262,44 +229,10 @@ impl<P: PacketIo> Worker<P> {
             .is_some_and(|exchange| exchange.held.is_some());
         if held {
             self.stats.events.count(EngineEvent::Delayed);
+            self.hurry(number, now);
             return Begun::Waiting;
         }
         self.attach(number, now)
-    }
-
-    /// Goes on with an exchange that was held.
-    pub(crate) fn let_go(&mut self, number: u32, now: Instant) {
-        let Some(exchange) = self.exchanges.get_mut(number as usize) else {
-            return;
-        };
-        let down = exchange.down;
-        match exchange.held.take().and_then(|held| held.then) {
-            None => {
-                self.attach(number, now);
-            }
-            Some(Then::Reply(reply)) => {
-                self.fail(number, reply, now);
-            }
-            Some(Then::Close(fate)) => {
-                self.drop_exchange(number, fate, now);
-                self.exchange_over(down, now);
-                self.close_downstream(down, now);
-            }
-        }
-    }
-
-    /// Goes on with an exchange that has no connection to an endpoint: what is held for a drill is held no
-    /// longer once its client has closed its side. It may still read an answer, so it gets one.
-    fn drive_held(&mut self, number: u32, now: Instant) -> Step {
-        let exchange = self.exchanges.get(number as usize);
-        let held = exchange.filter(|exchange| exchange.held.is_some());
-        let down = held.and_then(|exchange| self.downs.get(exchange.down as usize));
-        if !down.is_some_and(|down| self.stack.view(down.flow).finished) {
-            return Step::Wait;
-        }
-        self.let_go(number, now);
-        // Whatever comes of it arms the connection itself, or wakes it.
-        Step::Again
     }
 
     /// Goes on with an exchange as far as both connections allow.

@@ -86,6 +86,8 @@ impl<P: PacketIo> Worker<P> {
         let mut passage = HttpPassage::of(&rules.snapshot, whose, &request, &provenance, path);
         passage.wall = self.date.seconds();
         let verdict = chain::on_request(&mut passage);
+        // What ends soon holds nothing.
+        passage.hold = passage.hold.filter(|_| !self.draining);
         if request.has(HeaderKind::XSluiceExplain) && own.explains_to(provenance.client) {
             notes.explain = Some(explained(&passage, &verdict));
             self.stats.events.count(EngineEvent::Explained);

@@ -50,8 +50,8 @@ impl<P: PacketIo> Worker<P> {
         }
         let whole = route.request_timeout.unwrap_or(service.request_timeout);
         let end = exchange.notes.begun + whole;
-        if let Some(held) = &exchange.held {
-            return held.until.min(end);
+        if let Some(until) = exchange.held_until() {
+            return until.min(end);
         }
         let listener = self.downs.get(exchange.down as usize).map(|d| d.listener);
         let own = self

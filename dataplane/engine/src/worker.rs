@@ -20,7 +20,7 @@ use crate::clients::Clients;
 use crate::contained::Work;
 use crate::date::Date;
 use crate::downstream::Downstream;
-use crate::exchange::Exchange;
+use crate::exchange::{Early, Exchange};
 use crate::footprint;
 use crate::generations::Generations;
 use crate::handoff::Handoff;
@@ -97,6 +97,8 @@ pub struct Worker<P: PacketIo> {
     pub(crate) rng: Rng,
     pub(crate) date: Date,
     pub(crate) draining: bool,
+    /// Who is let go before its time.
+    pub(crate) early: Early,
     /// Workers of the same ports, this one among them.
     workers: u32,
     pub(crate) recorder: Recorder,
@@ -173,6 +175,7 @@ impl<P: PacketIo> Worker<P> {
             rng: Rng::new(setup.secrets.tables.0 ^ setup.secrets.ports.rotate_left(32)),
             date: Date::default(),
             draining: false,
+            early: Early::default(),
             workers: 1,
             recorder: Recorder::new(setup.secrets.ports),
             stats,
@@ -283,6 +286,7 @@ impl<P: PacketIo> Worker<P> {
     pub fn drain(&mut self, now: Instant) {
         self.draining = true;
         self.stack.unlisten_all();
+        self.let_all_go(now);
         self.close_waiting(now);
         let idle: Vec<u32> = self
             .ups

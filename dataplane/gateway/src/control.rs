@@ -285,6 +285,10 @@ impl Control {
                 "rules: {} of endpoints are looked up first, for 5 s at most",
                 counted(names.len())
             )),
+            Update::Unchanged => log::info(format_args!(
+                "rules: the file says the same in other words; generation {} stays in force",
+                self.source.generation()
+            )),
             Update::Rejected(problems) => {
                 if !waits && let Some((_, answer)) = self.rolls_back.take() {
                     let refused = RollbackError::refused(&problems);

@@ -100,6 +100,9 @@ fn as_text(said: &Explanation) -> String {
     if let Some(lane) = &said.lane {
         line("lane", &lane.to_string());
     }
+    if let Some(ignored) = &said.ignored {
+        line("ignored", ignored);
+    }
     let none = || "none".to_owned();
     line(
         "route",

@@ -298,6 +298,21 @@ fn rules_are_rolled_back_on_request() {
     let output = rollback(&["--to", "2"]);
     assert_eq!(output.status.code(), Some(0), "{}", printed(&output));
     until("the worker has the second rules", || generation() == 4);
+    // Nothing changes where the rules are those in force already, and that is said.
+    config.write(&format!("# Said again.\n{RULES}"));
+    gateway.signal(Signal::HUP);
+    until("the worker has the first rules again", || generation() == 5);
+    let output = rollback(&["--to", "1"]);
+    assert_eq!(output.status.code(), Some(1), "{}", printed(&output));
+    let said =
+        "nothing changed: generation 5, which is in force, has the same rules as generation 1";
+    assert!(printed(&output).contains(said), "{}", printed(&output));
+    config.write(&format!("# And again.\n{RULES}"));
+    gateway.signal(Signal::HUP);
+    until("it is said that the file says nothing new", || {
+        gateway.log().contains("generation 5 stays in force")
+    });
+    assert_eq!(gateway.metric("sluice_rules_generation"), 5);
     assert_eq!(gateway.ask("POST", "/rollback?to=x").unwrap().status, 400);
     assert_eq!(gateway.ask("POST", "/rollback?to=99").unwrap().status, 409);
 }

@@ -1,5 +1,7 @@
 //! What one set of rules changes in another, in words.
 
+mod routes;
+
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
@@ -11,7 +13,7 @@ const MAX_SHOWN: usize = 120;
 
 /// What `new` changes in `old`, a sentence for each thing: nothing for rules that say the same.
 pub fn diff(old: &Rules, new: &Rules) -> Vec<String> {
-    let ((old, old_order), (new, new_order)) = (document(old), document(new));
+    let (old, new) = (document(old), document(new));
     let mut said = Vec::new();
     let sections: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
     for section in sections {
@@ -24,7 +26,11 @@ pub fn diff(old: &Rules, new: &Rules) -> Vec<String> {
             "ports" => "port",
             "listeners" => "listener",
             "services" => "service",
-            "routes" => "route",
+            "routes" => {
+                let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+                routes::diff(&list(old), &list(new), &mut said);
+                continue;
+            }
             _ => {
                 compare(section, old, new, &mut said);
                 continue;
@@ -44,74 +50,16 @@ pub fn diff(old: &Rules, new: &Rules) -> Vec<String> {
                 (None, None) => {}
             }
         }
-        if one == "route" {
-            said.extend(another_order(&old_order, &new_order));
-        }
     }
     said
 }
 
-/// That routes which are in both stand in another order.
-fn another_order(old: &[String], new: &[String]) -> Option<String> {
-    let (in_old, in_new): (BTreeSet<_>, BTreeSet<_>) = (old.iter().collect(), new.iter().collect());
-    let mut before = old.iter().filter(|name| in_new.contains(name));
-    let mut after = new.iter().filter(|name| in_old.contains(name));
-    let (was, is) = before.by_ref().zip(after.by_ref()).find(|(a, b)| a != b)?;
-    Some(format!(
-        "routes: {is} stands before {was} now, which matters where both are equally specific"
-    ))
-}
-
-/// The rules with every section by name, routes too, and the names of these as they are written.
-fn document(rules: &Rules) -> (Map<String, Value>, Vec<String>) {
-    let mut document = match serde_json::to_value(rules) {
+/// The rules section by section.
+fn document(rules: &Rules) -> Map<String, Value> {
+    match serde_json::to_value(rules) {
         Ok(Value::Object(document)) => document,
         _ => Map::new(),
-    };
-    let mut routes = Map::new();
-    let mut order = Vec::new();
-    if let Some(Value::Array(list)) = document.remove("routes") {
-        for route in list {
-            let text = |key: &str| route.get(key).and_then(Value::as_str).unwrap_or_default();
-            let name = match route.get("name") {
-                Some(Value::String(name)) => name.clone(),
-                _ => match route.get("rpc") {
-                    Some(rpc) => format!("rpc {}", show(rpc)),
-                    None => {
-                        let listener = text("listener");
-                        let colon = if listener.is_empty() { "" } else { ":" };
-                        let path = route.get("path").map(path).unwrap_or_default();
-                        let host = text("host").to_ascii_lowercase();
-                        format!("{listener}{colon}{host}{path}")
-                    }
-                },
-            };
-            let mut own = name.clone();
-            let mut number = 1;
-            while routes.contains_key(&own) {
-                number += 1;
-                own = format!("{name}#{number}");
-            }
-            order.push(own.clone());
-            routes.insert(own, route);
-        }
     }
-    document.insert("routes".into(), Value::Object(routes));
-    (document, order)
-}
-
-/// A path as names of routes have it.
-fn path(written: &Value) -> String {
-    let (mark, text) = match written {
-        Value::Object(form) => match form.iter().next() {
-            Some((form, text)) if form == "exact" => ("=", text),
-            Some((form, text)) if form == "regex" => ("~", text),
-            Some((_, text)) => ("", text),
-            None => ("", written),
-        },
-        text => ("", text),
-    };
-    format!("{mark}{}", text.as_str().unwrap_or_default())
 }
 
 fn compare(place: &str, old: &Value, new: &Value, said: &mut Vec<String>) {

@@ -83,6 +83,8 @@ pub struct Explanation {
     pub client: IpAddr,
     /// The lane, and where it comes from.
     pub lane: Option<Because>,
+    /// The tag that it came with, where that is not believed, and why not.
+    pub ignored: Option<String>,
     /// The route that takes it, and what its conditions say.
     pub route: Option<Because>,
     /// What becomes of it, one thing after the other.
@@ -106,6 +108,7 @@ impl Explanation {
             listener: listener.name.to_string(),
             client,
             lane: None,
+            ignored: None,
             route: None,
             becomes: Vec::new(),
             service: None,

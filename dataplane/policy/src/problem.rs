@@ -3,6 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+/// Most mistakes in what a document says that are told of it: where there are so many, there may be more.
+pub(crate) const MOST: usize = 1000;
+
 /// One thing that is wrong, with its place and, where there is one, a way to mend it.
 ///
 /// `Display` is one line: `file:line:column: path: message; suggestion`.
@@ -42,7 +45,8 @@ impl fmt::Display for Problem {
 impl std::error::Error for Problem {}
 
 impl Problem {
-    /// Problems for people to read, one a line: the first `most` of them, and how many more there are.
+    /// Problems for people to read, one a line: the first `most` of them, and how many more there are; at
+    /// least so many, where no more were looked for.
     pub fn lines(problems: &[Problem], most: usize) -> String {
         let mut lines = String::new();
         for problem in problems.iter().take(most) {
@@ -51,6 +55,9 @@ impl Problem {
         match problems.len().saturating_sub(most) {
             0 => {}
             1 => lines.push_str("and one more problem\n"),
+            more if problems.len() >= MOST => {
+                lines.push_str(&format!("and at least {more} more problems\n"));
+            }
             more => lines.push_str(&format!("and {more} more problems\n")),
         }
         lines
@@ -168,6 +175,9 @@ mod tests {
         assert!(told(4).ends_with("4:1: is wrong\nand one more problem\n"));
         assert!(told(5).ends_with("5:1: is wrong\n"));
         assert_eq!(Problem::lines(&[], 2), "");
+        // No more are looked for then.
+        let many: Vec<Problem> = (1..=1000).map(problem).collect();
+        assert!(Problem::lines(&many, 2).ends_with("and at least 998 more problems\n"));
     }
 
     #[test]

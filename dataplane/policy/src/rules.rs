@@ -85,6 +85,31 @@ pub struct Rules {
     pub(crate) broken: Broken,
 }
 
+impl Rules {
+    /// Whether these are the same rules, wherever in their document each of them stands.
+    pub fn say_the_same(&self, other: &Rules) -> bool {
+        let Rules {
+            node,
+            ports,
+            workers,
+            tcp,
+            admin,
+            dns,
+            access_log,
+            listeners,
+            services,
+            lanes,
+            routes,
+            places: _,
+            broken: _,
+        } = self;
+        (node, ports, workers, tcp) == (&other.node, &other.ports, &other.workers, &other.tcp)
+            && (admin, dns, access_log) == (&other.admin, &other.dns, &other.access_log)
+            && (listeners, services) == (&other.listeners, &other.services)
+            && (lanes, routes) == (&other.lanes, &other.routes)
+    }
+}
+
 /// This gateway.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

@@ -4,6 +4,7 @@ mod mistakes;
 mod places;
 mod read;
 mod tree;
+mod twice;
 
 use std::fs::File;
 use std::io::Read;
@@ -61,8 +62,8 @@ pub fn read(path: &std::path::Path) -> Result<String, Vec<Problem>> {
 ///
 /// # Errors
 ///
-/// What is not YAML, or else everything that is not known or has the wrong type (a thousand at most), each
-/// with its place; beside that whatever [`crate::compile()`] has to say of the rest.
+/// What is not YAML, or else everything that is not known, has the wrong type or stands twice (a thousand at
+/// most), each with its place; beside that whatever [`crate::compile()`] has to say of the rest.
 pub fn parse(text: &str, file: &str) -> Result<Rules, Vec<Problem>> {
     let nowhere = Places::unknown(file);
     if text.len() > MAX_DOCUMENT {
@@ -78,12 +79,15 @@ pub fn parse(text: &str, file: &str) -> Result<Rules, Vec<Problem>> {
         Err(error) => error,
     };
     // What is wrong with it as YAML comes before what it says.
-    let document = match Node::read(text) {
-        Ok(document) => document,
-        Err(error) => return Err(vec![whole(error, &nowhere)]),
+    let (document, twice) = match Node::read(text) {
+        Ok(document) => (document, Vec::new()),
+        Err(error) => match twice::read(text, &error) {
+            Some(read) => read,
+            None => return Err(vec![whole(error, &nowhere)]),
+        },
     };
     let places = Places::in_tree(file, text, &document);
-    let found = mistakes::find(text, document, places);
+    let found = mistakes::find(text, document, &twice, places);
     let mut problems = found.problems;
     if problems.is_empty() {
         problems.push(whole(first, &nowhere));
@@ -137,11 +141,7 @@ fn words(error: &Error) -> (String, Option<String>) {
             let message = format!("`{word}` is not known here");
             (message, mend.or_else(|| one_of(expected)))
         }
-        Error::DuplicateMappingKey { key, .. } => {
-            let named = key.as_ref().map(|key| format!("`{key}`"));
-            let message = format!("{} stands here twice", named.as_deref().unwrap_or("a key"));
-            (message, Some("keep one".into()))
-        }
+        Error::DuplicateMappingKey { key, .. } => stands_twice(key.as_deref()),
         Error::MultipleDocuments { .. } => (
             "a second document begins here".into(),
             Some("keep one document".into()),
@@ -172,6 +172,13 @@ fn words(error: &Error) -> (String, Option<String>) {
         Error::Unexpected { expected, .. } => (format!("should be {}", described(expected)), None),
         other => (without_place(other), None),
     }
+}
+
+/// A key of a mapping that has it already.
+fn stands_twice(key: Option<&str>) -> (String, Option<String>) {
+    let named = key.map(|key| format!("`{key}`"));
+    let message = format!("{} stands here twice", named.as_deref().unwrap_or("a key"));
+    (message, Some("keep one".into()))
 }
 
 /// A mapping that has to choose, and does not.

@@ -303,6 +303,60 @@ fn a_change_is_told_in_words() {
 }
 
 #[test]
+fn a_route_among_others_without_a_name_is_told_by_what_it_says() {
+    let (_, text) = example("lanes");
+    let routes: Vec<String> = ["a", "b", "c"]
+        .map(|user| format!("  - {{ path: /u, headers: {{ x-user: {user} }}, service: shop }}\n"))
+        .into();
+    let with = |routes: &[&str]| parse(&format!("{text}{}", routes.concat()), "n.yaml").unwrap();
+    let [a, b, c] = [0, 1, 2].map(|at| routes[at].as_str());
+    let said = |new: &[&str]| diff(&with(&[a, b, c]), &with(new));
+    let added = a.replace("x-user: a", "x-user: d");
+    assert_eq!(
+        said(&[&added, a, b, c]),
+        ["route */u: new: { headers { x-user d }, host *, order 0, path /u, service shop }"]
+    );
+    assert_eq!(said(&[b, c]), ["route */u as it was before: taken away"]);
+    assert_eq!(said(&[a, b]), ["route */u#3: taken away"]);
+    // One that takes the same requests is the same route, wherever it stands.
+    let other = b.replace("service: shop", "service: cart");
+    assert_eq!(
+        said(&[&added, a, &other, c]),
+        [
+            "route */u: new: { headers { x-user d }, host *, order 0, path /u, service shop }",
+            "route */u#3 (*/u#2 before): service: from shop to cart",
+        ]
+    );
+    assert_eq!(
+        said(&[&added, b, c]),
+        ["route */u: headers: x-user: from a to d"]
+    );
+    assert_eq!(
+        said(&[b, a, c]),
+        ["routes: */u stands before */u#2 now, which matters where both are equally specific"]
+    );
+}
+
+#[test]
+fn a_lane_that_is_not_believed_is_said_to_be_ignored() {
+    let said = ask("lanes", "GET http://test/", &["x-lane: alice"]);
+    assert_eq!(said.lane, None);
+    assert_eq!(
+        said.ignored.unwrap(),
+        "x-lane \"alice\": it is taken out, since listener entry does not trust 192.0.2.1; see `trust`"
+    );
+    assert_eq!(ask("lanes", "GET http://test/", &[]).ignored, None);
+    // A tag of the rules counts beside it.
+    let said = ask(
+        "lanes",
+        "GET http://test/",
+        &["x-lane: bob", "x-user: alice"],
+    );
+    assert_eq!(said.lane.unwrap().name, "alice");
+    assert!(said.ignored.unwrap().starts_with("x-lane \"bob\": "));
+}
+
+#[test]
 fn a_list_that_has_something_once_more_is_not_told_as_reordered() {
     let (_, text) = example("lanes");
     let cores =

@@ -180,6 +180,93 @@ fn fault() {
     example.world.over();
 }
 
+#[test]
+fn a_drain_lets_go_of_what_a_drill_holds() {
+    let mut example = Example::new("fault");
+    let to = example.world.target;
+    let (slow, failing) = ("GET /slow\nX-Drill: 1", "GET /failing");
+    let clients = [slow, failing].map(|request| {
+        let (seen, client) = example.ask_at(to, request);
+        assert_eq!(seen, Seen::Waiting);
+        client
+    });
+    // Half of a head is there, and the other half comes during the drain.
+    let late = example.world.open();
+    let now = example.world.now();
+    example
+        .world
+        .send(late, "GET /slow HTTP/1.1\r\nHost: a\r\n");
+    example.world.worker.drain(now);
+    example.world.settle();
+    assert!(matches!(example.seen(clients[0]), Seen::At(2, _)));
+    let Seen::Answered(answer) = example.seen(clients[1]) else {
+        panic!("no answer");
+    };
+    assert!(answer.starts_with("HTTP/1.1 503 Service Unavailable\r\n"));
+    example.world.send(late, "X-Drill: 1\r\n\r\n");
+    assert!(matches!(example.seen(late), Seen::At(2, _)));
+    let now = example.world.now();
+    example.world.client.close_all(now);
+    example.world.seconds(1);
+    assert!(example.world.worker.is_drained());
+    example.world.counts(
+        "downstream_opened 3, downstream_closed 3, upstream_opened 2, upstream_closed 2, fault_delayed 2, \
+         fault_injected, answered 2, 200 2, 503",
+    );
+    example.world.over();
+}
+
+/// A request that the example holds for three seconds.
+const SLOW: &str = "GET /slow HTTP/1.1\r\nHost: a\r\nX-Drill: 1\r\n\r\n";
+
+#[test]
+fn a_client_that_has_closed_its_side_gets_all_its_answers_without_the_drill() {
+    let mut example = Example::new("fault");
+    let w = &mut example.world;
+    let client = w.open();
+    w.send(client, SLOW.repeat(3));
+    assert_eq!(w.backend.connections(), 0);
+    w.finish(client);
+    for _ in 0..3 {
+        w.pass(std::time::Duration::from_millis(2));
+        assert!(w.asked(0).starts_with("GET /slow"));
+        w.answer(0, OK);
+    }
+    assert_eq!(w.got(client).matches("HTTP/1.1 200 OK\r\n").count(), 3);
+    w.counts(
+        "downstream_opened, downstream_closed, upstream_opened, upstream_reused 2, fault_delayed 3, \
+         answered 3, 200 3",
+    );
+    example.world.over();
+}
+
+#[test]
+fn clients_that_leave_together_do_not_send_what_a_drill_holds_together() {
+    const CLIENTS: usize = 40;
+    let mut example = Example::new("fault");
+    let w = &mut example.world;
+    let clients: Vec<usize> = (0..CLIENTS)
+        .map(|_| {
+            let client = w.open();
+            w.send(client, SLOW);
+            client
+        })
+        .collect();
+    assert_eq!(w.backend.connections(), 0);
+    let now = w.now();
+    for client in &clients {
+        w.client.finish(*client, now);
+    }
+    w.settle();
+    assert!(w.backend.connections() <= 2, "{}", w.backend.connections());
+    w.pass(std::time::Duration::from_millis(10));
+    let asked = w.backend.connections();
+    assert!((5..=12).contains(&asked), "{asked}");
+    w.pass(std::time::Duration::from_millis(40));
+    assert_eq!(w.backend.connections(), CLIENTS);
+    example.world.over();
+}
+
 /// Bytes of a body that a client of the example's gateway got within so many milliseconds.
 fn bytes_within(example: &mut Example, client: usize, millis: u64) -> usize {
     let mut bytes = 0;

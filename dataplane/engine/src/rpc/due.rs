@@ -57,18 +57,21 @@ impl<P: PacketIo> Worker<P> {
             return;
         };
         if now < call.deadline {
-            let mut deadline = call.deadline;
-            if call.held.is_some() {
-                let caller = self.rpc.callers.get(call.caller as usize);
-                if caller.is_none_or(|caller| self.stack.view(caller.flow).finished)
-                    && let Some(then) = call.held.take()
-                {
-                    // It may still read an answer, so it gets one, as whoever speaks HTTP does.
-                    return self.let_call_go(number, then, now);
-                }
-                deadline = deadline.min(now + LOOK_EVERY);
+            if call.held.is_none() {
+                let deadline = call.deadline;
+                return self.rpc.timers.set(key_of(number), deadline);
             }
-            return self.rpc.timers.set(key_of(number), deadline);
+            let caller = self.rpc.callers.get(call.caller as usize);
+            if !caller.is_none_or(|caller| self.stack.view(caller.flow).finished) {
+                let look = call.deadline.min(now + LOOK_EVERY);
+                return self.rpc.timers.set(key_of(number), look);
+            }
+            // It may still read an answer, so it gets one, as whoever speaks HTTP does.
+            call.deadline = call.deadline.min(self.early.turn(now));
+            if now < call.deadline {
+                let deadline = call.deadline;
+                return self.rpc.timers.set(key_of(number), deadline);
+            }
         }
         let caller = self.rpc.callers.get(call.caller as usize);
         if caller.is_some_and(|caller| caller.download == Some(number)) {

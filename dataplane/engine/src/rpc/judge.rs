@@ -109,7 +109,8 @@ impl<P: PacketIo> Worker<P> {
             },
             (passage.route, passage.service),
         );
-        let hold = passage.hold;
+        // What ends soon holds nothing.
+        let hold = passage.hold.filter(|_| !self.draining);
         if let Some((route, service, id)) = passage.destination() {
             call.notes.taken = Some((call.generation, route.id, id));
             let whole = route.request_timeout.unwrap_or(service.request_timeout);
@@ -149,6 +150,19 @@ impl<P: PacketIo> Worker<P> {
             self.rpc
                 .timers
                 .set(due, call.deadline.min(now + LOOK_EVERY));
+        }
+    }
+
+    /// Lets go of every call that is held, so that it has its answer before the gateway ends.
+    pub(crate) fn let_all_calls_go(&mut self, now: Instant) {
+        let calls = self.rpc.calls.iter();
+        let held = calls.filter(|(_, call)| call.held.is_some());
+        let held: Vec<u32> = held.map(|(number, _)| number as u32).collect();
+        for number in held {
+            let call = self.rpc.calls.get_mut(number as usize);
+            if let Some(then) = call.and_then(|call| call.held.take()) {
+                self.let_call_go(number, then, now);
+            }
         }
     }
 

@@ -293,7 +293,7 @@ impl Part<'_> {
             let time = report.period(&at, delay.time);
             // What is beyond the longest of all has been told.
             if time > MAX_DELAY && time <= MAX_PERIOD {
-                report.wrong(&at, format!("{} is longer than 1h", delay.time));
+                report.refuse(&at, format!("{} is longer than 1h", delay.time), None);
             }
             (time, delay.share.per_million())
         });
@@ -303,7 +303,7 @@ impl Part<'_> {
                 && !(400..=599).contains(&status)
             {
                 let message = format!("{status} is outside 400 to 599");
-                report.wrong(&at.key("status"), message);
+                report.refuse(&at.key("status"), message, None);
             }
             let (exception, biz_status) = (abort.exception.as_ref(), abort.biz_status.as_ref());
             let rpc = rpc::answer(&at, exception, biz_status, report);
@@ -318,8 +318,8 @@ impl Part<'_> {
             .and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         if until.is_none() {
             let message = format!("{:?} is no time", own.until);
-            let mend = "write one in UTC, such as 2026-12-24T18:00:00Z";
-            report.mend(&at.key("until"), message, mend);
+            let mend = "write one in UTC, such as 2026-12-24T18:00:00Z".to_owned();
+            report.refuse(&at.key("until"), message, mend);
         }
         Some(Fault {
             delay,
@@ -354,7 +354,7 @@ fn http_answer(
 ) -> HttpAnswer {
     if !(200..=599).contains(&status) {
         let message = format!("{status} is outside 200 to 599");
-        report.wrong(&at.key("status"), message);
+        report.refuse(&at.key("status"), message, None);
     }
     if own.body.len() > MAX_BODY {
         report.wrong(&at.key("body"), "is longer than 16KiB");
@@ -378,8 +378,8 @@ fn http_answer(
 fn authority(at: &Path, host: Option<&str>, report: &mut Report<'_>) -> Option<Box<str>> {
     let host = host?;
     if Authority::parse(host.as_bytes()).is_none() {
-        let mend = "write a name or an address, with a port or without";
-        report.mend(at, format!("{host:?} is no host"), mend);
+        let mend = "write a name or an address, with a port or without".to_owned();
+        report.refuse(at, format!("{host:?} is no host"), mend);
     }
     Some(host.into())
 }

@@ -66,7 +66,7 @@ pub(super) fn compile(
     for (index, name) in edits.remove.iter().enumerate() {
         let path = path.key("remove").index(index);
         if let Err((message, mend)) = check_name(name) {
-            report.suggest(&path, message, mend);
+            report.refuse(&path, message, mend);
         }
         let lower = name.to_ascii_lowercase();
         if let Some(other) = seen.insert(lower.clone(), "remove") {
@@ -185,7 +185,7 @@ fn key(
     report: &mut Report<'_>,
 ) -> String {
     if let Err((message, mend)) = check_name(name) {
-        report.wrong_key(path, message, mend);
+        report.refuse_key(path, message, mend);
     }
     let lower = name.to_ascii_lowercase();
     if let Some(other) = seen.insert(lower.clone(), list) {
@@ -216,12 +216,13 @@ fn unchangeable(name: &str) -> (String, Option<String>) {
 
 fn check_value(path: &Path, value: &str, report: &mut Report<'_>) {
     if value.len() > MAX_VALUE {
-        report.wrong(path, format!("the value is longer than {MAX_VALUE} bytes"));
+        let message = format!("the value is longer than {MAX_VALUE} bytes");
+        report.refuse(path, message, None);
     }
     // RFC 9110, 5.5: field-value has no control bytes but tabs, and no space around it.
     if value.bytes().any(|b| b.is_ascii_control() && b != b'\t') {
-        report.wrong(path, "the value has control characters");
+        report.refuse(path, "the value has control characters", None);
     } else if value.trim_matches([' ', '\t']) != value {
-        report.wrong(path, "the value begins or ends with a space");
+        report.refuse(path, "the value begins or ends with a space", None);
     }
 }

@@ -34,7 +34,7 @@ impl<'a, T> Known<'a, T> {
         let found = self.by_name.get(name).copied();
         if found.is_none() && !report.is_broken(&self.section) {
             let mend = did_you_mean(name, self.by_name.keys().copied());
-            report.suggest(path, format!("no {} is called \"{name}\"", self.kind), mend);
+            report.refuse(path, format!("no {} is called \"{name}\"", self.kind), mend);
         }
         found
     }

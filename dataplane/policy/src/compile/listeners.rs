@@ -145,11 +145,8 @@ fn addresses<'a>(
         let address = address.0;
         addresses.push(address);
         if address.port() == 0 {
-            report.mend(
-                &path,
-                "port 0 cannot be listened on",
-                "write a port from 1 to 65535",
-            );
+            let mend = "write a port from 1 to 65535".to_owned();
+            report.refuse(&path, "port 0 cannot be listened on", mend);
         }
         if let Some((other, first)) = taken.get(&address) {
             let message = format!(
@@ -171,11 +168,8 @@ fn addresses<'a>(
                 .or_else(|| {
                     (!known.is_empty()).then(|| format!("ports have {}", known.join(", ")))
                 });
-            report.suggest(
-                &path,
-                format!("{} is not an address of any port", address.ip()),
-                mend,
-            );
+            let message = format!("{} is not an address of any port", address.ip());
+            report.refuse(&path, message, mend);
             continue;
         };
         match owner

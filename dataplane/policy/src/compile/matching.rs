@@ -37,7 +37,7 @@ pub(super) fn host(path: &Path, text: &str, report: &mut Report<'_>) -> Option<H
         None => (false, lower.as_str()),
     };
     if let Err((message, mend)) = check_host(text, host, below) {
-        report.suggest(path, message, mend);
+        report.refuse(path, message, mend);
         return None;
     }
     Some(if below {
@@ -102,7 +102,7 @@ pub(super) fn prefix(path: &Path, text: &str, report: &mut Report<'_>) -> Option
     };
     match check_path(text).or_else(trailing).or_else(empty) {
         Some((message, mend)) => {
-            report.suggest(path, message, mend);
+            report.refuse(path, message, mend);
             None
         }
         None => Some(text.into()),
@@ -151,7 +151,7 @@ pub(super) fn path(
     let plain = |at: &Path, text: &str, report: &mut Report<'_>| {
         let wrong = check_path(text);
         if let Some((message, mend)) = &wrong {
-            report.suggest(at, message.clone(), mend.clone());
+            report.refuse(at, message.clone(), mend.clone());
         }
         wrong.is_none()
     };
@@ -172,7 +172,7 @@ pub(super) fn path(
                 Ok(pattern) => Some(PathMatch::Pattern(pattern)),
                 Err(error) => {
                     let (message, mend) = explain_pattern(error);
-                    report.suggest(&at, message, mend);
+                    report.refuse(&at, message, mend);
                     None
                 }
             }
@@ -208,16 +208,16 @@ fn regex(at: &Path, text: &str, regexes: &mut Regexes, report: &mut Report<'_>) 
     match regexes.get(text) {
         Ok(regex) => Some(regex),
         Err(RegexError::TooLong) => {
-            report.wrong(at, "is longer than 1024 bytes");
+            report.refuse(at, "is longer than 1024 bytes", None);
             None
         }
         Err(RegexError::Invalid(why)) => {
-            report.wrong(at, format!("is no regular expression: {why}"));
+            report.refuse(at, format!("is no regular expression: {why}"), None);
             None
         }
         Err(RegexError::TooLarge) => {
-            let mend = "repeat less, or look at less of it";
-            report.mend(at, "would take too much memory to match", mend);
+            let mend = "repeat less, or look at less of it".to_owned();
+            report.refuse(at, "would take too much memory to match", mend);
             None
         }
         Err(RegexError::TooMany) => {
@@ -316,17 +316,17 @@ pub(super) fn header_name(
     if name.is_empty() || name.len() > 128 || !name.bytes().all(legal) {
         let message = format!("{name:?} is no header name");
         if is_key {
-            report.wrong_key(at, message, None);
+            report.refuse_key(at, message, None);
         } else {
-            report.wrong(at, message);
+            report.refuse(at, message, None);
         }
     } else if name.eq_ignore_ascii_case("host") {
         let mend = Some("use `host` of the route".to_owned());
         let message = "the host is matched without its port, by `host`";
         if is_key {
-            report.wrong_key(at, message, mend);
+            report.refuse_key(at, message, mend);
         } else {
-            report.suggest(at, message, mend);
+            report.refuse(at, message, mend);
         }
     }
     name.to_ascii_lowercase().into_bytes().into()
@@ -343,13 +343,10 @@ fn method(at: &Path, methods: &OneOrMany<String>, report: &mut Report<'_>) -> Bo
     for (at, method) in methods.entries(at) {
         let upper = method.to_ascii_uppercase();
         if method.is_empty() || !method.bytes().all(|b| b.is_ascii_alphabetic() || b == b'-') {
-            report.mend(
-                &at,
-                format!("{method:?} is no method"),
-                "write one such as GET",
-            );
+            let mend = "write one such as GET".to_owned();
+            report.refuse(&at, format!("{method:?} is no method"), mend);
         } else if upper != *method {
-            report.mend(&at, "methods are upper case", format!("write {upper}"));
+            report.refuse(&at, "methods are upper case", format!("write {upper}"));
         }
     }
     let methods = methods.values().iter();

@@ -67,6 +67,33 @@ impl<'a> Report<'a> {
         }
     }
 
+    /// The value at `path` is wrong, whatever stands beside it: said of a part of something that could
+    /// not be read as a whole, too.
+    pub(super) fn refuse(
+        &mut self,
+        path: &Path,
+        message: impl Into<String>,
+        mend: impl Into<Option<String>>,
+    ) {
+        if !self.broken.is_unread(path) {
+            let problem = self.places.problem(path, message.into(), mend.into());
+            self.problems.push(problem);
+        }
+    }
+
+    /// The same of the key at `path`.
+    pub(super) fn refuse_key(
+        &mut self,
+        path: &Path,
+        message: impl Into<String>,
+        mend: impl Into<Option<String>>,
+    ) {
+        if !self.broken.is_unread(path) {
+            let problem = self.places.key_problem(path, message.into(), mend.into());
+            self.problems.push(problem);
+        }
+    }
+
     /// Something is wrong with the key at `path`.
     pub(super) fn wrong_key(
         &mut self,
@@ -101,23 +128,24 @@ impl<'a> Report<'a> {
     /// Checks a name that is a value.
     pub(super) fn name(&mut self, path: &Path, name: &str) {
         if let Err((message, mend)) = check_name(name) {
-            self.suggest(path, message, mend);
+            self.refuse(path, message, mend);
         }
     }
 
     /// Checks a name that is a key.
     pub(super) fn key_name(&mut self, path: &Path, name: &str) {
         if let Err((message, mend)) = check_name(name) {
-            self.wrong_key(path, message, mend);
+            self.refuse_key(path, message, mend);
         }
     }
 
     /// Checks a timeout: more than nothing, at most a day.
     pub(super) fn period(&mut self, path: &Path, period: Period) -> Duration {
         if period.0.is_zero() {
-            self.mend(path, "must be more than 0", "write a duration such as 10s");
+            let mend = "write a duration such as 10s".to_owned();
+            self.refuse(path, "must be more than 0", mend);
         } else if period.0 > MAX_PERIOD {
-            self.wrong(path, format!("{period} is longer than 24h"));
+            self.refuse(path, format!("{period} is longer than 24h"), None);
         }
         period.0
     }
@@ -126,7 +154,8 @@ impl<'a> Report<'a> {
     pub(super) fn size(&mut self, path: &Path, size: Size, bounds: RangeInclusive<u64>) -> u64 {
         if !bounds.contains(&size.0) {
             let (least, most) = (Size(*bounds.start()), Size(*bounds.end()));
-            self.wrong(path, format!("{size} is outside {least} to {most}"));
+            let message = format!("{size} is outside {least} to {most}");
+            self.refuse(path, message, None);
         }
         size.0
     }
@@ -134,10 +163,8 @@ impl<'a> Report<'a> {
     /// Checks a number.
     pub(super) fn number(&mut self, path: &Path, number: u32, bounds: RangeInclusive<u32>) -> u32 {
         if !bounds.contains(&number) {
-            self.wrong(
-                path,
-                format!("{number} is outside {} to {}", bounds.start(), bounds.end()),
-            );
+            let (least, most) = (bounds.start(), bounds.end());
+            self.refuse(path, format!("{number} is outside {least} to {most}"), None);
         }
         number
     }

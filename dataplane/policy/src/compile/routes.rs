@@ -54,6 +54,8 @@ pub(super) fn compile(
     for (index, route) in rules.routes.iter().enumerate() {
         let path = section.index(index);
         if report.is_broken(&path) {
+            // What of it could be read is checked as far as it can be wrong by itself.
+            compile_route(&path, route, &known, regexes, report);
             continue;
         }
         let mut compiled = match before_of.same(route, rules.routes.get(index + 1)) {

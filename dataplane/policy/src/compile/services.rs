@@ -300,8 +300,8 @@ impl Compiled {
 }
 
 fn no_port(path: &Path, report: &mut Report<'_>) {
-    let mend = "write a port from 1 to 65535";
-    report.mend(path, "port 0 cannot be connected to", mend);
+    let mend = "write a port from 1 to 65535".to_owned();
+    report.refuse(path, "port 0 cannot be connected to", mend);
 }
 
 /// The port that an address is reached by.
@@ -316,7 +316,7 @@ fn reached(
     }
     if !is_unicast(address.ip()) {
         let message = format!("{} is not an address that a host can have", address.ip());
-        report.wrong(path, message);
+        report.refuse(path, message, None);
         return None;
     }
     match way_out(ports, address.ip()) {
@@ -325,7 +325,7 @@ fn reached(
         Err(_) if ports.is_empty() || report.is_any_broken("ports") => None,
         Err(no_way) => {
             let (message, mend) = explain(&no_way, address, ports);
-            report.mend(path, message, mend);
+            report.refuse(path, message, mend.to_owned());
             None
         }
     }

@@ -64,6 +64,7 @@ impl Explanation {
         if let Some(lane) = &self.lane {
             lines.push(format!("lane {lane}"));
         }
+        lines.extend(self.ignored.iter().map(|own| format!("ignored {own}")));
         if let Some(route) = &self.route {
             lines.push(format!("route {route}"));
         }

@@ -78,9 +78,22 @@ impl Way<'_> {
     fn begin(&self, view: &mut RequestView<'_>) -> Explanation {
         let lanes = self.snapshot.lanes.as_ref();
         Explanation {
+            ignored: lanes.and_then(|lanes| self.ignored(lanes, view)),
             lane: lanes.and_then(|lanes| self.lane(lanes, view, self.trusted)),
             ..Explanation::of(self.listener, view.source)
         }
+    }
+
+    /// The tag that a request came with, where its peer is not trusted: then the peer is the client.
+    fn ignored(&self, lanes: &Lanes, view: &RequestView<'_>) -> Option<String> {
+        let received = lanes.received(view).filter(|_| !self.trusted)?;
+        Some(format!(
+            "{} {:?}: it is taken out, since listener {} does not trust {}; see `trust`",
+            carrier(lanes, view),
+            String::from_utf8_lossy(received),
+            self.listener.name,
+            view.source
+        ))
     }
 
     fn taken(&self, route: &Route, view: &RequestView<'_>, said: &mut Explanation) {
@@ -112,10 +125,7 @@ impl Way<'_> {
         if trusted && let Some(received) = lanes.received(view) {
             view.lane = lanes.find(received);
             let name = String::from_utf8_lossy(received).into_owned();
-            let carrier = match &view.message {
-                Message::Http(_) => lanes.header.to_string(),
-                Message::Rpc(_) => format!("key {}", lanes.key),
-            };
+            let carrier = carrier(lanes, view);
             let why = match view.lane {
                 Some(_) => format!("it came with {carrier}, and the peer is trusted"),
                 None => format!("it came with {carrier}, which nothing here knows"),
@@ -458,6 +468,14 @@ fn is_near(route: &Route, view: &RequestView<'_>, misses: &[String]) -> bool {
             let one = (service && says(&matches.service)) || (method && says(&matches.method));
             (service && method) || (misses.len() == 1 && one)
         }
+    }
+}
+
+/// What the tag of a request travels in.
+fn carrier(lanes: &Lanes, view: &RequestView<'_>) -> String {
+    match &view.message {
+        Message::Http(_) => lanes.header.to_string(),
+        Message::Rpc(_) => format!("key {}", lanes.key),
     }
 }
 

@@ -8,11 +8,11 @@ use serde_saphyr::{Error, Spanned};
 use super::places::{Path, Places, Position};
 use super::read::{Value, Wrong};
 use super::tree::{Node, Step};
+use super::twice::Twice;
 use crate::Problem;
+use crate::problem::MOST;
 use crate::rules::{Route, Rules};
 
-/// Most problems of this kind that are told of a document.
-const MOST: usize = 1000;
 /// Most that are told of one route, listener, service or port: each means to read it again.
 const MOST_OF_ONE: usize = 8;
 
@@ -20,20 +20,21 @@ const MOST_OF_ONE: usize = 8;
 /// of that, nor of what only seems wrong because of it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Broken {
+    /// The routes, listeners, services, ports and other sections in which something is.
     paths: BTreeSet<Path>,
+    /// What that is: of all else in them it is known what it says.
+    unread: BTreeSet<Path>,
 }
 
 impl Broken {
     /// Whether this value, or what it is a part of, is broken.
     pub(crate) fn is(&self, path: &Path) -> bool {
-        let mut at = Some(path.clone()).filter(|_| !self.paths.is_empty());
-        while let Some(path) = at {
-            if self.paths.contains(&path) {
-                return true;
-            }
-            at = path.around();
-        }
-        false
+        is_among(&self.paths, path)
+    }
+
+    /// Whether this value itself could not be read, or is a part of one.
+    pub(crate) fn is_unread(&self, path: &Path) -> bool {
+        is_among(&self.unread, path)
     }
 
     /// Whether anything of a section is broken.
@@ -49,21 +50,39 @@ impl Broken {
     }
 }
 
+fn is_among(paths: &BTreeSet<Path>, path: &Path) -> bool {
+    let mut at = Some(path.clone()).filter(|_| !paths.is_empty());
+    while let Some(path) = at {
+        if paths.contains(&path) {
+            return true;
+        }
+        at = path.around();
+    }
+    false
+}
+
 /// What could be read of a document, and what is wrong with the rest.
 pub(super) struct Found {
     pub(super) rules: Rules,
     pub(super) problems: Vec<Problem>,
 }
 
-/// Reads each route, listener, service and port on its own, and the rest of the document.
-pub(super) fn find(text: &str, mut document: Spanned<Node>, places: Places) -> Found {
+/// Reads each route, listener, service and port on its own, and the rest of the document. `twice` has been
+/// taken out of it.
+pub(super) fn find(
+    text: &str,
+    mut document: Spanned<Node>,
+    twice: &[Twice],
+    places: Places,
+) -> Found {
     let mut finding = Finding {
         text,
         places: &places,
         told: BTreeSet::new(),
-        broken: BTreeSet::new(),
+        broken: Broken::default(),
         problems: Vec::new(),
     };
+    finding.tell_twice(twice);
     let mut taken = |name| take_parts(&mut document, name);
     let [ports, listeners, services] = ["ports", "listeners", "services"].map(&mut taken);
     let routes = take_parts(&mut document, "routes");
@@ -82,9 +101,7 @@ pub(super) fn find(text: &str, mut document: Spanned<Node>, places: Places) -> F
                 .extend(finding.part::<Route>(&path, &mut node, "{}"));
         }
     }
-    rules.broken = Broken {
-        paths: finding.broken,
-    };
+    rules.broken = finding.broken;
     let problems = finding.problems;
     rules.places = places;
     Found { rules, problems }
@@ -112,11 +129,26 @@ struct Finding<'a> {
     /// Where the values are defined that problems were told of: one that is used by several aliases is
     /// told of once.
     told: BTreeSet<(u32, u32)>,
-    broken: BTreeSet<Path>,
+    broken: Broken,
     problems: Vec<Problem>,
 }
 
 impl Finding<'_> {
+    /// Tells of keys that stand somewhere twice: nobody knows which of the values is meant.
+    fn tell_twice(&mut self, twice: &[Twice]) {
+        for own in twice {
+            self.broken.paths.insert(own.part.clone());
+            self.broken.unread.insert(own.path.clone());
+            let defined = (own.at.line, own.at.column);
+            if self.problems.len() < MOST && self.told.insert(defined) {
+                let (message, mend) = super::stands_twice(Some(&own.key));
+                let at = Some(own.at);
+                let problem = self.places.problem_at(at, String::new(), message, mend);
+                self.problems.push(problem);
+            }
+        }
+    }
+
     fn named<T: DeserializeOwned>(
         &mut self,
         section: &str,
@@ -161,10 +193,16 @@ impl Finding<'_> {
                 Err(wrong) => wrong,
             };
             // Of the document, only the section is broken in which something is.
-            self.broken.insert(match wrong.steps.last() {
+            self.broken.paths.insert(match wrong.steps.last() {
                 Some(step) if whole => place_of(path, std::slice::from_ref(step)),
                 _ => path.clone(),
             });
+            // What stands behind it in a list changes its place.
+            let unread = match wrong.steps.split_first() {
+                Some((Step::Index(_), list)) => list,
+                _ => &wrong.steps,
+            };
+            self.broken.unread.insert(place_of(path, unread));
             if self.problems.len() == MOST {
                 return None;
             }

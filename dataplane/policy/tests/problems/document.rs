@@ -185,6 +185,7 @@ fn what_is_no_yaml_or_of_the_wrong_type() {
             (
                 "listeners: { \"a.b\": { address: 1.1.1.1:80, idle_timeout: 60 } }\n",
                 &[
+                    "g.yaml:1:32: listeners[\"a.b\"].address: 1.1.1.1 is not an address of any port",
                     "g.yaml:1:58: listeners[\"a.b\"].idle_timeout: `60` is not a duration; write a whole number and a unit, such as 250ms, 10s or 1m",
                 ],
             ),
@@ -433,6 +434,105 @@ routes:
             (
                 "[a, b]\n",
                 &["g.yaml:1:1: should be a mapping (`key: value`)"],
+            ),
+        ],
+    );
+}
+
+/// What is wrong by itself, whatever stands beside it, is said of what has other mistakes, too.
+#[test]
+fn a_mistake_does_not_hide_those_beside_it() {
+    check(
+        said,
+        &[(
+            "\
+ports:
+  front: { interface: eth1, addresses: [10.0.1.1/24] }
+listeners:
+  web: { address: 10.0.9.1:80, idle_timeout: 48h, max_connections: x }
+services:
+  a: { endpoints: [10.0.1.2:80, 10.9.9.9:80], fallback: z, max_idle: many }
+routes:
+  - { path: a, service: c, order: x, listener: wbe, response_timeout: 0s }
+  - { host: \"a b\", method: get, headers: { x: { rgex: a }, y: { regex: \"(\" } }, service: a }
+  - { path: /c, split: [{ service: a, weight: x }, { service: d, weight: 1 }], request_headers: { set: { \"a b\": 1 } } }
+  - { path: /d, split: [5, { service: d, weight: 1 }, { service: e, weight: 0 }], mirror: { service: f } }
+  - { path: { pattern: 5, x: 6 }, service: a, rewrite: { path: \"/${capture.id}\" }, fault: { abort: { status: 1 }, until: soon } }
+  - { servce: a, sticky: source }
+",
+            &[
+                "g.yaml:4:19: listeners.web.address: 10.0.9.1 is not an address of any port; did you mean \"10.0.1.1:80\"?",
+                "g.yaml:4:46: listeners.web.idle_timeout: 48h is longer than 24h",
+                "g.yaml:4:68: listeners.web.max_connections: is not a whole number from 0 to 4294967295",
+                "g.yaml:6:33: services.a.endpoints[1]: 10.9.9.9 is on no port's network and behind no port's route; add an address on its network, or a route to it, to a port",
+                "g.yaml:6:57: services.a.fallback: no service is called \"z\"; did you mean \"a\"?",
+                "g.yaml:6:70: services.a.max_idle: is not a whole number from 0 to 4294967295",
+                "g.yaml:8:13: routes[0].path: \"a\" does not begin with /; write \"/a\"",
+                "g.yaml:8:25: routes[0].service: no service is called \"c\"; did you mean \"a\"?",
+                "g.yaml:8:35: routes[0].order: is not a whole number from -2147483648 to 2147483647",
+                "g.yaml:8:48: routes[0].listener: no listener is called \"wbe\"; did you mean \"web\"?",
+                "g.yaml:8:71: routes[0].response_timeout: must be more than 0; write a duration such as 10s",
+                "g.yaml:9:13: routes[1].host: \"a b\" is no host; write a name, *.example.com for all names below one, or * for any",
+                "g.yaml:9:28: routes[1].method: methods are upper case; write GET",
+                "g.yaml:9:49: routes[1].headers.x.rgex: `rgex` is not known here; did you mean \"regex\"?",
+                "g.yaml:9:72: routes[1].headers.y.regex: is no regular expression: unclosed group",
+                "g.yaml:10:47: routes[2].split[0].weight: is not a whole number from 0 to 4294967295",
+                "g.yaml:10:106: routes[2].request_headers.set[\"a b\"]: \"a b\" is no header name",
+                "g.yaml:11:25: routes[3].split[0]: should be a mapping (`key: value`)",
+                "g.yaml:11:102: routes[3].mirror.service: no service is called \"f\"; did you mean \"a\"?",
+                "g.yaml:12:24: routes[4].path.pattern: \"5\" does not begin with /; write \"/5\"",
+                "g.yaml:12:27: routes[4].path.x: stands beside another key, where one can stand; keep one of them",
+                "g.yaml:12:110: routes[4].fault.abort.status: 1 is outside 400 to 599",
+                "g.yaml:12:122: routes[4].fault.until: \"soon\" is no time; write one in UTC, such as 2026-12-24T18:00:00Z",
+                "g.yaml:13:7: routes[5].servce: `servce` is not known here; did you mean \"service\"?",
+            ],
+        )],
+    );
+}
+
+#[test]
+fn keys_that_stand_twice_are_said_beside_all_else() {
+    check(
+        said,
+        &[
+            (
+                "\
+ports:
+  front: { interface: eth1, addresses: [10.0.1.1/24] }
+listeners:
+  web: { address: 10.0.1.1:80, address: 10.0.1.1:81 }
+services:
+  a: { endpoints: [10.0.1.2:80] }
+  a: { endpoints: [10.0.1.3:80] }
+routes:
+  - { path: /a, path: /b, service: c }
+  - { path: b, service: a }
+",
+                &[
+                    "g.yaml:4:32: `address` stands here twice; keep one",
+                    "g.yaml:7:3: `a` stands here twice; keep one",
+                    "g.yaml:9:17: `path` stands here twice; keep one",
+                    "g.yaml:9:36: routes[0].service: no service is called \"c\"; did you mean \"a\"?",
+                    "g.yaml:10:13: routes[1].path: \"b\" does not begin with /; write \"/b\"",
+                ],
+            ),
+            // What only the second one has is not said to be missing.
+            (
+                "\
+ports:
+  front: { interface: eth1, addresses: [10.0.1.1/24] }
+listeners:
+  web: { address: 10.0.1.1:80 }
+services: { a: { endpoints: [10.0.1.2:80] } }
+services: { b: { endpoints: [10.0.1.2:80] } }
+routes:
+  - { path: /a, service: a, order: x }
+  - { path: /b, service: b }
+",
+                &[
+                    "g.yaml:6:1: `services` stands here twice; keep one",
+                    "g.yaml:8:36: routes[0].order: is not a whole number from -2147483648 to 2147483647",
+                ],
             ),
         ],
     );

@@ -136,6 +136,7 @@ fn listeners() {
             (
                 "  web: { address: 10.0.1.1:80, hosts: [a.test, \"b.test:80\"], trust: [10.0.0.1], forwarded: { mode: append } }\n",
                 &[
+                    "g.yaml:5:48: listeners.web.hosts[1]: \"b.test:80\" has a port, which is ignored in requests; write \"b.test\"",
                     "g.yaml:5:70: listeners.web.trust[0]: `10.0.0.1` is not an address with a prefix length; write 10.0.0.1/24 or \"fd00::1/64\"",
                 ],
             ),

@@ -210,6 +210,7 @@ fn access_log() {
             (
                 "access_log: { file: \"\", buffer: 10, sample: 10 }\n",
                 &[
+                    "g.yaml:8:33: access_log.buffer: 10 is outside 64 to 1048576",
                     "g.yaml:8:45: access_log.sample: `10` is not a share; write a number from 0 to 100 with up to four decimals and %, such as 10% or 0.1%",
                 ],
             ),

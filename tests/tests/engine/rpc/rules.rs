@@ -221,8 +221,24 @@ fn drills_hold_calls_and_answer_them() {
     let asked = w.request(0);
     w.answer(0, asked.answer("ho"));
     assert_eq!(w.reply(c).body, text("ho"));
+    // At a drain nothing is held any longer, nor is what comes then.
+    let c = w.open();
+    w.send(c, to(&[(6, b"late")]).with("hi"));
+    w.seconds(5);
+    assert!(w.requests(0).is_empty());
+    let now = w.now();
+    w.worker.drain(now);
+    w.settle();
+    w.send(c, to(&[(6, b"late")]).with("hi"));
+    let asked = w.requests(0);
+    assert_eq!(asked.len(), 2);
+    for asked in asked {
+        w.answer(0, asked.answer("ho"));
+    }
+    assert_eq!(w.replies(c).len(), 2);
+    assert_eq!(w.client.end(c), Some(sluice_perf::raw::End::Closed));
     w.counts(
-        "downstream_opened 2, downstream_closed 2, upstream_opened, answered 2, fault_delayed 2, \
+        "downstream_opened 3, downstream_closed 3, upstream_opened, answered 4, fault_delayed 3, \
          fault_injected 2",
     );
     w.rpc_over();
