@@ -120,6 +120,7 @@ impl<P: PacketIo> Worker<P> {
         let call = self.rpc.calls.get(owner as usize).ok_or(Unsent)?;
         let coming = Coming {
             dialect: call.dialect,
+            framed: false,
             sequences,
             last: leaving && kind == Some(StreamFrame::Trailer),
         };
