@@ -382,7 +382,7 @@ fn one_of_three_streams(point: &'static str, gone: bool) {
     let told = w.taken(callers[1]);
     let told = String::from_utf8_lossy(&told);
     assert_eq!(
-        told.contains("the service closed the connection"),
+        told.contains("the connection to the service ended before this stream did"),
         !gone,
         "{told}"
     );
