@@ -1,8 +1,9 @@
-//! What has been decided stays so with every byte that follows, and eight bytes decide.
+//! What has been decided stays so with every byte that follows, and eight bytes decide. TTHeader's magic behind
+//! a length that nothing else begins with is TTHeader.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sluice_wire::detect::{DECIDES, detect};
+use sluice_wire::detect::{DECIDES, Protocol, detect};
 
 fuzz_target!(|data: &[u8]| {
     let mut decided = None;
@@ -13,5 +14,9 @@ fuzz_target!(|data: &[u8]| {
         }
         assert!(now.is_some() || end < DECIDES);
         decided = now;
+    }
+    // From 0x83 to 0xfe no other protocol begins.
+    if let [0x83..=0xfe, _, _, _, 0x10, 0, ..] = data {
+        assert_eq!(decided.or_else(|| detect(data)), Some(Protocol::TtHeader));
     }
 });

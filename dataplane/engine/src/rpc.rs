@@ -70,7 +70,7 @@ const STREAMS_PER_CALLER: u32 = 1000;
 /// Bytes that frames and replies may hold beside the rings, per worker, while they wait; and those that wait for
 /// callers that don't take them, so that these can't use up what the others need.
 const MOST_HELD: usize = if cfg!(test) { 1 << 20 } else { 128 << 20 };
-const MOST_UNTAKEN: usize = 128 << 20;
+pub(crate) const MOST_UNTAKEN: usize = MOST_HELD;
 /// Both.
 pub(crate) const MOST_WAITING: usize = MOST_HELD + MOST_UNTAKEN;
 

@@ -5,15 +5,16 @@
 //! |---|---|
 //! | `[0..2]` = 8001, or 82 and version 1 | Thrift without frames, binary or compact |
 //! | `[0..2]` = FFAF | MeshHeader |
-//! | `[4..6]` = 1000 | TTHeader |
+//! | `[4..6]` = 1000 | TTHeader, also where its length is negative |
 //! | `[4..6]` = 0FFF | THeader, another protocol, which is not served |
 //! | `[4..6]` = 8001, or 82 and version 1, or 9001 | framed Thrift binary, compact, framed Kitex protobuf |
 //! | 16 03, `[5]` = 01 | TLS, a ClientHello |
 //! | `PRI * HT` | HTTP/2 |
 //! | a method, `\r\n` and a letter | HTTP/1 |
 //!
-//! The four bytes before `[4..6]` are a length below 2 GiB, so the first byte of what has one is
-//! below 0x80. A method that RFC 9110 knows, with its space, is HTTP/1 whatever follows.
+//! The first line that fits counts. The four bytes before `[4..6]` are a length, which is below 2 GiB where it
+//! is legal; a TTHeader frame that is not is one still, so that it is refused as such. A method that RFC 9110
+//! knows, with its space, is HTTP/1 whatever follows.
 
 use crate::http1::is_token_byte;
 
@@ -55,10 +56,14 @@ pub enum Protocol {
 pub fn detect(first: &[u8]) -> Option<Protocol> {
     let first = first.get(..DECIDES).unwrap_or(first);
     match *first {
-        [] | [0x80 | 0x82 | 0xff] => None,
+        [] => None,
         [0x80, 0x01, ..] => Some(Protocol::ThriftBinary),
         [0x82, kind, ..] if is_compact_version(kind) => Some(Protocol::ThriftCompact),
         [0xff, 0xaf, ..] => Some(Protocol::MeshHeader),
+        // A negative length.
+        [0x80..=0xff, _, _, _, 0x10, 0x00, ..] => Some(Protocol::TtHeader),
+        [0x80..=0xff, _, _, _, 0x10] => None,
+        [0x80..=0xff, ..] if first.len() < 5 => None,
         [0x80..=0xff, ..] => Some(Protocol::Unknown),
         _ => text(first).or_else(|| length_and_magic(first)),
     }

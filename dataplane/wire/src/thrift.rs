@@ -21,7 +21,7 @@ mod tests;
 
 pub use answer::{AnswerTo, ExceptionKind, MAX_TEXT, NoAnswer, exception_type};
 pub use error::{MessageError, SkipError};
-pub use head::MessageHead;
+pub use head::{FrameFull, MessageHead};
 pub use skip::{MAX_DEPTH, Skipper};
 
 /// How a message is encoded.

@@ -9,6 +9,7 @@ use sluice_stack::io::PacketIo;
 use sluice_stack::sim::{Faults, Net, SimPort};
 use sluice_stack::{Buffers, FlowId, Limits, Owner, Phase, PortSetup, Secrets, Stack, StackStats};
 
+use crate::rpc::MOST_UNTAKEN;
 use crate::stats::{EngineEvent, RequestFate};
 use crate::{Handoff, Inspection, Worker, WorkerSetup, WorkerStats};
 
@@ -74,6 +75,14 @@ fn replies(calls: &[u8]) -> Vec<u8> {
     all
 }
 
+/// The reply to a call, made so large.
+fn large_reply(call: &[u8], size: usize) -> Vec<u8> {
+    let mut reply = replies(call);
+    reply.resize(size, 0);
+    reply[..4].copy_from_slice(&(size as u32 - 4).to_be_bytes());
+    reply
+}
+
 /// A frame of a stream: a header ('2'), data ('3') or a trailer ('4').
 fn piece(id: u8, kind: u8) -> Vec<u8> {
     let mut frame = vec![0, 0, 0, 22, 0x10, 0, 0, 2, 0, 0, 0, id, 0, 3, 0x10, 0];
@@ -88,6 +97,10 @@ struct World {
     backend: Stack<SimPort>,
     /// The backend does not even read.
     service_rests: bool,
+    /// Bytes of each reply to a call; 0 where it is as long as its call.
+    reply_size: usize,
+    /// What the backend has still to send.
+    owed: Vec<(FlowId, Vec<u8>)>,
     stats: Arc<WorkerStats>,
 }
 
@@ -123,6 +136,8 @@ impl World {
             worker: Worker::new(setup, Arc::new(Handoff::new(snapshot)), stats.clone()),
             backend,
             service_rests: false,
+            reply_size: 0,
+            owed: Vec::new(),
             net,
             stats,
         }
@@ -148,6 +163,10 @@ impl World {
                         continue;
                     } else if !asked.is_empty() {
                         self.backend.consume(flow, asked.len());
+                        if self.reply_size > 0 {
+                            self.owed.push((flow, large_reply(&asked, self.reply_size)));
+                            continue;
+                        }
                         let answer = match asked.first() {
                             // The frames of streams come back as they are.
                             Some(0) if asked.get(7) == Some(&2) => asked,
@@ -159,6 +178,11 @@ impl World {
                         self.backend.close(flow, now);
                     }
                 }
+                self.owed.retain_mut(|(flow, bytes)| {
+                    let written = self.backend.write(*flow, bytes);
+                    bytes.drain(..written);
+                    !bytes.is_empty()
+                });
                 self.backend.flush(now);
             }
             self.net.advance_to(now + Duration::from_millis(1));
@@ -382,7 +406,7 @@ fn one_of_three_streams(point: &'static str, gone: bool) {
     let told = w.taken(callers[1]);
     let told = String::from_utf8_lossy(&told);
     assert_eq!(
-        told.contains("the service closed the connection"),
+        told.contains("the connection to the service ended before this stream did"),
         !gone,
         "{told}"
     );
@@ -461,5 +485,58 @@ fn frames_of_streams_that_wait_are_bounded_for_all_callers_together() {
     w.pass(10);
     assert_eq!(w.worker.rpc.held(), 0);
     w.service_rests = false;
+    w.is_clean();
+}
+
+/// Replies that nobody takes wait in memory, of all callers together up to a bound: who adds to what is too much
+/// is ended, and nobody else.
+#[test]
+fn replies_that_wait_for_callers_are_bounded_for_all_of_them_together() {
+    const SIZE: usize = 40_000;
+    const CALLS: u8 = 20;
+    let mut w = World::new();
+    w.reply_size = SIZE;
+    let callers = [(); 4].map(|()| w.open());
+    let reader = w.open();
+    for caller in callers {
+        let calls: Vec<u8> = (1..=CALLS).flat_map(call).collect();
+        w.client.write(caller, &calls);
+    }
+    let (mut highest, mut read) = (0, 0);
+    for turn in 0..200 {
+        if turn % 10 == 0 {
+            w.client.write(reader, &call(1));
+        }
+        w.pass(1);
+        read += w.taken(reader).len();
+        highest = highest.max(w.worker.rpc.held());
+    }
+    assert!(
+        highest <= MOST_UNTAKEN && highest > MOST_UNTAKEN / 2,
+        "{highest}"
+    );
+    // One after the other, until what is left has room.
+    let gone = callers.map(|caller| w.is_gone(caller));
+    let ended = gone.iter().filter(|gone| **gone).count();
+    assert!((1..callers.len()).contains(&ended), "{gone:?}");
+    assert_eq!(read, 20 * SIZE);
+    let stalled = w.stats.requests.get(RequestFate::ClientStalled);
+    assert!(
+        stalled >= ended as u64,
+        "{stalled} calls of {ended} callers"
+    );
+    // The others lose nothing.
+    for caller in (0..callers.len()).filter(|caller| !gone[*caller]) {
+        let mut got = 0;
+        for _ in 0..200 {
+            got += w.taken(callers[caller]).len();
+            w.pass(1);
+        }
+        assert_eq!(got, usize::from(CALLS) * SIZE);
+    }
+    let answered = (callers.len() - ended) as u64 * u64::from(CALLS) + 20;
+    assert!(w.stats.requests.get(RequestFate::Answered) >= answered);
+    assert_eq!(w.stats.requests.sum(), 20 * (callers.len() as u64 + 1));
+    assert_eq!(w.worker.rpc.held(), 0);
     w.is_clean();
 }

@@ -21,6 +21,10 @@ impl<P: PacketIo> Worker<P> {
         self.rpc.buffers.release(channel.out.len());
         let (pool, kind) = (channel.pool, channel.kind());
         self.pools.channel_closed(pool, number, kind);
+        let reply = match channel.streams {
+            true => reply.of_stream(),
+            false => reply,
+        };
         let clean = channel.table.in_use() == 0 && reply.fate == RequestFate::ClosedEarly;
         if clean {
             self.stack.close(channel.flow, now);

@@ -79,12 +79,13 @@ impl<P: PacketIo> Worker<P> {
     }
 }
 
-/// Whether more bytes could make a message of these, or a frame that is not larger than allowed: no text
-/// can. At least one is there.
+/// Whether these bytes, which do not tell yet, have to be waited behind: they are no text, or the length of a
+/// frame that is not larger than allowed. What may be text is HTTP's at once, so that its deadlines and answers hold.
 fn could_be_rpc(first: &[u8], max_frame: usize) -> bool {
     let mut length = [0; 4];
     for (place, byte) in length.iter_mut().zip(first) {
         *place = *byte;
     }
-    matches!(first, [0x80 | 0x82 | 0xff, ..]) || u32::from_be_bytes(length) as usize <= max_frame
+    let is_text = |byte: &u8| matches!(byte, b'\r' | b'\n' | b' '..=b'~');
+    !first.iter().all(is_text) || u32::from_be_bytes(length) as usize <= max_frame
 }

@@ -6,7 +6,7 @@ use sluice_stack::counters::Counters;
 use sluice_stack::io::PacketIo;
 use sluice_stack::time::Instant;
 use sluice_wire::Parsed;
-use sluice_wire::thrift::{MessageKind, exception_type};
+use sluice_wire::thrift::{FrameFull, MessageKind, exception_type};
 use sluice_wire::ttheader::{
     Call as Matched, Edit, Edits, EncodeError, Flags, Head, Match, NewHead, RewriteError,
     Sequences, integer, string,
@@ -205,6 +205,7 @@ impl<P: PacketIo> Worker<P> {
         }
         let coming = Coming {
             dialect: call.dialect,
+            framed: call.answer.is_some_and(|answer| answer.framed()),
             sequences: matched.sequences,
             last,
         };
@@ -327,6 +328,8 @@ pub(super) fn call_bytes_out<P: PacketIo>(worker: &mut Worker<P>, call: u32, byt
 pub(super) struct Coming {
     /// What the caller speaks.
     pub(super) dialect: Dialect,
+    /// Its call stands in a Thrift frame: a caller without TTHeader reads replies that do, and no others.
+    pub(super) framed: bool,
     /// The sequences that the caller chose.
     pub(super) sequences: Sequences,
     /// The caller is to close its connection behind it.
@@ -349,13 +352,7 @@ impl Coming {
         let changed = changed.filter(|(message, sequence)| message.sequence != *sequence);
         let head_len = frame.head_len();
         if self.dialect != Dialect::TtHeader {
-            let Some((message, sequence)) = changed else {
-                // A MeshHeader goes with it to those who speak it.
-                return Ok(head_len - frame.mesh.len());
-            };
-            let written = message.write_with_sequence(out, sequence);
-            written.map_err(|_| Unsent)?;
-            return Ok(head_len + message.bytes().len());
+            return self.plain(out, frame, len);
         }
         let reset = string::CONNECTION_RESET;
         let closes = frame.head.as_ref().is_some_and(Head::closes);
@@ -389,6 +386,30 @@ impl Coming {
         }
     }
 
+    /// Writes what a caller without TTHeader gets, in the framing of its call.
+    #[inline]
+    fn plain(&self, out: &mut Vec<u8>, frame: &Frame<'_>, len: usize) -> Result<usize, Unsent> {
+        // Nothing else can be read there.
+        let message = frame.payload.message().ok_or(Unsent)?;
+        let head_len = frame.head_len();
+        let sequence = self.sequences.message.unwrap_or(message.sequence);
+        let framed = message.frame.is_some();
+        if framed == self.framed && message.sequence == sequence {
+            // A MeshHeader goes with it to those who speak it.
+            return Ok(head_len - frame.mesh.len());
+        }
+        out.extend_from_slice(frame.mesh);
+        match (framed, self.framed) {
+            (true, false) => {
+                let bare = message.without_frame().ok_or(Unsent)?;
+                bare.write_with_sequence(out, sequence)?;
+            }
+            (false, true) => message.write_in_frame(out, sequence, len - head_len)?,
+            (true, true) | (false, false) => message.write_with_sequence(out, sequence)?,
+        }
+        Ok(head_len + message.bytes().len())
+    }
+
     /// Puts a TTHeader before a plain reply of `len` bytes.
     fn lift(
         &self,
@@ -418,6 +439,12 @@ pub(super) struct Unsent;
 
 impl From<RewriteError> for Unsent {
     fn from(_: RewriteError) -> Self {
+        Unsent
+    }
+}
+
+impl From<FrameFull> for Unsent {
+    fn from(_: FrameFull) -> Self {
         Unsent
     }
 }

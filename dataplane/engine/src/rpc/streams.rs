@@ -283,6 +283,26 @@ impl<P: PacketIo> Worker<P> {
 }
 
 impl LocalReply {
+    /// What this says of a call, said of a stream: its service may have answered long ago.
+    #[cold]
+    pub(super) fn of_stream(self) -> Self {
+        let text = match self.fate {
+            RequestFate::ClosedEarly => {
+                "the connection to the service ended before this stream did"
+            }
+            RequestFate::BadResponse => {
+                "the service sent something that is no frame of a stream, or half of one"
+            }
+            _ => self.text,
+        };
+        Self::new(self.status, self.fate, text)
+    }
+
+    const STREAM_LARGE: Self = Self::new(
+        502,
+        RequestFate::BadResponse,
+        "the service sent a frame of this stream that is larger than allowed here",
+    );
     const STREAM_SILENT: Self = Self::new(
         504,
         RequestFate::Stalled,

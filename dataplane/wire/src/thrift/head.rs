@@ -84,6 +84,44 @@ impl<'a> MessageHead<'a> {
         Ok(())
     }
 
+    /// The same head without the length of a frame; `None` of Kitex protobuf, which has to be in one.
+    #[must_use]
+    pub fn without_frame(&self) -> Option<Self> {
+        let (at, bytes) = match (self.frame, self.protocol) {
+            (None, _) => return Some(*self),
+            (Some(_), Protocol::KitexProtobuf) => return None,
+            (Some(_), _) => (
+                self.sequence_at.checked_sub(FRAME)?,
+                self.bytes.get(FRAME..)?,
+            ),
+        };
+        Some(Self {
+            frame: None,
+            sequence_at: at,
+            bytes,
+            ..*self
+        })
+    }
+
+    /// Appends this head, which is of a message without a frame and of `len` bytes, with another sequence
+    /// and behind the length of a frame around all of it.
+    ///
+    /// # Errors
+    /// A frame that would be longer than 2^31 - 1 bytes; nothing is appended then.
+    pub fn write_in_frame(
+        &self,
+        out: &mut Vec<u8>,
+        sequence: i32,
+        len: usize,
+    ) -> Result<(), FrameFull> {
+        let changed = self.with_sequence(sequence)?;
+        let frame = len.checked_add_signed(changed.growth());
+        let frame = frame.and_then(|frame| i32::try_from(frame).ok());
+        out.extend_from_slice(&frame.ok_or(FrameFull)?.to_be_bytes());
+        self.write_changed(out, &changed);
+        Ok(())
+    }
+
     /// What another sequence changes.
     pub(crate) fn with_sequence(&self, sequence: i32) -> Result<Changed<'a>, FrameFull> {
         let end = self.sequence_at + self.sequence_len;

@@ -226,6 +226,12 @@ impl KeptAnswer {
         }
     }
 
+    /// Whether its message stands in a Thrift frame, as that of the request.
+    #[must_use]
+    pub fn framed(&self) -> bool {
+        self.framed
+    }
+
     /// The message of the answer alone, to a request for `method`.
     #[must_use]
     pub fn message<'a>(&self, method: &'a [u8]) -> AnswerTo<'a> {

@@ -36,6 +36,41 @@ fn a_length_of_1_gib_is_refused_by_its_four_bytes() {
     }
 }
 
+/// A listener that goes by the first bytes knows it for what it is, and refuses it as such: nothing that HTTP
+/// would say.
+#[test]
+fn a_first_frame_of_an_impossible_length_is_refused_as_ttheader_where_bytes_tell() {
+    for (length, reason) in [
+        ([0xff; 4], "negative_length"),
+        ([0x80, 0, 0, 40], "negative_length"),
+        ([0x82, 0, 0, 40], "negative_length"),
+        ([0x40, 0, 0, 0], "frame_too_large"),
+    ] {
+        for at_once in [true, false] {
+            let mut w = World::with(&rules("", BY_MESSAGE));
+            let c = w.open();
+            let frame = broken(|f| f[..4].copy_from_slice(&length));
+            if at_once {
+                w.send(c, &frame);
+            } else {
+                for piece in frame[..8].chunks(3) {
+                    w.send(c, piece);
+                }
+            }
+            assert_eq!(w.client.end(c), Some(End::Closed), "{length:x?}");
+            // Of a frame that is too large it is known whose it is, if its head has come.
+            match (reason, at_once) {
+                ("frame_too_large", true) => assert_eq!(w.reply(c).exception().0, 7),
+                _ => assert_eq!(w.client.take(c), b"", "{length:x?}"),
+            }
+            w.counts("downstream_opened, downstream_closed, malformed");
+            w.rpc_counts("bad_frame");
+            w.refused(reason, "");
+            w.rpc_over();
+        }
+    }
+}
+
 #[test]
 fn frames_whose_end_is_not_known_end_their_connection() {
     let cases: [(&str, Vec<u8>); 13] = [

@@ -87,7 +87,8 @@ fn a_service_of_ttheader_gets_a_head_with_the_pairs_and_its_reply_comes_back_wit
             let connection = if service == ONE { turn } else { 0 };
             w.answer(connection, asked.answer("ho"));
         }
-        assert_eq!(w.client.take(c), [reply(5), reply(6)].concat());
+        let own = [reply(5), reply(6)].map(|reply| wrap(&reply));
+        assert_eq!(w.client.take(c), own.concat());
         w.rpc_over();
     }
 }
@@ -101,6 +102,28 @@ fn a_service_of_plain_thrift_gets_the_message_alone() {
     w.answer(0, framed(&reply(1)));
     assert_eq!(w.client.take(c), framed(&reply(1)));
     w.rpc_over();
+}
+
+/// A client that reads messages without frames can't read one with a frame, nor the other way round.
+#[test]
+fn replies_come_in_the_framing_of_their_calls() {
+    let ways: [(fn(&[u8]) -> Vec<u8>, fn(&[u8]) -> Vec<u8>); 2] =
+        [(framed, as_it_is), (as_it_is, framed)];
+    for (own, of_service) in ways {
+        let mut w = world(AUTO);
+        let c = w.open();
+        for pairs in [&[("ok", "yes")][..], &[]] {
+            w.send(c, behind(PAIRS, 0, &own(&call(1))));
+            w.backend.take(0);
+            w.answer(0, behind(pairs, 1, &of_service(&reply(1))));
+            assert_eq!(w.client.take(c), behind(pairs, 1, &own(&reply(1))));
+        }
+        w.send(c, behind(PAIRS, 0, &own(&call(2))));
+        w.backend.take(0);
+        w.answer(0, of_service(&reply(2)));
+        assert_eq!(w.client.take(c), own(&reply(2)));
+        w.rpc_over();
+    }
 }
 
 #[test]

@@ -264,16 +264,34 @@ fn a_caller_that_closes_gets_what_it_waits_for_of_streams_it_has_ended() {
     w.rpc_over();
 }
 
+/// However far a stream has come, and however its connection ends: what its caller reads is true.
 #[test]
 fn a_service_that_dies_ends_its_streams_and_callers_keep_their_connections() {
+    const TEXT: &str = "the connection to the service ended before this stream did";
     for service in [ONE, BY_FRAME] {
         let mut w = world(service);
         let c = w.open();
-        w.begin(c, 1, 0);
-        w.reset_backend(0);
-        assert!(w.told(c, 1).contains("the service closed the connection"));
-        w.begin(c, 2, 1);
-        w.counts("downstream_opened, upstream_opened 2, upstream_closed, upstream_closed_early");
+        for (died, came) in [&[][..], &[HEADER], &[HEADER, DATA]].iter().enumerate() {
+            for closes in [false, true] {
+                let connection = 2 * died + usize::from(closes);
+                let own = connection as i32 + 1;
+                let id = w.begin(c, own, connection);
+                for kind in *came {
+                    w.answer(connection, piece(id, kind, ""));
+                    assert!(w.at_caller(c)[0].is(own, kind, ""));
+                }
+                match closes {
+                    true => w.finish_backend(connection),
+                    false => w.reset_backend(connection),
+                }
+                let told = w.told(c, own);
+                assert!(told.contains(TEXT), "{told}");
+            }
+        }
+        w.begin(c, 7, 6);
+        w.counts(
+            "downstream_opened, upstream_opened 7, upstream_closed 6, upstream_closed_early 6",
+        );
         w.rpc_over();
     }
 }
@@ -389,7 +407,10 @@ fn a_service_that_names_streams_that_never_were_ends_its_connection_and_its_stre
     let c = w.open();
     w.begin(c, 1, 0);
     w.answer(0, piece(77_777, DATA, "who?"));
-    assert!(w.told(c, 1).contains("something that is no reply"));
+    assert!(
+        w.told(c, 1)
+            .contains("something that is no frame of a stream")
+    );
     assert_eq!(w.backend.end(0), Some(End::Reset));
     w.rpc_counts("stream, stranger, waited");
     w.rpc_over();

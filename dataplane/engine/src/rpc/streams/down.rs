@@ -79,7 +79,7 @@ impl<P: PacketIo> Worker<P> {
         if len > call.max_frame {
             self.stats.rpc.count(RpcEvent::LargeReply);
             let step = self.drop_stream_frame(number, len);
-            self.fail_stream(owner, LocalReply::LARGE_REPLY, now);
+            self.fail_stream(owner, LocalReply::STREAM_LARGE, now);
             return step;
         }
         if call.notes.first_byte == Instant::NEVER {
@@ -97,7 +97,7 @@ impl<P: PacketIo> Worker<P> {
             Err(Unsent) => {
                 self.stats.rpc.count(RpcEvent::BadReply);
                 let step = self.drop_stream_frame(number, len);
-                self.fail_stream(owner, LocalReply::BAD_REPLY, now);
+                self.fail_stream(owner, LocalReply::BAD_REPLY.of_stream(), now);
                 return step;
             }
         }
@@ -120,6 +120,7 @@ impl<P: PacketIo> Worker<P> {
         let call = self.rpc.calls.get(owner as usize).ok_or(Unsent)?;
         let coming = Coming {
             dialect: call.dialect,
+            framed: false,
             sequences,
             last: leaving && kind == Some(StreamFrame::Trailer),
         };

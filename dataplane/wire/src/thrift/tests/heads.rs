@@ -137,6 +137,30 @@ proptest! {
         prop_assert_eq!(bytes.len().checked_add_signed(growth), Some(out.len()));
     }
 
+    /// Into a frame and out of it: as if it had been written so.
+    #[test]
+    fn a_frame_can_be_put_around_a_message_or_taken_off(
+        (protocol, framed) in any_protocol(), kind in any_kind(), method in vec(any::<u8>(), 0..20),
+        old: i32, new: i32, body in 0..100usize,
+    ) {
+        let bytes = message(protocol, framed, kind, &method, old, body);
+        let Ok(Parsed::Complete(head)) = parse(&bytes) else {
+            panic!("a whole head");
+        };
+        let mut out = Vec::new();
+        match head.without_frame() {
+            None => prop_assert_eq!(protocol, Protocol::KitexProtobuf),
+            Some(bare) => {
+                prop_assert_eq!(bare.frame, None);
+                bare.write_with_sequence(&mut out, new).expect("there is no frame");
+                prop_assert_eq!(&out, &message(protocol, false, kind, &method, new, body));
+                out.clear();
+                bare.write_in_frame(&mut out, new, bare.bytes().len() + body).expect("it fits");
+                prop_assert_eq!(&out, &message(protocol, true, kind, &method, new, body));
+            }
+        }
+    }
+
     /// What is decided stays so, however the bytes come.
     #[test]
     fn any_split_comes_to_the_same(
