@@ -34,6 +34,26 @@ fn scripts_refuse_arguments_they_do_not_know() {
     }
 }
 
+/// Without a compiler to be found, so without building anything.
+#[test]
+fn scripts_say_at_once_how_they_are_used() {
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts");
+    for script in ["demo", "fuzz", "lab", "setup", "sim", "test"] {
+        let output = Command::new(scripts.join(script))
+            .arg("--help")
+            .env("PATH", "/usr/bin:/bin")
+            .env("HOME", "/nonexistent")
+            .env("CARGO_HOME", "/nonexistent")
+            .env("CARGO", "/nonexistent")
+            .output()
+            .expect("it starts");
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{script}: {output:?}");
+        let usage = format!("Usage: scripts/{script}");
+        assert!(said.starts_with(&usage), "{script}: {said}");
+    }
+}
+
 #[test]
 fn the_simulator_plays_at_least_something() {
     for arguments in [
@@ -45,6 +65,6 @@ fn the_simulator_plays_at_least_something() {
         let output = run(env!("CARGO_BIN_EXE_sluice-sim"), arguments);
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
-        assert!(said.contains("usage: "), "{said}");
+        assert!(said.contains("scripts/sim --help"), "{said}");
     }
 }

@@ -16,6 +16,8 @@ crate::counters! {
         Arp => "arp",
         /// Neighbour discovery that was answered or learned from.
         Ndp => "ndp",
+        /// A question for the multicast groups that are listened to (MLD), which was answered.
+        Mld => "mld",
         /// A router's word that a packet of one of our flows was too large, believed or not.
         PathMtu => "path_mtu",
         /// An echo request that was answered.
@@ -34,6 +36,8 @@ crate::counters! {
         DoubleTagged => "double_tagged",
         /// Dropped: an IP header that breaks RFC 791 or RFC 8200, or has a source route.
         BadIp => "bad_ip_header",
+        /// Dropped: behind extension headers of IPv6 that no host may pass over, or more of them than are looked at.
+        ExtensionHeader => "extension_header",
         /// Dropped: an IP fragment; TCP peers are told to fit the path's MTU instead.
         Fragment => "ip_fragment",
         /// Dropped: a source address that can't be answered.
@@ -48,7 +52,7 @@ crate::counters! {
         BadChecksum => "bad_checksum",
         /// Dropped: a TCP header that breaks RFC 9293.
         BadTcp => "bad_tcp_header",
-        /// Dropped: malformed ARP or neighbour discovery, or not for one of our addresses.
+        /// Dropped: malformed or forged ARP, neighbour discovery or MLD, or not for one of our addresses.
         BadNeighbour => "bad_neighbour_message",
         /// Answered with RST: no flow, and no listener, as while draining.
         NoFlow => "no_flow",

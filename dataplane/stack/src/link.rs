@@ -1,10 +1,11 @@
 //! One port seen from the stack: its addresses, routes and neighbours, and the frames that are
-//! answered below TCP (ARP, neighbour discovery, echo).
+//! answered below TCP (ARP, neighbour discovery, listener discovery, echo).
 
 mod discovery;
 mod echo;
+mod listening;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use smoltcp::wire::{IpCidr, IpRepr};
 
@@ -19,7 +20,7 @@ use crate::tap::{Direction, Tap};
 use crate::time::Instant;
 
 const BROADCAST: Mac = [0xff; 6];
-/// Answers to strangers (echo, RST) per port and second; more are dropped and counted, so that a
+/// Answers to strangers (echo, RST, MLD) per port and second; more are dropped and counted, so that a
 /// flood can't make us a reflector.
 const STRANGER_ANSWERS_PER_SECOND: u32 = 1_000;
 
@@ -44,6 +45,8 @@ pub(crate) struct Link<P: PacketIo> {
     index: u8,
     vlan: Option<u16>,
     addresses: Vec<IpAddr>,
+    /// What neighbours ask for our addresses of IPv6 by.
+    groups: Vec<Ipv6Addr>,
     on_link: Vec<IpCidr>,
     routes: Vec<(IpCidr, IpAddr)>,
     /// A transmit buffer in hand, so that asking whether one is to be had costs nothing.
@@ -81,6 +84,7 @@ impl<P: PacketIo> Link<P> {
                 .iter()
                 .map(|(address, _)| *address)
                 .collect(),
+            groups: listening::groups(setup.addresses.iter().map(|(address, _)| *address)),
             on_link: setup
                 .addresses
                 .iter()
@@ -351,6 +355,7 @@ impl<P: PacketIo> Link<P> {
                 from_mac,
                 message,
             } => self.ndp(from, from_mac, message, now),
+            Inbound::ListenerQuery(message) => self.listener_query(message, now, events),
             Inbound::Icmpv4Echo {
                 from,
                 to,

@@ -13,7 +13,7 @@ use crossbeam::queue::ArrayQueue;
 
 use crate::counters::Gauge;
 use crate::fate::StackEvent;
-use crate::frame::{ETHERNET, TAG};
+use crate::frame::{ETHERNET, TAG, TCP, extensions};
 use crate::stack::StackStats;
 use crate::time::Instant;
 
@@ -65,7 +65,6 @@ pub(crate) struct Ends {
 
 impl Ends {
     pub(crate) fn of(frame: &[u8]) -> Option<Ends> {
-        const TCP: u8 = 6;
         // Behind a tag or two (802.1Q, 802.1ad).
         let mut l2_len = ETHERNET;
         while let [0x81, 0x00] | [0x88, 0xa8] = frame.get(l2_len - 2..l2_len)?
@@ -85,10 +84,11 @@ impl Ends {
                 })
             }
             [0x86, 0xdd] => {
-                let is_tcp = *packet.get(6)? == TCP;
+                let behind = extensions::pass(*packet.get(6)?, packet.get(40..)?);
+                let tcp = behind.ok().filter(|behind| behind.protocol == TCP);
                 Some(Ends {
                     addresses: [v6_at(packet, 8)?, v6_at(packet, 24)?],
-                    tcp_ports: is_tcp.then(|| ports_at(packet, 40)).flatten(),
+                    tcp_ports: tcp.and_then(|tcp| ports_at(tcp.body, 0)),
                 })
             }
             // ARP: sender and target protocol address (RFC 826).

@@ -1,4 +1,4 @@
-//! Plays the whole gateway in simulation. `scripts/sim` builds and runs it.
+//! Plays the whole gateway in simulation. `scripts/sim` builds and runs it, and says how it is used.
 #![forbid(unsafe_code)]
 
 use std::num::NonZero;
@@ -8,14 +8,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use sluice_tests::{calls, changing, rpc_streams, sim, streams};
-
-const USAGE: &str = "usage: scripts/sim [--seeds N | --minutes M | --seed S]
-  --seeds N    play seeds 1 to N, at least 1 (default 100)
-  --minutes M  play seeds from 1 on for M minutes, at least 1
-  --seed S     play seed S alone and say what was wrong
-
-The last line is `seeds=N requests=N faults=N violations=N`; the exit code is 1 unless
-violations=0, 2 for wrong usage. A seed that fails prints itself: play it again with --seed.";
 
 #[derive(Clone, Copy)]
 enum Plan {
@@ -28,17 +20,13 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let plan = match &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => Some(Plan::Seeds(100)),
-        ["--help" | "-h"] => {
-            println!("{USAGE}");
-            return ExitCode::SUCCESS;
-        }
         ["--seeds", n] => n.parse().ok().filter(|n| *n > 0).map(Plan::Seeds),
         ["--minutes", n] => n.parse().ok().filter(|n| *n > 0).map(Plan::Minutes),
         ["--seed", n] => n.parse().ok().map(Plan::Seed),
         _ => None,
     };
     let Some(plan) = plan else {
-        eprintln!("{USAGE}");
+        eprintln!("scripts/sim: no such options; see scripts/sim --help");
         return ExitCode::from(2);
     };
     let tally = play(plan);

@@ -8,6 +8,7 @@ use smoltcp::wire::{
     IpRepr, Ipv6Repr, NdiscNeighborFlags, NdiscRepr,
 };
 
+use super::listening::{group_mac, solicited_node};
 use super::{BROADCAST, Link, NO_IP, ethertype, meta};
 use crate::counters::Counters;
 use crate::crew::Lesson;
@@ -198,24 +199,13 @@ impl<P: PacketIo> Link<P> {
                 self.send_arp(ArpOperation::Request, from, BROADCAST, to);
             }
             (IpAddr::V6(to), Some(IpAddr::V6(from))) => {
-                let octets = to.octets();
-                let group = Ipv6Addr::new(
-                    0xff02,
-                    0,
-                    0,
-                    0,
-                    0,
-                    1,
-                    0xff00 | u16::from(octets[13]),
-                    u16::from(octets[14]) << 8 | u16::from(octets[15]),
-                );
-                let mac = [0x33, 0x33, 0xff, octets[13], octets[14], octets[15]];
+                let group = solicited_node(to);
                 let lladdr = Some(EthernetAddress(self.caps.mac).into());
                 let solicit = NdiscRepr::NeighborSolicit {
                     target_addr: to,
                     lladdr,
                 };
-                self.send_ndp(solicit, from, group, mac);
+                self.send_ndp(solicit, from, group, group_mac(group));
             }
             _ => {}
         }
@@ -239,8 +229,9 @@ impl<P: PacketIo> Link<P> {
 
     /// Tells the link that our addresses are here: gratuitous ARP (RFC 5227 3) and unsolicited
     /// advertisements (RFC 4861 7.2.6), so that switches and peers of a predecessor learn the new
-    /// place at once.
+    /// place at once. Switches are told before who listens here.
     pub(crate) fn announce(&mut self) {
+        self.announce_groups();
         for address in self.addresses.clone() {
             match address {
                 IpAddr::V4(ours) => self.send_arp(ArpOperation::Request, ours, BROADCAST, ours),

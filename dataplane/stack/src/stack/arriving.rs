@@ -100,7 +100,7 @@ impl<P: PacketIo> Stack<P> {
         if let Some(slot) = self.keys.find(&self.slots, &key) {
             return Ok(self.feed(slot, segment, now));
         }
-        match self.owner_elsewhere(&key, segment, now) {
+        match self.owner_elsewhere(bytes, (&key, segment), now) {
             Some(worker) => Err(Elsewhere {
                 worker,
                 found: Found::of(bytes, key, segment),

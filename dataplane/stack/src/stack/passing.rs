@@ -4,7 +4,7 @@ use super::Stack;
 use super::arriving::Elsewhere;
 use crate::crew::{PASSED_PER_POLL, Passed, Tried};
 use crate::fate::{FrameFate, StackEvent};
-use crate::frame::{Found, Segment};
+use crate::frame::{self, Found, Segment};
 use crate::io::{PacketIo, RxChecksum, RxFrame};
 use crate::key::FlowKey;
 use crate::tcp::emit::{ACK, SYN};
@@ -100,12 +100,15 @@ impl<P: PacketIo> Stack<P> {
     #[inline]
     pub(super) fn owner_elsewhere(
         &mut self,
-        key: &FlowKey,
-        segment: &Segment<'_>,
+        bytes: &[u8],
+        (key, segment): (&FlowKey, &Segment<'_>),
         now: Instant,
     ) -> Option<u16> {
         let seat = self.seat.as_mut()?;
-        if segment.has(SYN) && self.tried == Tried::NOBODY {
+        // Behind options and extension headers a device may not see the ports.
+        let l2_len = self.ports.get(usize::from(key.port()))?.l2_len();
+        let is_plain = || frame::hint(bytes, l2_len, key.port()).is_some();
+        if segment.has(SYN) && self.tried == Tried::NOBODY && is_plain() {
             seat.note_first(key);
         }
         let (me, tried) = (seat.number, self.tried);

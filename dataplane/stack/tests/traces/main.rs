@@ -4,7 +4,9 @@ mod peer;
 
 mod attacks;
 mod closing;
+mod extensions;
 mod hostile;
+mod listening;
 mod loss;
 mod paths;
 mod receiving;

@@ -2,6 +2,8 @@
 
 mod packets;
 
+pub(crate) use packets::checksum;
+
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -110,6 +112,9 @@ pub(crate) struct Peer {
     pub(crate) from: [u8; 4],
     /// Options of IPv4 in what the peer sends, a multiple of four bytes.
     pub(crate) options: Vec<u8>,
+    /// Extension headers of IPv6 in what the peer sends: the kind of each, and what it says behind the kind of the
+    /// next.
+    pub(crate) extensions: Vec<(u8, Vec<u8>)>,
     /// Flags and offset of a fragment, in what the peer sends.
     pub(crate) fragment: [u8; 2],
     /// The window field of what the peer says.
@@ -129,7 +134,7 @@ impl Peer {
         Peer::between(false, vlan, limits, buffers)
     }
 
-    fn between(v6: bool, vlan: Option<u16>, limits: Limits, buffers: Buffers) -> Peer {
+    pub(crate) fn between(v6: bool, vlan: Option<u16>, limits: Limits, buffers: Buffers) -> Peer {
         let ours_at: IpAddr = if v6 { OURS_V6.into() } else { OURS.into() };
         let mut net = Net::new(1);
         let (ours, port) = net.link(1500, [Faults::default(); 2]);
@@ -168,6 +173,7 @@ impl Peer {
             ends: [40_000, 80],
             from: PEER,
             options: vec![],
+            extensions: vec![],
             fragment: [0x40, 0],
             window: 0xffff,
             flow: None,

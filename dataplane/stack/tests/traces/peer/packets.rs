@@ -41,25 +41,39 @@ impl Peer {
     }
 
     fn send_ipv6(&mut self, ecn: u8, protocol: u8, body: &[u8]) {
+        self.send_ipv6_from(PEER_V6, (ecn, 255), protocol, body);
+    }
+
+    fn send_ipv6_from(&mut self, from: [u8; 16], (ecn, hops): (u8, u8), protocol: u8, body: &[u8]) {
+        let (mut first, mut behind) = (protocol, body.to_vec());
+        for (kind, rest) in self.extensions.iter().rev() {
+            behind = [&[first], &rest[..], &behind].concat();
+            first = *kind;
+        }
         let mut frame = self.mac.to_vec();
         frame.extend(MAC);
         frame.extend([0x86, 0xdd, 0x60, ecn << 4, 0, 0]);
-        frame.extend((body.len() as u16).to_be_bytes());
-        frame.extend([protocol, 255]);
-        frame.extend(PEER_V6);
+        frame.extend((behind.len() as u16).to_be_bytes());
+        frame.extend([first, hops]);
+        frame.extend(from);
         frame.extend(OURS_V6);
-        frame.extend(body);
+        frame.extend(behind);
         self.put(&frame);
     }
 
     /// Queues an ICMPv6 message, `rest` behind its checksum.
     fn send_icmpv6(&mut self, kind: u8, rest: &[u8]) {
+        self.send_icmpv6_from(PEER_V6, 255, kind, rest);
+    }
+
+    /// The same from any address, with so many hops to go.
+    pub(crate) fn send_icmpv6_from(&mut self, from: [u8; 16], hops: u8, kind: u8, rest: &[u8]) {
         let mut message = [&[kind, 0, 0, 0][..], rest].concat();
         let length = [0, message.len() as u16, 0, 58].map(u16::to_be_bytes);
-        let pseudo = [&PEER_V6[..], &OURS_V6, length.as_flattened()].concat();
+        let pseudo = [&from[..], &OURS_V6, length.as_flattened()].concat();
         let sum = checksum(&[&pseudo[..], &message].concat());
         message[2..4].copy_from_slice(&sum);
-        self.send_ipv6(0, 58, &message);
+        self.send_ipv6_from(from, (0, hops), 58, &message);
     }
 
     /// A router says that the packet with our segment at `seq` was too large (RFC 4443 3.2), and quotes it.
@@ -120,10 +134,11 @@ impl Peer {
 }
 
 /// The Internet checksum (RFC 1071) of an even number of bytes.
-fn checksum(bytes: &[u8]) -> [u8; 2] {
+pub(crate) fn checksum(bytes: &[u8]) -> [u8; 2] {
     let words = bytes.chunks(2);
     let sum: u32 = words
         .map(|w| u32::from(u16::from_be_bytes([w[0], w[1]])))
         .sum();
-    (!(((sum >> 16) + (sum & 0xffff)) as u16)).to_be_bytes()
+    let folded = (sum >> 16) + (sum & 0xffff);
+    (!(((folded >> 16) + folded) as u16)).to_be_bytes()
 }
