@@ -13,7 +13,9 @@ use sluice_stack::time::Instant;
 use sluice_stack::{Buffers, Limits};
 
 pub use parts::Colleague;
-pub(crate) use parts::{Gateway, Parts, colleague, far_ends, hosts};
+#[cfg(feature = "lab")]
+pub(crate) use parts::{Gateway, far_ends};
+pub(crate) use parts::{Parts, colleague, hosts};
 pub(crate) use rules::endpoints;
 pub use rules::{compiled, port_setups, rpc_rules, rules};
 

@@ -5,7 +5,7 @@ use std::io::{Read, stdin};
 use std::net::IpAddr;
 use std::path::Path;
 
-use sluice_policy::rules::Size;
+use sluice_policy::rules::{Cidr, Size};
 use sluice_stack::EPHEMERAL;
 
 use super::args::{RunArgs, Speaks};
@@ -133,7 +133,8 @@ pub(super) fn enough_ports(args: &RunArgs) -> Result<(), RunError> {
     let (Some(target), Some(client)) = (args.target, &args.client) else {
         return Ok(());
     };
-    let addresses = sources(client, target.ip()) as u32;
+    let sources = sources(client, target.ip());
+    let addresses = sources.len() as u32;
     let kept = match args.close && protocol(args).client_closes() {
         true => CLOSED_KEPT,
         false => 0,
@@ -147,13 +148,13 @@ pub(super) fn enough_ports(args: &RunArgs) -> Result<(), RunError> {
         most,
         addresses,
         missing: (args.connections + kept).div_ceil(PER_ADDRESS) - addresses,
-        prefix: if target.is_ipv4() { 32 } else { 128 },
+        prefix: sources.first().map_or(0, |source| source.prefix()),
     })
 }
 
-/// How many of a port's addresses connections to a target come from: those of the network of the first stop on
+/// Those of a port's addresses that connections to a target come from: those of the network of the first stop on
 /// the way there, or else all of its family.
-fn sources(port: &PortSpec, target: IpAddr) -> usize {
+fn sources(port: &PortSpec, target: IpAddr) -> Vec<&Cidr> {
     let ours = || port.addresses.iter();
     let routes = port.routes.iter();
     let route = routes
@@ -163,12 +164,13 @@ fn sources(port: &PortSpec, target: IpAddr) -> usize {
         Some((_, via)) if !ours().any(|network| network.contains(target)) => *via,
         _ => target,
     };
-    match ours().filter(|network| network.contains(stop)).count() {
-        0 => ours()
-            .filter(|network| network.address().is_ipv4() == target.is_ipv4())
-            .count(),
-        count => count,
+    let beside: Vec<&Cidr> = ours().filter(|network| network.contains(stop)).collect();
+    if !beside.is_empty() {
+        return beside;
     }
+    ours()
+        .filter(|network| network.address().is_ipv4() == target.is_ipv4())
+        .collect()
 }
 
 /// Says so where the kernel has an address as well: it resets what it knows nothing of.

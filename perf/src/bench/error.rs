@@ -39,8 +39,9 @@ pub(super) enum RunError {
     #[error("--target {0}: that is the client's own address; give the gateway's")]
     Itself(SocketAddr),
     #[error(
-        "-c {connections}: {addresses} of the client's addresses lead to the target, with source ports for {most} \
-         connections there; add {missing} to --client (address=ADDRESS/{prefix}, again for each), or say -c {most}"
+        "-c {connections}: the client's source ports allow for {most} connections to the target, with the number of its \
+         addresses that lead there being {addresses}; add {missing} to --client in the same network \
+         (address=ADDRESS/{prefix}, again for each), or say -c {most}"
     )]
     FewPorts {
         connections: u32,

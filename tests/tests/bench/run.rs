@@ -84,6 +84,7 @@ fn expectations_on_nginx_decide_the_exit_code() {
         "50",
         "--path",
         "/1k",
+        "--stages",
         "--expect",
         "p99<1us",
         "--expect",
@@ -100,6 +101,10 @@ fn expectations_on_nginx_decide_the_exit_code() {
         said.contains("expected errors=0: holds, it was 0"),
         "{said}"
     );
+    let stages = said.split("stage: ").skip(1);
+    let stages: Vec<_> = stages.filter_map(|rest| rest.lines().next()).collect();
+    let all = ["opening", "warm-up", "measuring", "measured", "done"];
+    assert_eq!(stages, all, "{said}");
 }
 
 #[test]
@@ -117,6 +122,8 @@ fn a_target_that_is_not_there_ends_the_run_with_its_errors() {
         assert_eq!(errors.keys().collect::<Vec<_>>(), [kind], "{report}");
         assert_eq!(report["totals"]["requests"], errors[kind], "{report}");
         assert_eq!(report["limited_by"], "errors");
+        assert_eq!(report["totals"]["unopened"][kind], 8, "{report}");
+        assert!(report["latency"]["p99_us"].is_null(), "{report}");
         let said = stderr(&output);
         assert!(said.contains("no request was answered"), "{said}");
     }

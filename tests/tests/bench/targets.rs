@@ -196,13 +196,18 @@ fn what_cannot_work_is_refused_at_once_with_the_reason() {
     refused(
         &with(["-c", "40000"]),
         2,
-        "-c 40000: 1 of the client's addresses lead to the target, with source ports for 28000 connections there; \
-         add 1 to --client (address=ADDRESS/32, again for each), or say -c 28000",
+        "-c 40000: the client's source ports allow for 28000 connections to the target, with the number of its \
+         addresses that lead there being 1; add 1 to --client in the same network (address=ADDRESS/24, again for \
+         each), or say -c 28000",
     );
     let two =
         "interface=sluice-back;address=10.77.2.1/24;address=10.77.2.9/32;address=fd77:2::1/64";
     let of_one_network = ["--target", "10.77.2.2:80", "-c", "28001", "--client", two];
-    refused(&of_one_network, 2, "-c 28001: 1 of the client's addresses");
+    refused(
+        &of_one_network,
+        2,
+        "-c 28001: the client's source ports allow for 28000",
+    );
     refused(
         &with(["--core", "4095"]),
         2,
