@@ -17,6 +17,7 @@ use crate::links::Links;
 use crate::log;
 use crate::notify::Notify;
 use crate::rates::Rates;
+use crate::room::{Room, now_beyond_machine};
 use crate::run::RunError;
 use crate::status::Status;
 use crate::steering::Steerings;
@@ -100,6 +101,8 @@ pub(crate) struct Control {
     pub(crate) steerings: Steerings,
     /// Sampled on the way.
     pub(crate) rates: Arc<Rates>,
+    /// Made for connections at the start.
+    pub(crate) room: Room,
     /// What it tells the other threads.
     pub(crate) status: Arc<Status>,
     /// Tells systemd.
@@ -255,6 +258,14 @@ impl Control {
             snapshot.generation,
             Counts(&snapshot)
         ));
+        let before = self.handoffs.first().map(|handoff| handoff.current());
+        let said = [
+            self.room.exceeded(&snapshot),
+            now_beyond_machine(before.as_deref(), &snapshot),
+        ];
+        for what in said.into_iter().flatten() {
+            log::warning(format_args!("rules: {what}"));
+        }
         self.status
             .show_rules(effective(self.source.rules()), self.source.took());
         self.status.show_history(history(&self.source));
@@ -350,6 +361,7 @@ mod tests {
     fn control() -> (Control, SyncSender<Event>) {
         let config = concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs/quickstart.yaml");
         let (source, rules) = FileSource::open(config).unwrap();
+        let room = Room::of(&rules);
         let (events_in, events) = sync_channel(4);
         let control = Control {
             source,
@@ -362,6 +374,7 @@ mod tests {
             watchdog: Watchdog::default(),
             steerings: Steerings::default(),
             rates: Arc::new(Rates::new(Vec::new())),
+            room,
             status: Arc::new(Status::default()),
             notify: Notify::default(),
             events,

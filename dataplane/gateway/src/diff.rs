@@ -9,16 +9,17 @@ use sluice_policy::{compatible, compile, diff, load};
 
 use crate::check::{SHOWN, show};
 use crate::log;
+use crate::room::Room;
 
 /// Says what `new` would change for a gateway that runs `old`. Both files have to be right.
 pub(crate) fn command(old: &Path, new: &Path) -> ExitCode {
     let read = |path: &Path| {
         load(path).and_then(|rules| {
-            compile(&rules)?;
-            Ok(rules)
+            let snapshot = compile(&rules)?;
+            Ok((rules, snapshot))
         })
     };
-    let (old, new) = match (read(old), read(new)) {
+    let ((old, started), (new, snapshot)) = match (read(old), read(new)) {
         (Ok(old), Ok(new)) => (old, new),
         (old, new) => {
             for problems in [old.err(), new.err()].into_iter().flatten() {
@@ -36,6 +37,12 @@ pub(crate) fn command(old: &Path, new: &Path) -> ExitCode {
     }
     for problem in compatible(&old, &new).err().unwrap_or_default() {
         let _ = writeln!(text, "a running gateway would refuse this: {problem}");
+    }
+    if let Some(what) = Room::of(&started).exceeded(&snapshot) {
+        let _ = writeln!(
+            text,
+            "a gateway that started with the old file would warn: {what}"
+        );
     }
     match stdout()
         .write_all(text.as_bytes())

@@ -20,6 +20,7 @@ mod permission;
 mod ports;
 mod rates;
 mod rollback;
+mod room;
 mod run;
 mod shared;
 mod signals;

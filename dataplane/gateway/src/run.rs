@@ -30,6 +30,7 @@ use crate::notify::Notify;
 use crate::permission::{self, NotPermitted};
 use crate::ports::TooLittleMemory;
 use crate::rates::Rates;
+use crate::room::Room;
 use crate::shared::Shared;
 use crate::status::Status;
 use crate::steering::{PortSteering, Steerings};
@@ -194,6 +195,7 @@ fn run(config: &Path, verbose: bool) -> Result<(), RunError> {
         };
         workers.push(worker::spawn(setup).map_err(system("no worker thread"))?);
     }
+    let room = Room::of(&rules);
     drop((rules, events_in));
 
     let handoffs = handoffs();
@@ -206,6 +208,7 @@ fn run(config: &Path, verbose: bool) -> Result<(), RunError> {
         watchdog,
         steerings,
         rates,
+        room,
         status,
         notify: Notify::from_environment(),
         events,
