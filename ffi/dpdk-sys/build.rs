@@ -29,6 +29,8 @@ const FUNCTIONS: &[&str] = &[
     "rte_eal_init",
     "rte_eth_allmulticast_enable",
     "rte_eth_dev_adjust_nb_rx_tx_desc",
+    "rte_eth_dev_callback_register",
+    "rte_eth_dev_callback_unregister",
     "rte_eth_dev_close",
     "rte_eth_dev_configure",
     "rte_eth_dev_info_get",

@@ -27,6 +27,7 @@ mod preconditions;
 mod queue;
 mod rss;
 mod setup;
+mod vhost;
 
 pub use device::{DeviceError, DeviceSpec, PciAddress};
 pub use eal::{Eal, EalConfig, EalHandle, RegisteredThread, cycles, version};

@@ -13,6 +13,7 @@ use crate::pool::Pool;
 use crate::queue::{RxQueue, TxQueue};
 use crate::rss;
 use crate::setup::Setup;
+use crate::vhost;
 
 /// How a port is to be set up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -164,9 +165,12 @@ pub(crate) struct OpenDevice {
     eal: EalHandle,
     /// Between a memif device and its other side.
     relay: Option<Relay>,
+    /// Which queues the peer of a vhost device has. Dropped before the port is closed.
+    watch: Option<vhost::Watch>,
 }
 
-// SAFETY: ports belong to no thread; what changes them is serialised by `EalHandle::ports`.
+// SAFETY: ports belong to no thread; what changes them is serialised by `EalHandle::ports`. What a watch points to
+// may be shared by threads.
 unsafe impl Send for OpenDevice {}
 // SAFETY: through a shared reference only counters and the link are read, serialised as well.
 unsafe impl Sync for OpenDevice {}
@@ -201,6 +205,7 @@ impl Port {
             device: info.device,
             eal: eal.clone(),
             relay,
+            watch: vhost::Watch::of(id, &info),
         };
         let started = setup
             .configure(id, &mut info, config, pools)
@@ -255,7 +260,8 @@ impl Port {
     /// peer; `None` for devices whose queues are there as long as they are open. Frames do not come, and can't
     /// be sent, by the others ([`TxQueue::is_left_out`]).
     pub fn peer_queues(&self) -> Option<PeerQueues> {
-        self.device.relay.as_ref().map(Relay::queues)
+        let relay = self.device.relay.as_ref().map(Relay::queues);
+        relay.or_else(|| self.device.watch.as_ref().map(vhost::Watch::queues))
     }
 
     /// The device's counters; zeros where it has none.
@@ -289,7 +295,10 @@ impl OpenDevice {
     /// What a queue passes before a burst.
     pub(crate) fn door(&self, direction: Direction, queue: u16) -> Option<Door> {
         let relay = self.relay.as_ref();
-        relay.map(|relay| relay.door(direction, queue))
+        let watch = self.watch.as_ref();
+        relay
+            .map(|relay| relay.door(direction, queue))
+            .or_else(|| watch.map(|watch| watch.door(direction, queue)))
     }
 }
 
@@ -299,6 +308,8 @@ impl Drop for OpenDevice {
         if let Some(relay) = &mut self.relay {
             relay.halt();
         }
+        // Nobody calls back from here on.
+        self.watch = None;
         let mut ports = self.eal.ports();
         // SAFETY: the port was probed by `open`, and no queue of it exists any more (each holds a
         // reference). A port that was not started may be stopped. The `rte_device` stays valid until

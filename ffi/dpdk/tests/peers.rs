@@ -1,5 +1,5 @@
-//! memif between two processes, one of which is killed again and again in the middle of it, and comes back with
-//! fewer queues.
+//! memif and vhost between two processes, one of which is killed again and again in the middle of it, and comes
+//! back with fewer queues.
 
 mod common;
 
@@ -12,10 +12,10 @@ use common::{open, pool};
 use dpdk::{Eal, EalConfig, Mbuf, OpenPort, PeerQueues, Pool, Port, RxQueue, TxQueue};
 
 /// Set in the process of [`the_other_side`]: the device it opens.
-const DEVICE: &str = "SLUICE_TEST_MEMIF_DEVICE";
+const DEVICE: &str = "SLUICE_TEST_PEER_DEVICE";
 
 /// The same: how many queues it has.
-const QUEUES: &str = "SLUICE_TEST_MEMIF_QUEUES";
+const QUEUES: &str = "SLUICE_TEST_PEER_QUEUES";
 
 const KILLS: usize = 5;
 const WITHIN: Duration = Duration::from_secs(60);
@@ -26,6 +26,8 @@ fn eal() -> Eal {
     let config = EalConfig {
         memory_mib: 32,
         cpus: vec![0],
+        // The memory of a virtio_user is its peer's too.
+        single_file_segments: true,
         ..EalConfig::default()
     };
     Eal::start(&config).unwrap_or_else(|error| panic!("{error}"))
@@ -131,18 +133,18 @@ fn survives(role: &str, other: &str) {
 }
 
 /// Both queues carry frames where the other side has both; where it has one, nothing comes by the second or is
-/// taken by it, and the first goes on.
-fn keeps_to_the_queues_of_its_peer(role: &str, other: &str, queues_of_peer: [usize; 2]) {
-    let name = format!("queues-{role}");
+/// taken by it, and the first goes on. `other` is the device of the other side, of so many queues.
+fn keeps_to_the_queues_of_its_peer(
+    device: &str,
+    other: impl Fn(usize) -> String,
+    queues_of_peer: &[usize],
+) {
     let eal = eal();
     let pool = pool(&eal, 8191);
-    let opened = open(
-        &device(&name, "net_memif0", role),
-        &[pool.clone(), pool.clone()],
-    );
+    let opened = open(device, &[pool.clone(), pool.clone()]);
     let OpenPort { port, mut queues } = opened.unwrap();
-    for peer in queues_of_peer {
-        let mut child = other_side(&device(&name, "net_memif1", other), peer);
+    for &peer in queues_of_peer {
+        let mut child = other_side(&other(peer), peer);
         let (mut out, mut received) = ([const { ArrayVec::new_const() }; 2], [0; 2]);
         let until = Instant::now() + WITHIN;
         while received.iter().take(peer).any(|count| *count < 2_000) {
@@ -165,17 +167,36 @@ fn keeps_to_the_queues_of_its_peer(role: &str, other: &str, queues_of_peer: [usi
         assert_eq!(port.peer_queues(), Some(PeerQueues::default()));
     }
     drop((queues, port));
+}
+
+/// The same between two of memif.
+fn of_memif(role: &str, other: &str, queues_of_peer: &[usize]) {
+    let name = format!("queues-{role}");
+    let [device, other] = [("net_memif0", role), ("net_memif1", other)]
+        .map(|(device_name, role)| device(&name, device_name, role));
+    keeps_to_the_queues_of_its_peer(&device, |_| other.clone(), queues_of_peer);
     std::fs::remove_file(socket(&name)).unwrap_or_default();
 }
 
 #[test]
-fn a_server_keeps_to_the_queues_that_its_client_has() {
-    keeps_to_the_queues_of_its_peer("server", "client", [2, 1]);
+fn a_memif_server_keeps_to_the_queues_that_its_client_has() {
+    of_memif("server", "client", &[2, 1]);
 }
 
 #[test]
-fn a_client_keeps_to_the_queues_that_its_server_has() {
-    keeps_to_the_queues_of_its_peer("client", "server", [1, 2]);
+fn a_memif_client_keeps_to_the_queues_that_its_server_has() {
+    of_memif("client", "server", &[1, 2]);
+}
+
+#[test]
+fn a_vhost_keeps_to_the_queues_that_its_virtio_user_has() {
+    let socket = socket("vhost");
+    let socket = socket.display();
+    keeps_to_the_queues_of_its_peer(
+        &format!("net_vhost0,queues=2,iface={socket}"),
+        |queues| format!("net_virtio_user0,queues={queues},path={socket}"),
+        &[1, 2, 1],
+    );
 }
 
 #[test]

@@ -317,13 +317,31 @@ fn wire_frames(metrics: &BTreeMap<String, f64>, direction: &str) -> f64 {
 
 #[test]
 fn a_memif_peer_that_comes_back_with_one_queue_is_served_by_it_towards_nginx() {
+    // An address that stays, so that nobody has to find it again.
+    peers_of_two_queues_and_of_one(
+        "net_memif1,role=server,id=0,mac=02:00:00:00:03:01,socket-abstract=no,socket=PATH",
+        "net_memif2,role=client,id=0,mac=02:00:00:00:03:02,socket-abstract=no,socket=PATH",
+        &[2, 1, 2],
+    );
+}
+
+#[test]
+fn a_virtio_user_with_one_queue_is_served_by_it_over_vhost_towards_nginx() {
+    peers_of_two_queues_and_of_one(
+        "net_vhost1,queues=2,iface=PATH",
+        "net_virtio_user2,queues=QUEUES,mac=02:00:00:00:03:02,path=PATH",
+        &[1, 2],
+    );
+}
+
+/// Two workers send by the queues that both ends of their wire have, one or two, each time that its other end comes.
+fn peers_of_two_queues_and_of_one(first: &str, second: &str, rounds: &[u8]) {
     let lab = Lab::up();
     let path = lab.directory().join("wire.sock");
     let path = path.to_str().expect("the lab's path is text");
-    let wire = |number, role| {
-        // An address that stays, so that nobody has to find it again.
-        let mac = format!("mac=02:00:00:00:03:0{number}");
-        format!("net_memif{number},role={role},id=0,{mac},socket-abstract=no,socket={path}")
+    let device = |device: &str, queues: u8| {
+        let device = device.replace("PATH", path);
+        device.replace("QUEUES", &queues.to_string())
     };
     let first = lab.gateway(&format!(
         "{TWO}ports:
@@ -337,7 +355,7 @@ services:
 routes:
   - {{ service: second }}
 ",
-        wire(1, "server")
+        device(first, 2)
     ));
     let queues = |queues: f64| {
         let is = move |metrics: &BTreeMap<String, f64>, direction| {
@@ -349,11 +367,15 @@ routes:
     let direct = lab.direct("/1k");
     let fewer = "port wire: the peer has 1 of 2 queues: worker 1 has none";
     let all = "port wire: the peer has all queues";
-    for (workers, pairs, said) in [
-        (TWO, 2.0, None),
-        (&one, 1.0, Some(fewer)),
-        (TWO, 2.0, Some(all)),
-    ] {
+    let mut had = 2;
+    for &queues_of_peer in rounds {
+        let (workers, said) = match (had, queues_of_peer) {
+            (_, 1) => (&one[..], Some(fewer)),
+            (1, _) => (TWO, Some(all)),
+            _ => (TWO, None),
+        };
+        had = queues_of_peer;
+        let pairs = f64::from(queues_of_peer);
         // As they were when both workers had nobody to receive from.
         let polls = |metrics: &_| of_both(metrics, "sluice_polls_total", ",kind=\"idle\"");
         let gone = polls(&metrics_until(&first, queues(0.0)));
@@ -376,7 +398,7 @@ services:
 routes:
   - {{ service: nginx }}
 ",
-                wire(2, "client")
+                device(second, queues_of_peer)
             ),
             "127.0.0.1:9902",
         );
