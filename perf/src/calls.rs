@@ -5,14 +5,35 @@ use sluice_engine::Worker;
 use sluice_stack::sim::SimPort;
 use sluice_stack::time::Instant;
 use sluice_wire::Parsed;
-use sluice_wire::thrift::{self, MessageHead, MessageKind};
-use sluice_wire::ttheader::{Flags, Head, Limits, NewHead, integer};
+use sluice_wire::detect::{Protocol, detect};
+use sluice_wire::thrift::{self, MessageHead, MessageKind, Skipper};
+use sluice_wire::ttheader::{Flags, Head, Limits, MeshHeader, NewHead, integer};
 
 use crate::memory::Setup;
 use crate::scripted::Scripted;
 
-/// A call as Kitex sends it: some 200 bytes, 8 keys.
-pub fn call(sequence: i32, body: &[u8]) -> Vec<u8> {
+/// What a frame is written in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// TTHeader.
+    TtHeader,
+    /// A Thrift message behind a MeshHeader.
+    Mesh {
+        /// With a frame of Thrift around the message.
+        framed: bool,
+    },
+    /// A Thrift message alone.
+    Plain {
+        /// With a frame of Thrift around it.
+        framed: bool,
+    },
+}
+
+/// String keys, then integer keys.
+type Keys<'a> = (&'a [(&'a [u8], &'a [u8])], &'a [(u16, &'a [u8])]);
+
+/// A call as Kitex sends it: with TTHeader some 200 bytes, 8 keys.
+pub fn call(form: Form, sequence: i32, body: &[u8]) -> Vec<u8> {
     let integers: [(u16, &[u8]); 6] = [
         (integer::FROM_SERVICE, b"svc.caller"),
         (integer::TO_SERVICE, b"svc.echo"),
@@ -22,44 +43,67 @@ pub fn call(sequence: i32, body: &[u8]) -> Vec<u8> {
         (integer::LOG_ID, b"20261125170000010077001002"),
     ];
     let strings: [(&[u8], &[u8]); 2] = [(b"isn", b"EchoService"), (b"RPC_PERSIST_USER", b"u1")];
-    let sequences = (sequence, sequence);
-    frame(MessageKind::Call, sequences, (&strings, &integers), body)
+    let keys: Keys<'_> = (&strings, &integers);
+    let framed = matches!(
+        form,
+        Form::Mesh { framed: true } | Form::Plain { framed: true }
+    );
+    let message = message(MessageKind::Call, sequence, body, framed);
+    behind(form, sequence, keys, &message)
 }
 
-/// String keys, then integer keys.
-type Keys<'a> = (&'a [(&'a [u8], &'a [u8])], &'a [(u16, &'a [u8])]);
-
-fn frame(
-    kind: MessageKind,
-    (sequence, message_sequence): (i32, i32),
-    (strings, integers): Keys<'_>,
-    body: &[u8],
-) -> Vec<u8> {
+fn message(kind: MessageKind, sequence: i32, body: &[u8], framed: bool) -> Vec<u8> {
     let mut message = vec![0x80, 1, 0, kind as u8, 0, 0, 0, 4];
     message.extend_from_slice(b"echo");
-    message.extend_from_slice(&message_sequence.to_be_bytes());
+    message.extend_from_slice(&sequence.to_be_bytes());
     message.extend_from_slice(&[0x0b, 0, 1]);
     message.extend_from_slice(&(body.len() as u32).to_be_bytes());
     message.extend_from_slice(body);
     message.push(0);
-    let head = NewHead {
-        flags: Flags::OUT_OF_ORDER,
-        sequence,
-        strings,
-        integers,
-        ..NewHead::default()
-    };
+    if framed {
+        let length = message.len() as u32;
+        message.splice(..0, length.to_be_bytes());
+    }
+    message
+}
+
+/// The message behind a head of this form; a MeshHeader has the string keys alone.
+fn behind(form: Form, sequence: i32, (strings, integers): Keys<'_>, message: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    // Such a head is never too large.
-    let _ = head.write(&mut out, message.len());
-    out.extend_from_slice(&message);
+    match form {
+        Form::TtHeader => {
+            let head = NewHead {
+                flags: Flags::OUT_OF_ORDER,
+                sequence,
+                strings,
+                integers,
+                ..NewHead::default()
+            };
+            // Such a head is never too large.
+            let _ = head.write(&mut out, message.len());
+        }
+        Form::Mesh { .. } => {
+            let mut pairs = (strings.len() as u16).to_be_bytes().to_vec();
+            for text in strings.iter().flat_map(|(key, value)| [key, value]) {
+                pairs.extend_from_slice(&(text.len() as u16).to_be_bytes());
+                pairs.extend_from_slice(text);
+            }
+            out.extend_from_slice(&[0xff, 0xaf]);
+            out.extend_from_slice(&(pairs.len() as u16).to_be_bytes());
+            out.append(&mut pairs);
+        }
+        Form::Plain { .. } => {}
+    }
+    out.extend_from_slice(message);
     out
 }
 
 /// A frame that was received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
-    /// The sequence of the frame.
+    /// What it was written in.
+    pub form: Form,
+    /// The sequence of the frame; without TTHeader that of the message.
     pub frame: i32,
     /// That of the message.
     pub message: i32,
@@ -70,53 +114,82 @@ pub struct Seen {
 }
 
 impl Seen {
-    /// The reply of a server with the same string: one that goes by the sequence of the frame, or one
-    /// that goes by that of the message.
-    pub fn echo(&self, by_frame: bool) -> Vec<u8> {
+    /// The reply of a server with the same string, in the same form: one that goes by the sequence of the
+    /// frame, or one that goes by that of the message; with a frame of Thrift around the message or without.
+    pub fn echo(&self, by_frame: bool, framed: bool) -> Vec<u8> {
         let integers: [(u16, &[u8]); 1] = [(integer::MSG_TYPE, b"2")];
-        let frame_sequence = if by_frame { self.frame } else { self.message };
-        frame(
-            MessageKind::Reply,
-            (frame_sequence, self.message),
-            (&[], &integers),
-            &self.body,
-        )
+        let sequence = if by_frame { self.frame } else { self.message };
+        let message = message(MessageKind::Reply, self.message, &self.body, framed);
+        behind(self.form, sequence, (&[], &integers), &message)
     }
 }
 
-/// Takes the frame at the front of `bytes`; `None` while it is not complete.
+/// Takes the frame at the front of `bytes`, of whichever form; `None` while it is not complete.
 ///
 /// # Errors
 /// What stands there is no frame.
 pub fn take(bytes: &mut Vec<u8>) -> Result<Option<Seen>, String> {
+    let text = |error: &dyn std::error::Error| error.to_string();
     let limits = Limits {
         frame: 64 << 20,
         ..Limits::default()
     };
-    let head = match Head::parse(bytes, &limits).map_err(|error| error.to_string())? {
-        Parsed::Complete(head) => head,
-        Parsed::Incomplete { .. } => return Ok(None),
+    let (head_len, frame, own) = match detect(bytes) {
+        None => return Ok(None),
+        Some(Protocol::TtHeader) => match Head::parse(bytes, &limits).map_err(|e| text(&e))? {
+            Parsed::Complete(head) => {
+                let sequence = head.sequence();
+                (head.bytes().len(), Some(sequence), Some(head.frame_len()))
+            }
+            Parsed::Incomplete { .. } => return Ok(None),
+        },
+        Some(Protocol::MeshHeader) => {
+            match MeshHeader::length(bytes, &limits).map_err(|e| text(&e))? {
+                Parsed::Complete(len) => (len, None, None),
+                Parsed::Incomplete { .. } => return Ok(None),
+            }
+        }
+        Some(_) => (0, None, None),
     };
-    let (start, len) = (head.bytes().len(), head.frame_len());
-    let Some(payload) = bytes.get(start..len) else {
+    let Some(payload) = bytes.get(head_len..own.unwrap_or(bytes.len())) else {
         return Ok(None);
     };
-    let message = MessageHead::parse(payload, &thrift::Limits::default());
-    let message = message.map_err(|error| error.to_string())?;
-    let message = message.complete().ok_or("a message cut short")?;
-    let body = payload.get(message.bytes().len()..).unwrap_or_default();
-    let text = match message.kind {
+    let head = match MessageHead::parse(payload, &thrift::Limits::default()) {
+        Ok(Parsed::Complete(head)) => head,
+        Ok(Parsed::Incomplete { .. }) if own.is_none() => return Ok(None),
+        Ok(Parsed::Incomplete { .. }) => return Err("a message cut short".into()),
+        Err(error) => return Err(error.to_string()),
+    };
+    let body = payload.get(head.bytes().len()..).unwrap_or_default();
+    let body_len = match (own, head.framed_len()) {
+        (Some(_), _) => Some(body.len()),
+        (None, Some(len)) => Some(len - head.bytes().len()),
+        (None, None) => Skipper::new(head.protocol, 64 << 20)
+            .ok_or("nothing tells its end")?
+            .advance(body)
+            .map_err(|e| text(&e))?,
+    };
+    let Some(body) = body_len.and_then(|len| body.get(..len)) else {
+        return Ok(None);
+    };
+    let said = match head.kind {
         // Behind its text comes its type.
         MessageKind::Exception => body.get(7..body.len().max(15) - 8),
         _ => body.get(7..body.len().max(8) - 1),
     };
-    let text = text.unwrap_or_default();
+    let framed = head.frame.is_some();
     let seen = Seen {
-        frame: head.sequence(),
-        message: message.sequence,
-        kind: message.kind,
-        body: text.to_vec(),
+        form: match (frame, head_len) {
+            (Some(_), _) => Form::TtHeader,
+            (None, 0) => Form::Plain { framed },
+            (None, _) => Form::Mesh { framed },
+        },
+        frame: frame.unwrap_or(head.sequence),
+        message: head.sequence,
+        kind: head.kind,
+        body: said.unwrap_or_default().to_vec(),
     };
+    let len = head_len + head.bytes().len() + body.len();
     bytes.drain(..len);
     Ok(Some(seen))
 }
@@ -162,7 +235,7 @@ routes:
             scripted,
             callers,
             asked: Vec::new(),
-            request: call(7, b"hello"),
+            request: call(Form::TtHeader, 7, b"hello"),
             by_frame: service.contains("frame"),
             answered: 0,
         })
@@ -201,7 +274,7 @@ routes:
             }
             asked.append(&mut backend.take(connection));
             while let Some(seen) = take(asked).unwrap_or_else(|error| panic!("{error}")) {
-                backend.send(connection, &seen.echo(self.by_frame), now);
+                backend.send(connection, &seen.echo(self.by_frame, false), now);
             }
         }
     }

@@ -111,10 +111,10 @@ fn a_connection_per_call_needs_no_connection_per_call_upstream() {
     let body = file("requests: [{ body: 200B }]");
     let rig = Rig::rpc(&setup, &calls, &body, Reuse::Close);
     let mut rig = rig.unwrap_or_else(|error| panic!("{error}"));
-    assert!(rig.run(step(5_000), Duration::from_secs(60)));
+    assert!(rig.run(step(10_000), Duration::from_secs(60)));
     let stats = rig.generator.take_stats();
-    assert_eq!((stats.answers, faults(&stats)), (5_000, vec![]));
-    assert!(stats.connections >= 4_900, "{}", stats.connections);
+    assert_eq!((stats.answers, faults(&stats)), (10_000, vec![]));
+    assert!(stats.connections >= 9_900, "{}", stats.connections);
     let served = rig.generator.served();
     assert!(served.connections <= 8, "{served:?}");
     let through = rig.stats.requests.get(RequestFate::Answered);

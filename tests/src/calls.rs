@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use sluice_perf::calls::{Seen, call, take};
+use sluice_perf::calls::{Form, Seen, call, take};
 use sluice_perf::memory::Setup;
 use sluice_perf::scripted::Scripted;
 use sluice_stack::rng::Rng;
@@ -15,18 +15,13 @@ use sluice_stack::time::Instant;
 use sluice_wire::thrift::MessageKind;
 
 use crate::links::lanes;
+use crate::rpc_world::{Patience, Waiting, over, rules};
 use crate::sim::Report;
-
-/// Virtual time after which a caller gives up, where resets may get lost.
-const CALLER_PATIENCE: Duration = Duration::from_secs(200);
-/// Virtual time in which every call must have its outcome once no more are made.
-const PATIENCE: Duration = Duration::from_secs(900);
-/// Virtual time after which nothing may be left of what was under way.
-const QUIET: Duration = Duration::from_secs(150);
 
 /// A caller's connection.
 struct Caller {
     connection: usize,
+    form: Form,
     in_order: bool,
     /// Bodies of calls without an outcome yet, by sequence.
     open: BTreeMap<i32, Vec<u8>>,
@@ -39,6 +34,9 @@ struct Caller {
 
 struct Play {
     rng: Rng,
+    /// What callers speak, and in what framing the service answers them: from a chance of its own, so that a
+    /// seed's world is otherwise what it was.
+    forms: Rng,
     world: Scripted,
     callers: Vec<Caller>,
     asked: Vec<Vec<u8>>,
@@ -51,12 +49,15 @@ struct Play {
     /// Calls may wait for a connection until their time is over.
     slow: bool,
     left: u64,
+    /// Bytes of the listener's buffer: requests behind a MeshHeader have to fit into it.
+    buffer: usize,
     report: Report,
 }
 
 /// Plays a seed.
 pub fn run(seed: u64) -> Report {
     let mut rng = Rng::new(seed ^ 0xca11);
+    let mut forms = Rng::new(seed ^ 0x666f_726d);
     let level = [0.0, 0.0, 0.01, 0.05][rng.below(4) as usize];
     let faults = lanes(&mut rng, level, 2_000);
     let mut links = Rng::new(seed ^ 0x6c61_6e73);
@@ -69,7 +70,8 @@ pub fn run(seed: u64) -> Report {
         ..Setup::default()
     };
     let multiplex = ["none", "message", "frame"][rng.below(3) as usize];
-    let text = rules(&setup, multiplex, &mut rng);
+    let service = service(multiplex, &mut rng, &mut forms);
+    let text = rules(&setup, &service);
     let calls = 20 + rng.below(150);
     let mut report = Report {
         requests: calls,
@@ -93,6 +95,8 @@ pub fn run(seed: u64) -> Report {
         slow: multiplex == "none",
         left: calls,
         report,
+        forms,
+        buffer: setup.buffer,
         world,
         rng,
     };
@@ -100,37 +104,20 @@ pub fn run(seed: u64) -> Report {
         play.open_caller();
     }
     play.play();
-    play.report.faults = play.world.net.faults_done();
+    over(&mut play.world, play.rough, &mut play.report);
     play.report
 }
 
-fn rules(setup: &Setup, multiplex: &str, rng: &mut Rng) -> String {
-    let vlan = setup
-        .vlan
-        .map_or(String::new(), |vlan| format!(", vlan: {vlan}"));
-    let link = format!("mtu: {}{vlan}", setup.mtu);
+/// The service's settings. One that takes whatever comes gets MeshHeaders as well; where callers share connections
+/// it has to be told what it speaks.
+fn service(multiplex: &str, rng: &mut Rng, forms: &mut Rng) -> String {
+    let protocol = match multiplex {
+        "none" if forms.chance(0.5) => "auto",
+        _ => "ttheader",
+    };
     format!(
-        r#"
-ports:
-  front: {{ device: "net_memory0", addresses: ["10.77.1.1/24"], {link} }}
-  back: {{ device: "net_memory1", addresses: ["10.77.2.1/24"], {link} }}
-listeners:
-  rpc: {{ address: "10.77.1.1:80", buffer: {}B }}
-services:
-  echo:
-    endpoints: ["10.77.2.2:8080", "10.77.2.3:8080"]
-    protocol: ttheader
-    multiplex: {multiplex}
-    shared_connections: {}
-    max_connections: {}
-    max_idle: 3
-    response_timeout: 20s
-    request_timeout: 40s
-    idle_timeout: 20s
-routes:
-  - {{ rpc: {{}}, service: echo }}
-"#,
-        setup.buffer,
+        "protocol: {protocol}, multiplex: {multiplex}, shared_connections: {}, max_connections: {}, \
+         response_timeout: 20s, request_timeout: 40s",
         1 + rng.below(3),
         8 + rng.below(8),
     )
@@ -138,7 +125,7 @@ routes:
 
 impl Play {
     fn play(&mut self) {
-        let mut stopped = None;
+        let mut waiting = Waiting::default();
         loop {
             if self.left > 0 {
                 self.make_calls();
@@ -154,26 +141,24 @@ impl Play {
                 break;
             }
             if self.left == 0 {
-                let since = *stopped.get_or_insert(now);
-                if self.rough && now.since(since) > CALLER_PATIENCE {
-                    self.give_up();
-                }
-                if now.since(since) > PATIENCE {
-                    let open: Vec<_> = self.callers.iter().map(|c| c.open.keys()).collect();
-                    let text = format!("no outcome after {PATIENCE:?}: {open:?}");
-                    self.report.violations.push(text);
-                    break;
+                match waiting.on(now, self.rough) {
+                    Patience::Wait => {}
+                    Patience::GiveUp => self.give_up(),
+                    Patience::Over => {
+                        let open: Vec<_> = self.callers.iter().map(|c| c.open.keys()).collect();
+                        let text = format!("calls without an outcome: {open:?}");
+                        self.report.violations.push(text);
+                        break;
+                    }
                 }
                 // Nothing but time is wanting.
                 let pause = Duration::from_millis(self.rng.below(20));
                 self.world.pass(pause);
             }
         }
-        self.end();
     }
 
-    /// Ends the connections of calls that are still open. A reset that got lost is not sent again: only its
-    /// receiver's own patience ends such a connection.
+    /// Ends the connections of calls that are still open.
     fn give_up(&mut self) {
         let now = self.world.now();
         for caller in &mut self.callers {
@@ -191,9 +176,18 @@ impl Play {
         let Some(connection) = self.world.client.open(to, buffers, now) else {
             return;
         };
+        let framed = self.forms.chance(0.5);
+        let form = match self.forms.below(6) {
+            0 => Form::Mesh { framed },
+            1 => Form::Plain { framed },
+            _ => Form::TtHeader,
+        };
+        // Nothing else than the order tells replies to the others apart.
+        let in_order = self.rng.chance(0.3) || form != Form::TtHeader;
         self.callers.push(Caller {
             connection,
-            in_order: self.rng.chance(0.3),
+            form,
+            in_order,
             open: BTreeMap::new(),
             order: VecDeque::new(),
             next: 1,
@@ -220,6 +214,10 @@ impl Play {
                 _ => self.rng.below(400_000),
             };
             let caller = &mut self.callers[number];
+            let size = match caller.form {
+                Form::TtHeader => size,
+                _ => size % (self.buffer as u64 - 2_048),
+            };
             if !caller.rest.is_empty() {
                 continue;
             }
@@ -229,9 +227,11 @@ impl Play {
             let mut body = format!("{}:{sequence}:", caller.connection).into_bytes();
             let salt = self.rng.below(251) as usize;
             body.extend((0..size as usize).map(|at| ((at * 31 + salt) % 251) as u8));
-            let mut frame = call(sequence, &body);
+            let mut frame = call(caller.form, sequence, &body);
             if caller.in_order {
-                frame[7] = 0;
+                if caller.form == Form::TtHeader {
+                    frame[7] = 0;
+                }
                 caller.order.push_back(sequence);
             }
             caller.open.insert(sequence, body);
@@ -261,7 +261,17 @@ impl Play {
         self.asked.resize(backend.connections(), Vec::new());
         for (connection, asked) in self.asked.iter_mut().enumerate() {
             asked.append(&mut backend.take(connection));
-            while let Ok(Some(seen)) = take(asked) {
+            loop {
+                let seen = match take(asked) {
+                    Ok(Some(seen)) => seen,
+                    Ok(None) => break,
+                    Err(error) => {
+                        let text = format!("the service got no frame: {error}");
+                        self.report.violations.push(text);
+                        asked.clear();
+                        break;
+                    }
+                };
                 if self.misbehaving && self.rng.chance(0.01) {
                     backend.reset(connection, now);
                     break;
@@ -271,7 +281,7 @@ impl Play {
                 }
                 let late = self.misbehaving && self.rng.chance(0.01);
                 let wait = if late { 30_000 } else { self.rng.below(40) };
-                let reply = seen.echo(self.by_frame);
+                let reply = seen.echo(self.by_frame, self.forms.chance(0.5));
                 let due = now + Duration::from_millis(wait);
                 self.replies.push((due, connection, reply));
             }
@@ -319,35 +329,6 @@ impl Play {
             self.open_caller();
         }
     }
-
-    fn end(&mut self) {
-        let now = self.world.now();
-        self.world.client.close_all(now);
-        self.world.backend.close_all(now);
-        self.world.pass(QUIET);
-        let held = self.world.worker.held().into_iter();
-        let left: Vec<_> = held.filter(|(_, n)| *n > 0).collect();
-        if !left.is_empty() {
-            let text = format!("held at the end: {left:?}");
-            self.report.violations.push(text);
-        }
-        let stats = &self.world.stats;
-        let levels = [
-            &stats.downstream,
-            &stats.upstream,
-            &stats.exchanges,
-            &stats.stack.flows,
-        ];
-        let levels = levels.map(|gauge| gauge.get());
-        if levels != [0; 4] {
-            let text = format!("left at the end: {levels:?} {stats:?}");
-            self.report.violations.push(text);
-        }
-        if !self.rough && stats.requests.sum() != self.report.requests {
-            let text = format!("not one fate for each call: {:?}", stats.requests);
-            self.report.violations.push(text);
-        }
-    }
 }
 
 fn judge(caller: &mut Caller, seen: &Seen, may_fail: bool, violations: &mut Vec<String>) {
@@ -360,6 +341,16 @@ fn judge(caller: &mut Caller, seen: &Seen, may_fail: bool, violations: &mut Vec<
     };
     if caller.in_order && caller.order.pop_front() != Some(seen.frame) {
         violations.push(format!("out of order: {}", seen.frame));
+    }
+    // A client of plain Thrift reads replies in frames or without, not both; a server may leave a MeshHeader out.
+    let own_form = match caller.form {
+        Form::TtHeader => seen.form == Form::TtHeader,
+        Form::Mesh { framed } | Form::Plain { framed } => {
+            seen.form == Form::Mesh { framed } || seen.form == Form::Plain { framed }
+        }
+    };
+    if !own_form {
+        violations.push(format!("{:?} to {:?}", seen.form, caller.form));
     }
     let fine = match seen.kind {
         MessageKind::Reply => seen.message == seen.frame && seen.body == body,

@@ -17,5 +17,6 @@ pub mod lab;
 mod links;
 pub mod peers;
 pub mod rpc_streams;
+mod rpc_world;
 pub mod sim;
 pub mod streams;

@@ -15,14 +15,8 @@ use sluice_wire::Parsed;
 use sluice_wire::ttheader::{Flags, Head, Limits, NewHead, StreamFrame, integer};
 
 use crate::links::lanes;
+use crate::rpc_world::{Patience, Waiting, over, rules};
 use crate::sim::Report;
-
-/// Virtual time in which every stream must have ended once no more are begun.
-const PATIENCE: Duration = Duration::from_secs(900);
-/// Virtual time after which callers give up, where resets may get lost.
-const CALLER_PATIENCE: Duration = Duration::from_secs(200);
-/// Virtual time after which nothing may be left of what was under way.
-const QUIET: Duration = Duration::from_secs(150);
 
 /// A stream as its caller sees it.
 #[derive(Default)]
@@ -113,13 +107,16 @@ pub fn run(seed: u64) -> Report {
         ..Setup::default()
     };
     let multiplex = ["none", "message", "frame"][rng.below(3) as usize];
+    let service = format!(
+        "protocol: ttheader, multiplex: {multiplex}, shared_connections: 2, max_connections: 12"
+    );
     let misbehaving = rng.chance(0.5);
     let streams = 10 + rng.below(60);
     let mut report = Report {
         requests: streams,
         ..Report::default()
     };
-    let world = match Scripted::new(&setup, &rules(&setup, multiplex)) {
+    let world = match Scripted::new(&setup, &rules(&setup, &service)) {
         Ok(world) => world,
         Err(problems) => {
             report.violations.push(problems);
@@ -143,38 +140,13 @@ pub fn run(seed: u64) -> Report {
         play.open_caller();
     }
     play.play();
-    play.report.faults = play.world.net.faults_done();
+    over(&mut play.world, play.rough, &mut play.report);
     play.report
-}
-
-fn rules(setup: &Setup, multiplex: &str) -> String {
-    format!(
-        r#"
-ports:
-  front: {{ device: "net_memory0", addresses: ["10.77.1.1/24"], mtu: {mtu} }}
-  back: {{ device: "net_memory1", addresses: ["10.77.2.1/24"], mtu: {mtu} }}
-listeners:
-  rpc: {{ address: "10.77.1.1:80", buffer: {buffer}B, idle_timeout: 20s }}
-services:
-  chat:
-    endpoints: ["10.77.2.2:8080", "10.77.2.3:8080"]
-    protocol: ttheader
-    multiplex: {multiplex}
-    shared_connections: 2
-    max_connections: 12
-    max_idle: 3
-    idle_timeout: 20s
-routes:
-  - {{ rpc: {{}}, service: chat }}
-"#,
-        mtu = setup.mtu,
-        buffer = setup.buffer,
-    )
 }
 
 impl Play {
     fn play(&mut self) {
-        let mut stopped = None;
+        let mut waiting = Waiting::default();
         loop {
             self.act();
             let step = Duration::from_micros(50 + self.rng.below(4_000));
@@ -188,27 +160,27 @@ impl Play {
             if self.callers.iter().all(|caller| caller.streams.is_empty()) {
                 break;
             }
-            let since = *stopped.get_or_insert(now);
-            if self.rough && now.since(since) > CALLER_PATIENCE {
-                // A reset that got lost is not sent again.
-                for caller in &mut self.callers {
-                    self.world.client.reset(caller.connection, now);
-                    caller.streams.clear();
+            match waiting.on(now, self.rough) {
+                Patience::Wait => {}
+                Patience::GiveUp => self.give_up(),
+                Patience::Over => {
+                    let open: Vec<_> = self.callers.iter().map(|c| c.streams.keys()).collect();
+                    let text = format!("streams that never end: {open:?}");
+                    self.report.violations.push(text);
+                    break;
                 }
-            }
-            if now.since(since) > PATIENCE {
-                let open = self.callers.iter().map(|c| c.streams.keys());
-                let text = format!(
-                    "not ended after {PATIENCE:?}: {:?}",
-                    open.collect::<Vec<_>>()
-                );
-                self.report.violations.push(text);
-                break;
             }
             let pause = Duration::from_millis(self.rng.below(20));
             self.world.pass(pause);
         }
-        self.end();
+    }
+
+    fn give_up(&mut self) {
+        let now = self.world.now();
+        for caller in &mut self.callers {
+            self.world.client.reset(caller.connection, now);
+            caller.streams.clear();
+        }
     }
 
     fn open_caller(&mut self) {
@@ -367,24 +339,6 @@ impl Play {
             .retain(|caller| client.end(caller.connection).is_none());
         for _ in self.callers.len()..before {
             self.open_caller();
-        }
-    }
-
-    fn end(&mut self) {
-        let now = self.world.now();
-        self.world.client.close_all(now);
-        self.world.backend.close_all(now);
-        self.world.pass(QUIET);
-        let held = self.world.worker.held().into_iter();
-        let left: Vec<_> = held.filter(|(_, n)| *n > 0).collect();
-        if !left.is_empty() {
-            let text = format!("held at the end: {left:?}");
-            self.report.violations.push(text);
-        }
-        let stats = &self.world.stats;
-        if !self.rough && stats.requests.sum() != self.report.requests {
-            let text = format!("not one fate for each stream: {:?}", stats.requests);
-            self.report.violations.push(text);
         }
     }
 }

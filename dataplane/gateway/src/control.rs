@@ -365,6 +365,7 @@ mod tests {
     fn control() -> (Control, SyncSender<Event>) {
         let config = concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs/quickstart.yaml");
         let (source, rules) = FileSource::open(config).unwrap();
+        let room = Room::of(&rules);
         let (events_in, events) = sync_channel(4);
         let control = Control {
             source,
@@ -377,6 +378,7 @@ mod tests {
             watchdog: Watchdog::default(),
             steerings: Steerings::default(),
             rates: Arc::new(Rates::new(Vec::new())),
+            room,
             status: Arc::new(Status::default()),
             notify: Notify::default(),
             events,

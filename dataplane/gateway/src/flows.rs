@@ -22,6 +22,9 @@ pub(crate) struct FlowsArgs {
     /// Flows at most.
     #[arg(long, value_name = "N", default_value_t = 1000)]
     limit: usize,
+    /// Those with the most bytes in and out since they began, most first; all flows are looked at for it.
+    #[arg(long)]
+    heaviest: bool,
     /// JSON as the admin interface gives it, instead of a table.
     #[arg(long)]
     json: bool,
@@ -50,7 +53,7 @@ pub(crate) fn command(args: &FlowsArgs) -> ExitCode {
 }
 
 fn show(args: &FlowsArgs) -> Result<(), FlowsError> {
-    let flows = fetch(args.admin, args.limit)?;
+    let flows = fetch(args.admin, args.limit, args.heaviest)?;
     let text = if args.json {
         format!("{flows:#}\n")
     } else {
@@ -60,23 +63,38 @@ fn show(args: &FlowsArgs) -> Result<(), FlowsError> {
     Ok(stdout().flush()?)
 }
 
-/// Pages as one answer.
-fn fetch(admin: SocketAddr, limit: usize) -> Result<Value, FlowsError> {
+/// Pages as one answer, with so many flows at most: the first ones, or the heaviest of all.
+fn fetch(admin: SocketAddr, limit: usize, heaviest: bool) -> Result<Value, FlowsError> {
     let mut list = Vec::new();
     let mut from = Value::from(0);
     loop {
-        let page = (limit - list.len()).clamp(1, PAGE);
+        let page = match heaviest {
+            true => PAGE,
+            false => (limit - list.len()).clamp(1, PAGE),
+        };
         let text = client::get_text(admin, &format!("/flows?limit={page}&from={from}"))?;
         let mut answer: Value = serde_json::from_str(&text)?;
         if let Some(Value::Array(flows)) = answer.get_mut("list").map(Value::take) {
             list.extend(flows);
         }
+        if heaviest {
+            keep_heaviest(&mut list, limit);
+        }
         from = answer.get("next").cloned().unwrap_or_default();
-        if from.is_null() || list.len() >= limit {
+        if from.is_null() || (list.len() >= limit && !heaviest) {
             answer["list"] = Value::Array(list);
             return Ok(answer);
         }
     }
+}
+
+fn keep_heaviest(list: &mut Vec<Value>, limit: usize) {
+    let bytes = |flow: &Value| {
+        let count = |name| flow.get(name).and_then(Value::as_u64).unwrap_or(0);
+        count("bytes_in").saturating_add(count("bytes_out"))
+    };
+    list.sort_by_key(|flow| std::cmp::Reverse(bytes(flow)));
+    list.truncate(limit);
 }
 
 const TITLES: [&str; 14] = [
@@ -155,6 +173,20 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn the_heaviest_are_those_with_the_most_bytes_both_ways() {
+        let flow = |number: u64, bytes_in: u64, bytes_out: u64| json!({ "worker": number, "bytes_in": bytes_in, "bytes_out": bytes_out });
+        let mut list = vec![
+            flow(0, 5, 5),
+            flow(1, 0, 900),
+            flow(2, 800, 0),
+            flow(3, 500, 500),
+        ];
+        keep_heaviest(&mut list, 2);
+        let kept: Vec<u64> = list.iter().map(|f| f["worker"].as_u64().unwrap()).collect();
+        assert_eq!(kept, [3, 1]);
+    }
 
     #[test]
     fn a_table_has_a_line_per_flow_and_dashes_for_what_is_not_known() {

@@ -278,6 +278,10 @@ fn a_slow_download_of_curl_shows_in_the_flows() {
         let one: Value = serde_json::from_slice(&one.stdout).expect("no JSON");
         assert_eq!(one["list"].as_array().map(Vec::len), Some(1));
         assert_eq!(one["next"], 1);
+        let heaviest = gateway.sluice(&[], &["flows", "--json", "--heaviest", "--limit", "1"]);
+        let heaviest: Value = serde_json::from_slice(&heaviest.stdout).expect("no JSON");
+        let list = heaviest["list"].as_array().expect("a list");
+        assert_eq!((list.len(), &list[0]["service"]), (1, &"nginx".into()));
         client.join().expect("curl's thread");
     });
     let wrong = gateway.admin("/flows?limit=0").expect("no answer");

@@ -107,8 +107,8 @@ fn a_service_of_plain_thrift_gets_the_message_alone() {
 /// A client that reads messages without frames can't read one with a frame, nor the other way round.
 #[test]
 fn replies_come_in_the_framing_of_their_calls() {
-    let ways: [(fn(&[u8]) -> Vec<u8>, fn(&[u8]) -> Vec<u8>); 2] =
-        [(framed, as_it_is), (as_it_is, framed)];
+    type Wrap = fn(&[u8]) -> Vec<u8>;
+    let ways: [(Wrap, Wrap); 2] = [(framed, as_it_is), (as_it_is, framed)];
     for (own, of_service) in ways {
         let mut w = world(AUTO);
         let c = w.open();

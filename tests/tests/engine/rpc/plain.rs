@@ -155,8 +155,9 @@ fn plain_callers_are_answered_in_their_own_form() {
 /// service answers in is another matter.
 #[test]
 fn a_plain_caller_gets_its_replies_in_its_own_framing() {
+    type Wrap = fn(Vec<u8>) -> Vec<u8>;
     let bare = |message: Vec<u8>| message;
-    let ways: [(fn(Vec<u8>) -> Vec<u8>, fn(Vec<u8>) -> Vec<u8>); 4] = [
+    let ways: [(Wrap, Wrap); 4] = [
         (framed, bare),
         (bare, framed),
         (framed, framed),
