@@ -55,7 +55,7 @@ impl Syn {
         // forged one gets nobody more bytes than it took. The client then sends segments of 536 bytes, or
         // 1,220 (RFC 9293 3.7.1).
         let told = self.mss.map(|_| mss);
-        let receive = receive_limit(buffers, mss);
+        let receive = receive_limit(buffers, mss, window);
         let window_scale = self.window_scale.map(|_| scale(receive.max(window)));
         let stamps = self
             .timestamp

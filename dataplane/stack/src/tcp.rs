@@ -135,7 +135,7 @@ impl Tcp {
             heard: now,
             receive: Receiver::new(
                 0,
-                receive_limit(buffers, own_mss),
+                receive_limit(buffers, own_mss, terms.window),
                 terms.window,
                 true,
                 own_mss,
@@ -164,7 +164,7 @@ impl Tcp {
         tcp.scaled = syn.window_scale.is_some();
         tcp.ecn = syn.ecn;
         tcp.recent = syn.timestamp.unwrap_or(0);
-        let limit = receive_limit(buffers, tcp.own_mss);
+        let limit = receive_limit(buffers, tcp.own_mss, terms.window);
         let next = syn.seq.wrapping_add(1);
         tcp.receive = Receiver::new(next, limit, terms.window, tcp.scaled, tcp.own_mss, now);
         tcp.send.una = syn.start.isn.wrapping_add(1);
@@ -382,11 +382,13 @@ pub(crate) fn stamp(now: Instant, from: u32) -> u32 {
     ((now.as_nanos() / TICK) as u32).wrapping_add(from)
 }
 
-/// Bytes that may wait to be read: a segment more than the user asks for. A window opens by whole
-/// segments (RFC 9293 3.8.6.2.2), so the last bytes of what the user wants to see at once might
-/// otherwise never be let in.
-pub(crate) fn receive_limit(buffers: Buffers, own_mss: u16) -> u32 {
-    buffers.receive.min(1 << 30) as u32 + u32::from(own_mss)
+/// Bytes that may wait to be read, where that may become `window`: a segment more than the user asks for, and no
+/// less than a window can't be told more exactly than by (RFC 7323 2.3). The last bytes of what the user wants to
+/// see at once might otherwise never be let in.
+pub(crate) fn receive_limit(buffers: Buffers, own_mss: u16, window: u32) -> u32 {
+    let asked = buffers.receive.min(1 << 30) as u32;
+    let step = 1 << scale(window.max(2 * asked));
+    asked + u32::from(own_mss).max(step)
 }
 
 /// The largest payload of a segment without options (RFC 9293 3.7.1).

@@ -61,7 +61,7 @@ impl Buffers {
     /// Bytes that a flow with these buffers can hold beside its place in the tables, full both ways and
     /// with everything it can have under way.
     pub fn most(self) -> u64 {
-        let receive = u64::from(receive_limit(self, u16::MAX));
+        let receive = u64::from(receive_limit(self, u16::MAX, 0));
         let queues = scoreboard::MOST_BYTES + reassembly::MOST_BYTES;
         ring(receive) + ring(self.send as u64) + queues
     }

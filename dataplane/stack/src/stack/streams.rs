@@ -106,7 +106,7 @@ impl<P: PacketIo> Stack<P> {
         flow_ref(&self.slots, id).is_some_and(|flow| flow.stranded)
     }
 
-    /// How many received bytes of a flow can come together, which is what it was given as a buffer.
+    /// How many received bytes of a flow can come together: no fewer than it was given as a buffer.
     #[must_use]
     pub fn receive_limit(&self, id: FlowId) -> usize {
         flow_ref(&self.slots, id).map_or(0, |flow| flow.tcp.receive.limit())

@@ -106,9 +106,9 @@ impl Receiver {
         }
     }
 
-    /// Bytes that may wait to be read.
+    /// Bytes that can come together: the last of what may wait to be read make no step of the window.
     pub(crate) fn limit(&self) -> usize {
-        self.limit as usize
+        self.limit.saturating_sub(self.step() - 1) as usize
     }
 
     /// The peer's SYN has come: `next` is the first sequence number that will carry data.
@@ -366,7 +366,7 @@ impl Receiver {
     /// The user reads nothing before so many bytes are there. The window has to let them in, in however small
     /// a step: what is not read frees nothing, and a step that is worth its while would never come.
     pub(crate) fn expects(&mut self, bytes: u32) {
-        self.expected = bytes.min(self.limit);
+        self.expected = bytes.min(self.limit() as u32);
         if self.is_too_narrow() {
             self.owe();
         }
@@ -379,10 +379,17 @@ impl Receiver {
         self.has_room();
     }
 
-    /// Whether the window keeps out what the user waits for.
+    /// Whether the window keeps out what the user waits for, as the peer is told of it.
     #[inline]
     fn is_too_narrow(&self) -> bool {
-        self.ring.len() as u32 + self.window() < self.expected
+        let told = self.window() & !(self.step() - 1);
+        self.ring.len() as u32 + told < self.expected
+    }
+
+    /// Windows are told as multiples of so many bytes (RFC 7323 2.3), rounded down.
+    #[inline]
+    fn step(&self) -> u32 {
+        1 << self.scale
     }
 
     /// The window grows by no less, so that it is not handed out in crumbs (RFC 9293 3.8.6.2.2).

@@ -98,6 +98,38 @@ fn crumbs_of_room_are_not_offered() {
     assert_eq!(u32::from(peer.take()[0].window), 1_500);
 }
 
+/// Windows are told in steps, here of 128 and of 2,048 bytes, and rounded down: a reader that waits for all that
+/// can come together has the bytes of the last step let in as well.
+#[test]
+fn all_that_can_come_together_is_let_in_by_a_window_told_in_steps() {
+    for (receive, window, scale) in [(16_384, 4 << 20, 7), (20_000, 64 << 20, 11)] {
+        let limits = Limits {
+            window,
+            ..Limits::default()
+        };
+        let send = 4_096;
+        let mut peer = Peer::new(limits, Buffers { receive, send });
+        let answer = peer.accept(SCALED);
+        let flow = peer.flow.unwrap();
+        let whole = peer.stack.receive_limit(flow) as u32;
+        assert!(whole >= receive as u32, "{whole}");
+        let (mut sent, mut edge) = (0, u32::from(answer.window));
+        while sent < whole.min(edge) {
+            let len = (edge - sent).min(MSS).min(whole - sent);
+            let mut told = peer.data(sent, len);
+            sent += len;
+            peer.stack.expects(flow, whole as usize);
+            peer.turn();
+            told.extend(peer.take());
+            told.extend(peer.wait(50));
+            if let Some(last) = told.last() {
+                edge = last.ack + (u32::from(last.window) << scale);
+            }
+        }
+        assert_eq!((sent, peer.view().readable as u32), (whole, whole));
+    }
+}
+
 #[test]
 fn what_the_congestion_window_asks_for_can_be_written() {
     let mut peer = Peer::open(SCALED);
