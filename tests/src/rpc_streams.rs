@@ -34,6 +34,8 @@ struct Caller {
     next: i32,
     received: Vec<u8>,
     paused: bool,
+    /// It has reset its connection.
+    gone: bool,
 }
 
 struct Play {
@@ -99,10 +101,13 @@ fn take(bytes: &mut Vec<u8>) -> Result<Option<Frame>, String> {
 pub fn run(seed: u64) -> Report {
     let mut rng = Rng::new(seed ^ 0x73_7472);
     let level = [0.0, 0.0, 0.01, 0.05][rng.below(4) as usize];
+    let faults = lanes(&mut rng, level, 2_000);
+    let mut links = Rng::new(seed ^ 0x6c61_6e73);
     let setup = Setup {
         seed,
-        mtu: [576, 1_500, 9_000][rng.below(3) as usize],
-        faults: lanes(&mut rng, level, 2_000),
+        mtu: [576, 1_500, 9_000][links.below(3) as usize],
+        vlan: links.chance(0.5).then(|| 1 + links.below(4_094) as u16),
+        faults,
         buffer: [16, 64][rng.below(2) as usize] * 1024,
         ..Setup::default()
     };
@@ -177,9 +182,8 @@ impl Play {
 
     fn give_up(&mut self) {
         let now = self.world.now();
-        for caller in &mut self.callers {
+        for caller in self.callers.drain(..) {
             self.world.client.reset(caller.connection, now);
-            caller.streams.clear();
         }
     }
 
@@ -193,6 +197,7 @@ impl Play {
                 next: self.rng.below(1 << 32) as i32,
                 received: Vec::new(),
                 paused: false,
+                gone: false,
             });
         }
     }
@@ -200,13 +205,11 @@ impl Play {
     /// What callers do.
     fn act(&mut self) {
         let now = self.world.now();
-        let mut died = false;
         for caller in &mut self.callers {
             let connection = caller.connection;
             if self.misbehaving && self.rng.chance(0.002) {
                 self.world.client.reset(connection, now);
-                caller.streams.clear();
-                died = true;
+                caller.gone = true;
                 continue;
             }
             if self.may_rest && self.rng.chance(0.05) {
@@ -264,9 +267,7 @@ impl Play {
                 self.world.client.send(connection, &out, now);
             }
         }
-        if died {
-            self.forget_ended();
-        }
+        self.forget_ended();
     }
 
     /// What the service does with what it got.
@@ -336,7 +337,7 @@ impl Play {
         let before = self.callers.len();
         let client = &self.world.client;
         self.callers
-            .retain(|caller| client.end(caller.connection).is_none());
+            .retain(|caller| !caller.gone && client.end(caller.connection).is_none());
         for _ in self.callers.len()..before {
             self.open_caller();
         }
