@@ -178,10 +178,11 @@ impl Pool {
         waiting
     }
 
-    /// To be called after every change of `idle`.
+    /// To be called after every change of what waits here.
     #[inline]
     pub(crate) fn publish_idle(&self) {
-        self.stats.idle.set(self.idle.len() as u64);
+        let waiting = self.idle.len() + self.rpc.idle.len() + self.streams.idle.len();
+        self.stats.idle.set(waiting as u64);
     }
 }
 
@@ -361,6 +362,7 @@ impl Pools {
         } else {
             channels.shared.retain(|&shared| shared != channel);
         }
+        pool.publish_idle();
     }
 
     pub(crate) fn opened(&mut self, pool: u32) {

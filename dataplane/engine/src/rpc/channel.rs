@@ -270,15 +270,15 @@ impl<P: PacketIo> Worker<P> {
             return;
         }
         channel.idle_since = now;
-        let (pool, leaving, streams) = (channel.pool, channel.leaving, channel.streams);
-        if leaving || !self.rests_well(number) {
-            return self.close_channel(number, false, now);
+        let (pool, kind, leaving) = (channel.pool, channel.kind(), channel.leaving);
+        let (client, streams) = (channel.client, channel.streams);
+        let may_wait = self.pools.get(pool).is_some_and(|pool| pool.max_idle > 0);
+        // The service may be closing what has had its one call.
+        let spent = channel.reused && client.is_none() && !may_wait;
+        if leaving || spent || !self.rests_well(number) {
+            self.close_channel(number, false, now);
+            return self.send_elsewhere(pool, kind, None, now);
         }
-        let client = self
-            .rpc
-            .channels
-            .get(number as usize)
-            .and_then(|own| own.client);
         if client.is_some() {
             return self.keep_channel(number, now);
         }
@@ -299,6 +299,8 @@ impl<P: PacketIo> Worker<P> {
                     && !std::mem::replace(&mut channel.idle, true)
                 {
                     pool.channels_mut(streams).idle.push(number);
+                    pool.publish_idle();
+                    self.upstream_idle += 1;
                 }
                 self.arm_channel(number, now);
             }
@@ -414,6 +416,7 @@ impl<P: PacketIo> Worker<P> {
         self.rpc.buffers.release(channel.out.len());
         self.pools
             .channel_closed(channel.pool, number, channel.kind());
+        self.upstream_idle = self.upstream_idle.saturating_sub(channel.idle.into());
         if abort || channel.has_backlog() {
             self.stack.abort(channel.flow, now);
         } else {

@@ -150,10 +150,14 @@ impl<P: PacketIo> Worker<P> {
     /// The channel of one's own that was used last and is still good.
     fn idle_channel(&mut self, pool: u32, terms: &Terms, now: Instant) -> Option<u32> {
         let streams = terms.streams;
-        while let Some(number) = self.pools.get_mut(pool)?.channels_mut(streams).idle.pop() {
+        loop {
+            let pool = self.pools.get_mut(pool)?;
+            let number = pool.channels_mut(streams).idle.pop()?;
+            pool.publish_idle();
             let channel = self.rpc.channels.get_mut(number as usize);
             let fits = channel.is_some_and(|channel| {
-                channel.idle = false;
+                let waited = std::mem::take(&mut channel.idle);
+                self.upstream_idle = self.upstream_idle.saturating_sub(waited.into());
                 terms.fit(channel, true)
             });
             if fits && self.rests_well(number) {
@@ -161,7 +165,6 @@ impl<P: PacketIo> Worker<P> {
             }
             self.close_channel(number, false, now);
         }
-        None
     }
 
     /// A shared channel with room for a frame, and how many calls it has.

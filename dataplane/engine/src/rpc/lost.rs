@@ -21,6 +21,7 @@ impl<P: PacketIo> Worker<P> {
         self.rpc.buffers.release(channel.out.len());
         let (pool, kind) = (channel.pool, channel.kind());
         self.pools.channel_closed(pool, number, kind);
+        self.upstream_idle = self.upstream_idle.saturating_sub(channel.idle.into());
         let reply = match channel.streams {
             true => reply.of_stream(),
             false => reply,
@@ -92,7 +93,13 @@ impl<P: PacketIo> Worker<P> {
     /// Has calls that wait for channels to an endpoint look for one anew: all where there is none left
     /// that they could wait for, else as many as can't have one. With `failed` the endpoint could not be
     /// connected to, which is the answer for calls that have nowhere else to go.
-    fn send_elsewhere(&mut self, pool: u32, kind: Kind, failed: Option<LocalReply>, now: Instant) {
+    pub(super) fn send_elsewhere(
+        &mut self,
+        pool: u32,
+        kind: Kind,
+        failed: Option<LocalReply>,
+        now: Instant,
+    ) {
         let Some(state) = self.pools.get_mut(pool) else {
             return;
         };

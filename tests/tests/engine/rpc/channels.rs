@@ -18,7 +18,7 @@ fn a_call_to_a_service_that_is_not_known_goes_on_byte_for_byte() {
     w.answer(0, &answer);
     assert_eq!(w.reply(c).bytes, answer);
     w.counts("downstream_opened, upstream_opened, answered");
-    assert_eq!(w.levels(), [1, 1, 0, 0]);
+    assert_eq!(w.levels(), [1, 1, 1, 0]);
     w.rpc_over();
 }
 
@@ -174,7 +174,7 @@ fn a_connection_for_one_call_at_a_time_is_not_used_before_the_reply_to_a_dead_ca
     w.answer(0, late.answer("too late"));
     assert_eq!(w.replies(b), []);
     // Both connections wait now.
-    assert_eq!(w.levels(), [1, 2, 0, 0]);
+    assert_eq!(w.levels(), [1, 2, 2, 0]);
     w.rpc_counts("waited 2, late_reply");
     w.rpc_over();
 }
@@ -251,4 +251,29 @@ fn a_service_that_leaves_gets_no_further_calls_and_its_callers_are_not_told() {
     assert_eq!(w.backend.end(0), Some(End::Closed));
     w.rpc_counts("waited 3, service_leaves");
     w.rpc_over();
+}
+
+/// A service that closes its connections behind one reply is given a new one for each call, whoever waits, and
+/// also where there may be one at a time.
+#[test]
+fn a_connection_of_a_service_that_keeps_none_has_one_call() {
+    for connections in [1, 8] {
+        let terms = format!("protocol: ttheader, max_idle: 0, max_connections: {connections}");
+        let mut w = world(&terms);
+        let callers = [w.open(), w.open(), w.open()];
+        for caller in callers {
+            w.send(caller, Sent::in_order(7).with("hi"));
+        }
+        for number in 0..callers.len() {
+            let asked = w.request(number);
+            w.answer(number, asked.answer("ho"));
+            assert_eq!(w.backend.end(number), Some(End::Closed), "{connections}");
+        }
+        for caller in callers {
+            assert_eq!(w.reply(caller).frame, 7, "{connections}");
+        }
+        w.counts("downstream_opened 3, upstream_opened 3, upstream_closed 3, answered 3");
+        assert_eq!(w.levels(), [3, 0, 0, 0]);
+        w.rpc_over();
+    }
 }
