@@ -76,7 +76,10 @@ fn malformed_heads_are_refused_with_400() {
             format!("{line}{host}Connection: close, host\r\n\r\n"),
             "Connection names a header that is meant for the final recipient",
         ),
-        ("\u{1}\u{2}".into(), "a control byte stands in the head"),
+        (
+            "\u{1}\u{2}\u{3}\u{4}\u{5}\u{6}".into(),
+            "a control byte stands in the head",
+        ),
     ] {
         refused(&head, "400 Bad Request", text);
     }

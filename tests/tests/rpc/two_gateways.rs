@@ -53,7 +53,7 @@ fn volo_calls_through_two_gateways() {
     let [near, far] = configs(&lab);
     let _near = lab.gateway(&near);
     let _far = lab.second_gateway(&far, "127.0.0.1:9902");
-    for transport in ["ttheader-framed", "ttheader", "buffered"] {
+    for transport in ["ttheader-framed", "ttheader", "buffered", "framed"] {
         for encoding in ["", "--compact"] {
             let options =
                 format!("--transport {transport} {encoding} --clients 8 --tasks 2 --calls 5");
