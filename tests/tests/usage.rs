@@ -38,7 +38,7 @@ fn scripts_refuse_arguments_they_do_not_know() {
 #[test]
 fn scripts_say_at_once_how_they_are_used() {
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts");
-    for script in ["demo", "fuzz", "lab", "setup", "sim", "test"] {
+    for script in ["demo", "fuzz", "lab", "release", "setup", "sim", "test"] {
         let output = Command::new(scripts.join(script))
             .arg("--help")
             .env("PATH", "/usr/bin:/bin")
