@@ -27,8 +27,9 @@ use std::time::Duration;
 use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::report::command::{try_out, write};
+use crate::report::command::ReportError;
 use crate::report::html;
+use crate::report::output::{print_beside, try_out, write};
 
 pub use error::CompareError;
 pub use results::{Comparison, Row, Test, Trial};
@@ -127,32 +128,36 @@ pub fn command(args: &CompareArgs) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("sluice bench compare: {error}");
-            ExitCode::FAILURE
+            match error.is_usage() {
+                true => ExitCode::from(2),
+                false => ExitCode::FAILURE,
+            }
         }
     }
 }
 
 fn compare(args: &CompareArgs) -> Result<(), CompareError> {
     // Before minutes go by for nothing.
-    for path in [&args.json, &args.html].into_iter().flatten() {
-        try_out(path)?;
-    }
+    try_out(&[("json", &args.json), ("html", &args.html)]).map_err(ReportError::from)?;
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, stop.clone()).map_err(CompareError::Signal)?;
     }
     let comparison = rounds::run(args, &stop)?;
     if let Some(path) = &args.json {
-        write(path, &comparison.json())?;
+        write(path, &comparison.json()).map_err(ReportError::from)?;
     }
     if let Some(path) = &args.html {
         let page = html::page("Comparison", &comparison.tables(), &comparison.plotted())
-            .map_err(crate::report::command::ReportError::from)?;
-        write(path, &page)?;
+            .map_err(ReportError::from)?;
+        write(path, &page).map_err(ReportError::from)?;
     }
-    for table in comparison.tables() {
-        println!("{table}");
-    }
+    let tables = comparison
+        .tables()
+        .iter()
+        .map(|table| format!("{table}\n"))
+        .collect::<String>();
+    print_beside(&tables, &[&args.json, &args.html]).map_err(ReportError::from)?;
     Ok(())
 }
 

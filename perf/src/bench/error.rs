@@ -50,8 +50,6 @@ pub(super) enum RunError {
         missing: u32,
         prefix: u8,
     },
-    #[error("--{0} and --{1} both go to standard output; give one of them a file")]
-    TwoToStdout(&'static str, &'static str),
     #[error("--core: {0}")]
     Core(#[from] CoreError),
     #[error(transparent)]
@@ -114,8 +112,7 @@ impl RunError {
                 | RunError::NoWay { .. }
                 | RunError::Itself(_)
                 | RunError::FewPorts { .. }
-                | RunError::TwoToStdout(..)
                 | RunError::Core(_)
-        )
+        ) || matches!(self, RunError::Report(error) if error.is_usage())
     }
 }

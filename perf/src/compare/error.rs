@@ -79,3 +79,10 @@ pub enum CompareError {
     #[error(transparent)]
     Report(#[from] ReportError),
 }
+
+impl CompareError {
+    /// Whether it is how the command was typed that is wrong.
+    pub(super) fn is_usage(&self) -> bool {
+        matches!(self, CompareError::Report(error) if error.is_usage())
+    }
+}
