@@ -41,8 +41,9 @@ Examples:
   sudo sluice bench compare --quick
   sudo sluice bench compare --rounds 5 --json compare.json --html compare.html
   sudo sluice bench compare --system sluice --system nginx --wire veth-af_xdp
+  sluice bench compare --schema >compare.schema.json
 
-Exit codes: 0 fine; 1 it could not start or go on; 2 wrong usage.";
+Exit codes: 0 fine; 1 it could not start or go on, or a measurement failed, twice; 2 wrong usage.";
 
 const REPORT_EXAMPLES: &str = "\
 Examples:

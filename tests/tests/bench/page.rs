@@ -336,6 +336,15 @@ fn two_reports_do_not_go_to_one_file_and_a_dash_is_standard_output() {
     }
     let (_, out, _) = report(&[]);
     assert!(out.contains(" 1,234,567 "), "{out}");
+    for option in ["--json", "--html"] {
+        let chosen = [
+            "compare", "--system", "nginx", "--wire", "memif", option, &html,
+        ];
+        let output = sluice(&chosen);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{errors}");
+        assert!(errors.contains("nothing is left to measure"), "{errors}");
+    }
     let output = sluice(&["compare", "--json", &html, "--html", &html]);
     assert_eq!(output.status.code(), Some(2));
 }
