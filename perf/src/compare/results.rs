@@ -381,11 +381,8 @@ impl Comparison {
         // Each wire has devices of its own.
         let devices = self.seen.values().flatten();
         let devices = devices.flat_map(|seen| &seen.observation.run.fingerprint.devices);
-        fingerprint.devices = devices
-            .cloned()
-            .collect::<BTreeSet<_>>()
-            .into_iter()
-            .collect();
+        let devices = devices.map(|device| without_mac(device));
+        fingerprint.devices = devices.collect::<BTreeSet<_>>().into_iter().collect();
         fingerprint.noise = self.noise();
         Some(fingerprint)
     }
@@ -424,6 +421,12 @@ impl Comparison {
         tables.retain(|table| !table.rows.is_empty());
         tables
     }
+}
+
+/// A device's description but for its address, which memif draws anew for each measurement.
+fn without_mac(device: &str) -> String {
+    let parts = device.split(", ").filter(|part| !part.starts_with("MAC "));
+    parts.collect::<Vec<_>>().join(", ")
 }
 
 fn row((test, system, wire): Key, seen: &[Seen]) -> Option<Row> {

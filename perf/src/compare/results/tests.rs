@@ -296,7 +296,16 @@ fn what_failed_has_dashes_and_its_reason_and_the_rest_stands() {
 fn the_fingerprint_has_the_devices_of_all_wires_and_the_mean_noise() {
     let mut all = Comparison::new(Duration::from_secs(1));
     for (wire, device, noise) in [
-        (Wire::Memif, "net_memif front", 0.1),
+        (
+            Wire::Memif,
+            "net_memif front, MAC 02:00:00:00:00:01, MTU 1500",
+            0.2,
+        ),
+        (
+            Wire::Memif,
+            "net_memif front, MAC 02:00:00:00:00:02, MTU 1500",
+            0.1,
+        ),
         (Wire::Veth, "net_af_xdp front", 0.3),
     ] {
         let mut one = seen(100.0, None, LimitedBy::Target);
@@ -310,7 +319,7 @@ fn the_fingerprint_has_the_devices_of_all_wires_and_the_mean_noise() {
     }
     let document: serde_json::Value = serde_json::from_str(&all.json()).unwrap();
     let fingerprint = &document["fingerprint"];
-    let devices = serde_json::json!(["net_af_xdp front", "net_memif front"]);
+    let devices = serde_json::json!(["net_af_xdp front", "net_memif front, MTU 1500"]);
     assert_eq!(fingerprint["devices"], devices);
     let noise = &fingerprint["noise"];
     assert!(
