@@ -27,11 +27,12 @@ use std::time::Duration;
 use clap::Args;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::report::command::{try_out, write};
+use crate::report::command::ReportError;
 use crate::report::html;
+use crate::report::output::{print, print_beside, try_out, write};
 
 pub use error::CompareError;
-pub use results::{Comparison, Row, Test, Trial};
+pub use results::{Comparison, Failure, Row, Test, Trial};
 pub use systems::{Receive, System, Wire};
 
 /// Core of the generator, client and backend.
@@ -71,12 +72,15 @@ pub struct CompareArgs {
     /// tried for a second and each proxy has what makes it faster; with --quick it is the sender's core.
     #[arg(long, value_enum, value_name = "WHERE")]
     receive: Option<Receive>,
-    /// Write medians and spread of all rows as JSON.
+    /// Write medians and spread of all rows as JSON; "-" is standard output.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Write one HTML page with tables and plots, which needs no network.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
+    /// Print the JSON Schema of what --json writes and exit.
+    #[arg(long, exclusive = true)]
+    schema: bool,
 }
 
 impl CompareArgs {
@@ -107,6 +111,19 @@ impl CompareArgs {
         self.test.is_empty() || self.test.contains(&test) || brought
     }
 
+    /// Whether anything is left of what was chosen.
+    fn something(&self) -> Result<(), CompareError> {
+        let contenders = self.contenders();
+        if contenders.is_empty() {
+            return Err(CompareError::NoWire);
+        }
+        let tests = || Test::ALL.into_iter().filter(|test| self.takes(*test));
+        let any = contenders
+            .iter()
+            .any(|(system, _)| tests().any(|test| test.suits(*system)));
+        any.then_some(()).ok_or(CompareError::NoTest)
+    }
+
     /// Every system with each wire it can be reached by, in the order they take turns.
     fn contenders(&self) -> Vec<(System, Wire)> {
         let all = System::ALL.iter().flat_map(|system| {
@@ -124,36 +141,53 @@ impl CompareArgs {
 /// Runs the command: tables go to stdout, what happens meanwhile to stderr.
 pub fn command(args: &CompareArgs) -> ExitCode {
     match compare(args) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(error) => {
             eprintln!("sluice bench compare: {error}");
-            ExitCode::FAILURE
+            match error.is_usage() {
+                true => ExitCode::from(2),
+                false => ExitCode::FAILURE,
+            }
         }
     }
 }
 
-fn compare(args: &CompareArgs) -> Result<(), CompareError> {
-    // Before minutes go by for nothing.
-    for path in [&args.json, &args.html].into_iter().flatten() {
-        try_out(path)?;
+/// False where a measurement failed.
+fn compare(args: &CompareArgs) -> Result<bool, CompareError> {
+    if args.schema {
+        print(&results::schema()).map_err(ReportError::from)?;
+        return Ok(true);
     }
+    // Before minutes go by for nothing.
+    args.something()?;
+    try_out(&[("json", &args.json), ("html", &args.html)]).map_err(ReportError::from)?;
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM] {
         signal_hook::flag::register(signal, stop.clone()).map_err(CompareError::Signal)?;
     }
     let comparison = rounds::run(args, &stop)?;
     if let Some(path) = &args.json {
-        write(path, &comparison.json())?;
+        write(path, &comparison.json()).map_err(ReportError::from)?;
     }
     if let Some(path) = &args.html {
         let page = html::page("Comparison", &comparison.tables(), &comparison.plotted())
-            .map_err(crate::report::command::ReportError::from)?;
-        write(path, &page)?;
+            .map_err(ReportError::from)?;
+        write(path, &page).map_err(ReportError::from)?;
     }
-    for table in comparison.tables() {
-        println!("{table}");
+    let tables = comparison
+        .tables()
+        .iter()
+        .map(|table| format!("{table}\n"))
+        .collect::<String>();
+    print_beside(&tables, &[&args.json, &args.html]).map_err(ReportError::from)?;
+    let failed = comparison.failures.len();
+    if failed > 0 {
+        eprintln!(
+            "sluice bench compare: {failed} measurements failed, see `What failed`; the others stand"
+        );
     }
-    Ok(())
+    Ok(failed == 0)
 }
 
 #[cfg(test)]
@@ -202,6 +236,29 @@ mod tests {
             "memif",
         ]);
         assert_eq!(args.contenders(), [(System::Sluice, Wire::Memif)]);
+    }
+
+    #[test]
+    fn a_choice_that_leaves_nothing_is_refused_with_the_reason() {
+        let refused = |words: &[&str]| match typed(words).something() {
+            Ok(()) => String::new(),
+            Err(error) => {
+                assert!(error.is_usage());
+                error.to_string()
+            }
+        };
+        let wire = refused(&["--system", "nginx", "--wire", "memif"]);
+        assert!(wire.contains("only sluice and direct have memif"), "{wire}");
+        let test = refused(&["--system", "nginx", "--test", "ttheader"]);
+        assert!(
+            test.contains("only sluice and direct speak TTHeader"),
+            "{test}"
+        );
+        assert_eq!(refused(&["--system", "nginx"]), "");
+        let one_of_two = [
+            "--system", "nginx", "--system", "sluice", "--test", "ttheader",
+        ];
+        assert_eq!(refused(&one_of_two), "");
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod hlog;
 pub mod html;
 pub mod latency;
 pub mod noise;
+pub mod output;
 pub mod tables;
 
 use std::collections::BTreeMap;

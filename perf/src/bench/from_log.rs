@@ -12,7 +12,7 @@ use sluice_policy::rules::Size;
 use super::args::RequestsArgs;
 use super::{refuse, say};
 use crate::load::plan::http1::head_length;
-use crate::load::plan::{LARGEST_BODY, RequestFile, RequestSpec};
+use crate::load::plan::{RequestFile, RequestSpec};
 
 /// What a line of the access log is read for.
 #[derive(Debug, Deserialize)]
@@ -41,6 +41,9 @@ struct Seen {
     count: u64,
     bytes: u64,
 }
+
+/// Longest body that is made: one absurd line of a log is not to keep a connection busy for hours.
+const LONGEST_BODY: u64 = 1 << 30;
 
 /// Longest path that a log has whole, in bytes: longer ones are cut there.
 const WHOLE_PATH: usize = 512;
@@ -156,7 +159,7 @@ fn requests(tally: &Tally, limit: usize) -> RequestFile {
         let body = (seen.bytes / seen.count.max(1)).saturating_sub(head);
         RequestSpec {
             weight: seen.count,
-            body: spec.body.map(|_| Size(body.min(LARGEST_BODY))),
+            body: spec.body.map(|_| Size(body.min(LONGEST_BODY))),
             ..spec
         }
     });
@@ -169,10 +172,17 @@ fn requests(tally: &Tally, limit: usize) -> RequestFile {
 fn body_sizes(file: &RequestFile) -> Option<String> {
     let sizes = || file.requests.iter().filter_map(|spec| Some(spec.body?.0));
     let (least, most) = (sizes().min()?, sizes().max()?);
+    let cut = match sizes().filter(|size| *size == LONGEST_BODY).count() {
+        0 => String::new(),
+        count => format!(
+            "; {count} came longer than {}, and have that",
+            Size(LONGEST_BODY)
+        ),
+    };
     Some(format!(
         "{} of them are POST, PUT or PATCH and have a body of pseudo-random bytes, {least} to {most} bytes long: a log \
          has no bodies, so each request is made about as long as it came (bytes_in); give them a `text` where the \
-         service reads it",
+         service reads it{cut}",
         sizes().count()
     ))
 }
@@ -230,5 +240,25 @@ mod tests {
         assert!(said.starts_with("1 of them are POST"), "{said}");
         assert_eq!(requests(&tally, 1).requests.len(), 1);
         assert_eq!(body_sizes(&requests(&tally, 1)), None);
+    }
+
+    #[test]
+    fn a_body_is_no_longer_than_a_gibibyte_whatever_the_log_says() {
+        let line = |bytes: u64| {
+            format!(
+                r#"{{"method":"PUT","host":"a.test","path":"/1","status":200,"bytes_in":{bytes}}}"#
+            )
+        };
+        for (bytes, cut) in [(u64::MAX, true), (5 << 30, true), (1 << 20, false)] {
+            let file = requests(&tally(line(bytes).as_bytes()).unwrap(), 10);
+            let body = file.requests[0].body.unwrap().0;
+            assert_eq!(body == 1 << 30, cut, "{bytes}: {body}");
+            let said = body_sizes(&file).unwrap();
+            assert_eq!(
+                said.contains("1 came longer than 1GiB, and have that"),
+                cut,
+                "{said}"
+            );
+        }
     }
 }

@@ -21,6 +21,9 @@ use crate::report::gaps::Gaps;
 /// How long it polls on at the end, so that the last RST leaves the transmit queue.
 const LAST_WORDS: Duration = Duration::from_millis(2);
 
+/// And at most, while connections are left that were not reset yet.
+const LAST_WORDS_AT_MOST: Duration = Duration::from_millis(200);
+
 /// How often it tells how many connections are open while they are opened ahead.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
@@ -137,8 +140,13 @@ fn run(setup: Setup) -> Result<(), PollerError> {
     }
     let now = poller.now();
     poller.generator.hang_up(now);
-    let end = now + LAST_WORDS;
-    while poller.turn() < end {}
+    let (least, most) = (now + LAST_WORDS, now + LAST_WORDS_AT_MOST);
+    loop {
+        let now = poller.turn();
+        if now >= most || (now >= least && !poller.generator.has_flows(now)) {
+            break;
+        }
+    }
     // Who measured has had it with the steps, and may have gone.
     let served = Event::Served(poller.generator.served());
     let _ = poller.events.try_send(served);

@@ -166,15 +166,15 @@ fn limited_by(done: &Done, stolen: f64) -> LimitedBy {
     let kept = done
         .offered
         .is_some_and(|offered| steps::keeps_up(stats.rate(), offered));
+    let lost = lost(done, stolen);
     if failed as f64 > MANY_ERRORS * due as f64 || stats.answers == 0 {
         LimitedBy::Errors
-    } else if lost(done, stolen) > LOST {
+    } else if lost > LOST && kept {
         // The time without a core looks busy, and makes frames pile up.
-        if kept {
-            LimitedBy::Rate
-        } else {
-            LimitedBy::Noise
-        }
+        LimitedBy::Rate
+    } else if lost > LOST && lost + done.outcome.busy > FULL {
+        // Where it had idle time all the same, it waited for the target.
+        LimitedBy::Noise
     } else if done.outcome.busy > FULL {
         LimitedBy::Generator
     } else if is_lossy(&done.outcome.io) {
@@ -269,6 +269,11 @@ mod tests {
         without.outcome.lost = Duration::from_millis(6);
         assert_eq!(limited_by(&without, 0.0), LimitedBy::Generator);
         assert_eq!(limited_by(&without, 0.005), LimitedBy::Noise);
+        // With time left, what it waited for was the limit.
+        let mut waiting = done(None, 1_000, 0, 0.05);
+        waiting.outcome.lost = Duration::from_millis(30);
+        assert_eq!(limited_by(&waiting, 0.0), LimitedBy::Target);
+        assert_eq!(limited_by(&waiting, 0.9), LimitedBy::Noise);
         // A rate that was kept all the same was the limit.
         let kept = done(Some(1_000.0), 1_000, 0, 0.5);
         assert_eq!(limited_by(&kept, 0.2), LimitedBy::Rate);
@@ -286,7 +291,7 @@ mod tests {
             fingerprint,
             settings: Settings::default(),
         };
-        let report = report(&[done(None, 1_000, 0, 0.5)], about).unwrap();
+        let report = report(&[done(None, 1_000, 0, 0.75)], about).unwrap();
         assert!((report.generator_lost - 0.25).abs() < 1e-9);
         let said = table(&report);
         assert!(said.contains("limited by: noise"), "{said}");

@@ -26,6 +26,12 @@ pub(super) fn command(args: &WireArgs) -> ExitCode {
 }
 
 fn run(args: &WireArgs) -> Result<(), RunError> {
+    if args.left.device == args.right.device {
+        return Err(RunError::Twice {
+            first: "the first end",
+            second: "the second end",
+        });
+    }
     let cores = own_cores(args.core.as_ref())?;
     cores::bind(&cores.control).map_err(super::run::system(
         "this thread cannot be bound to its cores",

@@ -8,9 +8,24 @@ use thiserror::Error;
 use super::systems::System;
 use crate::report::command::ReportError;
 
+/// Longest reason in a table, characters.
+const LONGEST_LINE: usize = 200;
+
 /// Why a comparison can't go on. Whatever was built for it is taken down first.
 #[derive(Debug, Error)]
 pub enum CompareError {
+    /// No chosen system has a chosen wire.
+    #[error(
+        "nothing is left to measure: none of the systems that were chosen is reached by the wire that was; only sluice \
+         and direct have memif, all have veth-af_xdp"
+    )]
+    NoWire,
+    /// No chosen system can do a chosen test.
+    #[error(
+        "nothing is left to measure: none of the systems that were chosen can do the tests that were; only sluice and \
+         direct speak TTHeader"
+    )]
+    NoTest,
     /// Not root.
     #[error("needs root: namespaces, DPDK ports and hugepages do\n  sudo sluice bench compare ...")]
     NotRoot,
@@ -51,6 +66,9 @@ pub enum CompareError {
     /// The bed of a comparison under way.
     #[error("another comparison is under way, process {0}; wait for it, or end it: kill {0}")]
     UnderWay(u32),
+    /// What this follows from failed.
+    #[error("there is no half: http1-keepalive failed in this round")]
+    NoCapacity,
     /// A proxy ended or never answered.
     #[error("{system} {what}; it printed:\n{log}", system = system.word())]
     System {
@@ -78,4 +96,64 @@ pub enum CompareError {
     /// A report can't be written.
     #[error(transparent)]
     Report(#[from] ReportError),
+}
+
+impl CompareError {
+    /// Whether it is of one measurement: others may go well.
+    pub(super) fn is_of_one(&self) -> bool {
+        matches!(
+            self,
+            CompareError::System { .. }
+                | CompareError::Generator { .. }
+                | CompareError::Command { .. }
+                | CompareError::Start(..)
+                | CompareError::NoCapacity
+        )
+    }
+
+    /// In a line, for a table: its first line, and the last of what was printed.
+    pub(super) fn line(&self) -> String {
+        let text = self.to_string();
+        let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let first = lines.next().unwrap_or_default().trim_end_matches(':');
+        let line = match lines.next_back() {
+            Some(last) => format!("{first}: {last}"),
+            None => first.to_owned(),
+        };
+        match line.char_indices().nth(LONGEST_LINE) {
+            Some((at, _)) => format!("{}...", &line[..at]),
+            None => line,
+        }
+    }
+
+    /// Whether it is how the command was typed that is wrong.
+    pub(super) fn is_usage(&self) -> bool {
+        match self {
+            CompareError::NoWire | CompareError::NoTest => true,
+            CompareError::Report(error) => error.is_usage(),
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_told_in_a_line_by_its_first_words_and_the_last_that_was_printed() {
+        let of = |log: &str| CompareError::System {
+            system: System::Nginx,
+            what: "ended".into(),
+            log: log.into(),
+        };
+        let said = of("starting\nemerg: no port\n\n").line();
+        assert_eq!(said, "nginx ended; it printed: emerg: no port");
+        assert_eq!(of("").line(), "nginx ended; it printed");
+        assert_eq!(
+            of(&"ä".repeat(500)).line().chars().count(),
+            LONGEST_LINE + 3
+        );
+        assert!(of("").is_of_one() && !CompareError::Stopped.is_of_one());
+    }
 }

@@ -2,10 +2,11 @@
 
 mod tables;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use clap::ValueEnum;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::measure::Observation;
@@ -13,15 +14,30 @@ use super::rounds::pinning;
 use super::systems::{Receive, System, Wire};
 use crate::report::fingerprint::Fingerprint;
 use crate::report::gaps::Gaps;
+use crate::report::noise::Noise;
 use crate::report::tables::Table;
 use crate::report::{LimitedBy, RunReport};
-use tables::{added_table, gap_table, memory_table, ratio_table, receive_table, test_table};
+use tables::{
+    added_table, failure_table, gap_table, memory_table, ratio_table, receive_table, test_table,
+};
 
 /// The form of the document.
 const FORM: &str = "sluice-bench-compare/1";
 
 /// What is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    ValueEnum,
+    Serialize,
+    Deserialize,
+    JsonSchema,
+)]
 pub enum Test {
     /// 64 connections, each asking again as soon as it has its answer.
     #[serde(rename = "http1-keepalive")]
@@ -123,7 +139,7 @@ impl Seen {
 }
 
 /// Memory of one system.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Memory {
     /// Which.
     pub system: System,
@@ -140,7 +156,7 @@ pub struct Memory {
 }
 
 /// Where the kernel does the receiving for a proxy on its TCP, and why.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Trial {
     /// Which.
     pub system: System,
@@ -170,7 +186,7 @@ impl Trial {
 }
 
 /// Least and greatest of a figure over the rounds.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Spread {
     /// Least.
     pub min: f64,
@@ -179,7 +195,7 @@ pub struct Spread {
 }
 
 /// Medians over the rounds.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Row {
     /// What was measured.
     pub system: System,
@@ -228,6 +244,21 @@ pub struct Row {
     pub p99_spread: Option<Spread>,
 }
 
+/// A measurement that failed, and again when it was repeated.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Failure {
+    /// What was measured.
+    pub system: System,
+    /// How it was reached.
+    pub wire: Wire,
+    /// The test, `memory` or `trial`.
+    pub what: String,
+    /// The round, from 1; 0 of a trial, which comes before them.
+    pub round: u32,
+    /// Why, in a line.
+    pub reason: String,
+}
+
 type Key = (Test, System, Wire);
 
 /// All that was measured.
@@ -239,21 +270,39 @@ pub struct Comparison {
     pub memory: Vec<Memory>,
     /// Where the kernel receives for whom.
     pub trials: Vec<Trial>,
+    /// What could not be measured.
+    pub failures: Vec<Failure>,
     /// Versions of other systems.
     pub peers: BTreeMap<String, String>,
     /// Hashes of configurations, as they stand in the repository.
     pub configurations: BTreeMap<String, String>,
 }
 
-/// The document.
-#[derive(Debug, Serialize)]
+/// What `sluice bench compare --json` writes.
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Comparison")]
 struct Document<'a> {
+    /// Which form this document has: `sluice-bench-compare/1`. The number grows when a reader of the old form could
+    /// not read the new one.
     form: &'static str,
+    /// Where and with what it was measured; its noise is the mean over all measurements. `null` where none succeeded.
     fingerprint: Option<Fingerprint>,
+    /// Length of each measurement, seconds.
     seconds: f64,
+    /// A row for each test, system and wire: medians over the rounds.
     rows: Vec<Row>,
+    /// Resident memory of the systems.
     memory: &'a [Memory],
+    /// Where the kernel received for proxies on its TCP.
     receive: &'a [Trial],
+    /// Measurements that failed twice: in no row. The exit code was 1 where there is one.
+    failures: &'a [Failure],
+}
+
+/// The JSON Schema of the document, indented, with a line end.
+pub(super) fn schema() -> String {
+    let schema = schemars::schema_for!(Document<'static>);
+    format!("{:#}\n", schema.as_value())
 }
 
 impl Comparison {
@@ -263,6 +312,7 @@ impl Comparison {
             seen: BTreeMap::new(),
             memory: Vec::new(),
             trials: Vec::new(),
+            failures: Vec::new(),
             peers: BTreeMap::new(),
             configurations: BTreeMap::new(),
         }
@@ -303,6 +353,7 @@ impl Comparison {
             rows: self.rows(),
             memory: &self.memory,
             receive: &self.trials,
+            failures: &self.failures,
         };
         let text = serde_json::to_string_pretty(&document);
         text.expect("numbers and text are always JSON") + "\n"
@@ -327,8 +378,31 @@ impl Comparison {
         fingerprint
             .pinning
             .extend(pinning(self.seen.keys().map(|(_, system, _)| *system)));
-        fingerprint.noise = None;
+        // Each wire has devices of its own.
+        let devices = self.seen.values().flatten();
+        let devices = devices.flat_map(|seen| &seen.observation.run.fingerprint.devices);
+        let devices = devices.map(|device| without_mac(device));
+        fingerprint.devices = devices.collect::<BTreeSet<_>>().into_iter().collect();
+        fingerprint.noise = self.noise();
         Some(fingerprint)
+    }
+
+    /// What else went on, on average over all measurements.
+    fn noise(&self) -> Option<Noise> {
+        let all: Vec<&Noise> = self
+            .seen
+            .values()
+            .flatten()
+            .map(|seen| &seen.observation.noise)
+            .collect();
+        let mean = |of: fn(&Noise) -> f64| {
+            all.iter().map(|noise| of(noise)).sum::<f64>() / all.len() as f64
+        };
+        Some(Noise {
+            cores: all.first()?.cores.clone(),
+            steal: mean(|noise| noise.steal),
+            foreign: mean(|noise| noise.foreign),
+        })
     }
 
     /// A table for each test, and those of latency, ratios and memory.
@@ -336,16 +410,23 @@ impl Comparison {
         let rows = self.rows();
         let mut tables: Vec<Table> = Test::ALL
             .iter()
-            .map(|test| test_table(*test, &rows))
+            .map(|test| test_table(*test, &rows, &self.failures))
             .collect();
         tables.push(gap_table(&rows));
         tables.push(added_table(&rows));
         tables.push(ratio_table(&rows));
         tables.push(memory_table(&self.memory));
         tables.push(receive_table(&self.trials));
+        tables.push(failure_table(&self.failures));
         tables.retain(|table| !table.rows.is_empty());
         tables
     }
+}
+
+/// A device's description but for its address, which memif draws anew for each measurement.
+fn without_mac(device: &str) -> String {
+    let parts = device.split(", ").filter(|part| !part.starts_with("MAC "));
+    parts.collect::<Vec<_>>().join(", ")
 }
 
 fn row((test, system, wire): Key, seen: &[Seen]) -> Option<Row> {

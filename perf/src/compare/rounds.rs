@@ -12,7 +12,7 @@ use super::bed::{Bed, CORES, Place};
 use super::error::CompareError;
 use super::measure::{Load, Observation, Subject};
 use super::process::output_of;
-use super::results::{Comparison, Memory, Seen, Test, Trial};
+use super::results::{Comparison, Failure, Memory, Seen, Test, Trial};
 use super::systems::{Speaks, System, Wire};
 use super::{CompareArgs, GENERATOR_CORE, PROXY_CORE, envoy};
 use crate::report::LimitedBy;
@@ -33,7 +33,7 @@ const FULL: f64 = 0.9;
 ///
 /// # Errors
 ///
-/// What a comparison needs is missing, a system or the generator failed, or it was stopped.
+/// What a comparison needs is missing, or it was stopped. Measurements that fail are noted, and the others go on.
 pub(super) fn run(args: &CompareArgs, stop: &AtomicBool) -> Result<Comparison, CompareError> {
     let contenders = args.contenders();
     let envoy = check(&contenders)?;
@@ -46,11 +46,14 @@ pub(super) fn run(args: &CompareArgs, stop: &AtomicBool) -> Result<Comparison, C
     try_receive(&bed, envoy.as_deref(), args, &mut comparison)?;
     for round in 1..=rounds {
         for &(system, wire) in &contenders {
-            let place = format!(
-                "round {round} of {rounds}, {} {}",
-                system.word(),
-                wire.word()
-            );
+            let at = Round {
+                number: round,
+                words: format!(
+                    "round {round} of {rounds}, {} {}",
+                    system.word(),
+                    wire.word()
+                ),
+            };
             let subject = Subject {
                 bed: &bed,
                 system,
@@ -60,13 +63,59 @@ pub(super) fn run(args: &CompareArgs, stop: &AtomicBool) -> Result<Comparison, C
                 speaks: Speaks::Http1,
                 receive: comparison.receive(system),
             };
-            turn(&subject, args, &place, &mut comparison)?;
+            turn(&subject, args, &at, &mut comparison)?;
             if round == 1 && system != System::Direct && args.test.is_empty() {
-                comparison.memory.push(memory(&subject, &place)?);
+                match memory(&subject, &at.words) {
+                    Ok(memory) => comparison.memory.push(memory),
+                    Err(error) => note(error, &subject, ("memory", round), &mut comparison)?,
+                }
             }
         }
     }
     Ok(comparison)
+}
+
+/// Which round it is, and whose turn in it.
+struct Round {
+    number: u32,
+    words: String,
+}
+
+/// A failure of one measurement is noted. Every other one ends the comparison.
+fn note(
+    error: CompareError,
+    subject: &Subject<'_>,
+    (what, round): (&str, u32),
+    comparison: &mut Comparison,
+) -> Result<(), CompareError> {
+    if !error.is_of_one() {
+        return Err(error);
+    }
+    // Ctrl-C reaches all that was started, and may end it first.
+    subject.bed.go_on()?;
+    let failure = Failure {
+        system: subject.system,
+        wire: subject.wire,
+        what: what.to_owned(),
+        round,
+        reason: error.line(),
+    };
+    let (system, wire) = (failure.system.word(), failure.wire.word());
+    eprintln!("compare: failed, {system} {wire} {what}: {error}");
+    comparison.failures.push(failure);
+    Ok(())
+}
+
+/// One measurement, and once more where it fails.
+fn observe(subject: &Subject<'_>, name: &str, load: &Load) -> Result<Observation, CompareError> {
+    match subject.observe(name, load) {
+        Err(error) if error.is_of_one() => {
+            subject.bed.go_on()?;
+            eprintln!("compare: {name} failed, once more: {error}");
+            subject.observe(name, load)
+        }
+        other => other,
+    }
 }
 
 /// What must be there; the binary of Envoy where it takes part.
@@ -142,7 +191,13 @@ fn try_receive(
             // One that is given is not in question.
             let rps = match args.receive().len() {
                 1 => None,
-                _ => Some(subject.observe("trial", &closed(TRIED))?.run.rps),
+                _ => match observe(&subject, "trial", &closed(TRIED)) {
+                    Ok(seen) => Some(seen.run.rps),
+                    Err(error) => {
+                        note(error, &subject, ("trial", 0), comparison)?;
+                        None
+                    }
+                },
             };
             if let Some(rps) = rps {
                 let (name, way) = (system.word(), receive.word());
@@ -173,12 +228,17 @@ fn closed(length: Duration) -> Load {
 fn turn(
     subject: &Subject<'_>,
     args: &CompareArgs,
-    place: &str,
+    round: &Round,
     comparison: &mut Comparison,
 ) -> Result<(), CompareError> {
-    let mut capacity = 0.0;
+    let mut capacity = None;
     let suiting = Test::ALL.into_iter();
     for test in suiting.filter(|test| args.takes(*test) && test.suits(subject.system)) {
+        if test == Test::HalfLoad && capacity.is_none() {
+            let error = CompareError::NoCapacity;
+            note(error, subject, (test.word(), round.number), comparison)?;
+            continue;
+        }
         let load = Load {
             connections: if test == Test::OneConnection {
                 1
@@ -186,7 +246,9 @@ fn turn(
                 CONNECTIONS
             },
             close: test == Test::Close,
-            rate: (test == Test::HalfLoad).then_some(capacity / 2.0),
+            rate: capacity
+                .filter(|_| test == Test::HalfLoad)
+                .map(|capacity| capacity / 2.0),
             ..closed(args.length())
         };
         let subject = Subject {
@@ -194,11 +256,15 @@ fn turn(
             speaks: Speaks::of(test),
             ..*subject
         };
-        let seen = quiet(&subject, test, &load, args.repeats(), place)?;
-        if test == Test::KeepAlive {
-            capacity = seen.observation.run.rps;
+        match quiet(&subject, test, &load, args.repeats(), &round.words) {
+            Ok(seen) => {
+                if test == Test::KeepAlive {
+                    capacity = Some(seen.observation.run.rps);
+                }
+                comparison.add(subject.system, subject.wire, test, seen);
+            }
+            Err(error) => note(error, &subject, (test.word(), round.number), comparison)?,
         }
-        comparison.add(subject.system, subject.wire, test, seen);
     }
     Ok(())
 }
@@ -219,7 +285,7 @@ fn quiet(
     );
     let mut repeats = 0;
     loop {
-        let mut observation = subject.observe(&name, load)?;
+        let mut observation = observe(subject, &name, load)?;
         observation.run.limited_by = judged(subject.system, test, &observation);
         eprintln!("compare: {place}, {}: {}", test.word(), told(&observation));
         let foreign = observation.noise.foreign;
@@ -295,7 +361,7 @@ fn memory(subject: &Subject<'_>, place: &str) -> Result<Memory, CompareError> {
         length: Duration::from_secs(2),
     };
     let name = format!("{} {} memory", subject.system.word(), subject.wire.word());
-    let observation = subject.observe(&name, &load)?;
+    let observation = observe(subject, &name, &load)?;
     let grown = observation
         .most_resident_kib
         .saturating_sub(observation.resident_kib);

@@ -129,6 +129,10 @@ impl<P: PacketIo> Generator<P> {
         let frames = self.stack.receive(now);
         self.stack.expire(now);
         let mut work = self.drive(now);
+        if self.stage == Stage::Measuring && now >= self.until && self.schedule.is_some() {
+            // What became due since the last turn is sent before the stage ends.
+            work += self.start_due(now);
+        }
         let entered = self.next_stage(now);
         work += self.start_due(now);
         let interval = self.stage == Stage::Measuring && self.stats.turn(now, self.began);
@@ -155,6 +159,8 @@ impl<P: PacketIo> Generator<P> {
             Stage::Opening | Stage::WarmUp => {
                 self.stage = Stage::Measuring;
                 self.began = now;
+                // Nothing of what was due before it counts.
+                self.restart_schedule(now);
             }
             Stage::Measuring | Stage::Draining | Stage::Done => {}
         }
@@ -193,12 +199,20 @@ impl<P: PacketIo> Generator<P> {
         self.client.as_ref().map_or(0, Client::busy)
     }
 
-    /// Resets every connection of the client's.
+    /// Resets every connection, the backend's too: who keeps one idle is to learn that it leads nowhere.
     pub fn hang_up(&mut self, now: Instant) {
         if let Some(client) = &mut self.client {
             client.close_all(&mut self.stack, now);
         }
+        if let Some(server) = &mut self.server {
+            server.close_all(&mut self.stack, now);
+        }
         self.stack.flush(now);
+    }
+
+    /// Whether a connection is left of which something is still to be sent.
+    pub fn has_flows(&self, now: Instant) -> bool {
+        self.stack.flows(0, usize::MAX, now).next().is_some()
     }
 
     /// When there is something to do, frames aside. For simulations: timeouts are looked at in turn, so
@@ -348,7 +362,8 @@ impl<P: PacketIo> Generator<P> {
                 None => now,
                 Some(schedule) => {
                     let intended = schedule.next();
-                    if intended > now {
+                    let over = self.stage == Stage::Measuring && intended >= self.until;
+                    if intended > now || over {
                         return started;
                     }
                     schedule.advance();

@@ -194,6 +194,13 @@ impl Server {
         }
     }
 
+    /// Resets every connection.
+    pub(crate) fn close_all<P: PacketIo>(&mut self, stack: &mut Stack<P>, now: Instant) {
+        for slot in 0..self.connections.len() {
+            self.forget(slot as u32, Turn::Abort, stack, now);
+        }
+    }
+
     fn forget<P: PacketIo>(&mut self, slot: u32, how: Turn, stack: &mut Stack<P>, now: Instant) {
         let place = self.connections.get_mut(slot as usize);
         let Some(connection) = place.and_then(Option::take) else {

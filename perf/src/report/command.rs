@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -11,8 +11,12 @@ use thiserror::Error;
 
 use super::html::page;
 use super::latency::NoHistogram;
+use super::output::{OutputError, print, print_beside, try_out, write};
 use super::tables::figures;
 use super::{FORM_BEFORE, RUN_FORM, RunReport, hlog, schema};
+
+/// How the form of a comparison begins, whatever its number.
+const COMPARISON: &str = "sluice-bench-compare/";
 
 /// Looks at runs measured before, side by side.
 #[derive(Debug, Clone, Args)]
@@ -20,10 +24,10 @@ pub struct ReportArgs {
     /// Reports written by `sluice bench run --json`, in the order to show them.
     #[arg(required_unless_present = "schema", value_name = "RUN.json")]
     runs: Vec<PathBuf>,
-    /// Write one HTML page with plots of all runs, which needs no network.
+    /// Write one HTML page with plots of all runs, which needs no network; "-" is standard output.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Write the runs' intervals as a log of histograms (HdrHistogram log format 1.3).
+    /// Write the runs' intervals as a log of histograms (HdrHistogram log format 1.3); "-" is standard output.
     #[arg(long, value_name = "FILE")]
     hlog: Option<PathBuf>,
     /// Title of the page.
@@ -40,9 +44,15 @@ pub enum ReportError {
     /// A file can't be read.
     #[error("{0}: {1}")]
     Read(PathBuf, io::Error),
-    /// A file can't be written.
-    #[error("cannot write {0}: {1}")]
-    Write(PathBuf, io::Error),
+    /// There is no place for what was asked for.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    /// A file is a comparison.
+    #[error(
+        "{0}: this is a comparison, not a run: sluice bench compare shows it by its tables and --html; give a report \
+         that sluice bench run --json wrote"
+    )]
+    Comparison(PathBuf),
     /// A file is something else.
     #[error(
         "{0}: not a report of sluice bench run: {1}\n  write one: sluice bench run ... --json {0}"
@@ -56,21 +66,32 @@ pub enum ReportError {
     Histogram(#[from] NoHistogram),
 }
 
+impl ReportError {
+    /// Whether it is how the command was typed that is wrong.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, ReportError::Output(error) if error.is_usage())
+    }
+}
+
 /// Runs the command: the table of figures goes to stdout.
 pub fn command(args: &ReportArgs) -> ExitCode {
     match report(args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("sluice bench report: {error}");
-            ExitCode::FAILURE
+            match error.is_usage() {
+                true => ExitCode::from(2),
+                false => ExitCode::FAILURE,
+            }
         }
     }
 }
 
 fn report(args: &ReportArgs) -> Result<(), ReportError> {
     if args.schema {
-        return print(&schema());
+        return Ok(print(&schema())?);
     }
+    try_out(&[("html", &args.html), ("hlog", &args.hlog)])?;
     let mut runs = args
         .runs
         .iter()
@@ -83,7 +104,8 @@ fn report(args: &ReportArgs) -> Result<(), ReportError> {
     if let Some(path) = &args.hlog {
         write(path, &hlog::log(&runs)?)?;
     }
-    print(&figures(&runs).to_string())
+    let table = figures(&runs).to_string();
+    Ok(print_beside(&table, &[&args.html, &args.hlog])?)
 }
 
 fn read(path: &Path) -> Result<RunReport, ReportError> {
@@ -91,7 +113,11 @@ fn read(path: &Path) -> Result<RunReport, ReportError> {
     let no_report = |error| ReportError::NoReport(path.into(), error);
     // The form first: in another one, anything may be called otherwise.
     let value: serde_json::Value = serde_json::from_str(&text).map_err(no_report)?;
-    if let Some(form) = value.get("form").and_then(|form| form.as_str())
+    let form = value.get("form").and_then(|form| form.as_str());
+    if form.is_some_and(|form| form.starts_with(COMPARISON)) {
+        return Err(ReportError::Comparison(path.into()));
+    }
+    if let Some(form) = form
         && ![RUN_FORM, FORM_BEFORE].contains(&form)
     {
         return Err(ReportError::OtherForm(path.into(), form.to_owned()));
@@ -118,42 +144,6 @@ fn tell_apart(runs: &mut [RunReport], files: &[PathBuf]) {
             run.name = format!("{name} {number}");
             number += 1;
         }
-    }
-}
-
-/// Whether a file can be written, before there is anything to write. What is there stays as it is.
-///
-/// # Errors
-///
-/// The file can't be written.
-pub fn try_out(path: &Path) -> Result<(), ReportError> {
-    let is_new = !path.exists();
-    let tried = fs::OpenOptions::new().create(true).append(true).open(path);
-    tried.map_err(|error| ReportError::Write(path.into(), error))?;
-    if is_new {
-        // Empty, it would tell nothing.
-        let _ = fs::remove_file(path);
-    }
-    Ok(())
-}
-
-/// Writes a file of a report.
-///
-/// # Errors
-///
-/// The file can't be written.
-pub fn write(path: &Path, text: &str) -> Result<(), ReportError> {
-    fs::write(path, text).map_err(|error| ReportError::Write(path.into(), error))
-}
-
-fn print(text: &str) -> Result<(), ReportError> {
-    let printed = io::stdout().write_all(text.as_bytes());
-    // Whoever reads may have seen enough.
-    match printed {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(ReportError::Write("standard output".into(), error))
-        }
-        _ => Ok(()),
     }
 }
 

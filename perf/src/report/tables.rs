@@ -92,7 +92,7 @@ fn figures_row(run: &RunReport) -> Vec<String> {
         figure(latency.p999_us),
         figure(latency.p9999_us),
         figure(latency.max_us),
-        grouped(latency.count as f64),
+        grouped(run.totals.answers as f64),
         if errors.is_empty() {
             "0".to_owned()
         } else {
@@ -312,17 +312,21 @@ mod tests {
     }
 
     #[test]
-    fn figures_name_the_errors() {
-        let table = figures(&[run("a")]);
+    fn figures_name_the_errors_and_all_answers() {
+        // As of a sweep, whose latencies are those of a step.
+        let mut run = run("a");
+        run.totals.answers = 7_000;
+        let table = figures(&[run]);
         assert_eq!(table.head.len(), table.rows[0].len());
         assert_eq!(table.rows[0][0..2], ["a", "1,000"]);
-        assert_eq!(table.rows[0][10], "2 closed early, 1 timeout");
+        assert_eq!(table.rows[0][9..11], ["7,000", "2 closed early, 1 timeout"]);
     }
 
     #[test]
     fn what_no_answer_has_is_a_dash() {
         let mut run = run("a");
         run.latency = Latency::of(&histogram());
+        run.totals.answers = 0;
         let table = figures(&[run]);
         assert_eq!(table.rows[0][3..10], ["-", "-", "-", "-", "-", "-", "0"]);
     }

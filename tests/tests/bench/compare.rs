@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -161,6 +162,53 @@ fn compare_has_two_hops_of_nginx_and_of_sluice_and_ttheader_of_sluice() {
     );
     assert_eq!(document["receive"][0]["system"], "nginx");
     assert_eq!(document["receive"][0]["used"], "sender");
+}
+
+#[test]
+fn compare_goes_on_without_an_nginx_that_does_not_start() {
+    let scratch = Scratch::new("no-nginx");
+    let (json, program) = (scratch.text("compare.json"), scratch.text("nginx"));
+    let script = "#!/bin/sh\n[ \"$1\" = -v ] && exec echo nginx of the test\necho no nginx today >&2\nexit 3\n";
+    fs::write(&program, script).expect("a file");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let directory = Path::new(&program).parent().expect("a directory");
+    let path = std::env::var("PATH").expect("there is one");
+    let output = compare(&["--quick", "--test", "http1-keepalive", "--json", &json])
+        .args([
+            "--system",
+            "nginx",
+            "--system",
+            "direct",
+            "--wire",
+            "veth-af_xdp",
+        ])
+        .env("PATH", format!("{}:{path}", directory.display()))
+        .output()
+        .expect("sluice starts");
+    let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (printed, told) = (said(&output.stdout), said(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("http1-keepalive failed, once more"), "{told}");
+    assert!(told.contains("1 measurements failed"), "{told}");
+    let document = fs::read(&json).expect("the JSON was written");
+    let document: serde_json::Value = serde_json::from_slice(&document).expect("it is JSON");
+    let rows = document["rows"].as_array().expect("rows");
+    assert_eq!(rows.len(), 1, "{document}");
+    assert_eq!(rows[0]["system"], "direct");
+    let failure = &document["failures"][0];
+    assert_eq!(
+        (&failure["system"], &failure["round"]),
+        (&"nginx".into(), &1.into())
+    );
+    let reason = failure["reason"].as_str().unwrap_or("");
+    assert!(
+        reason.starts_with("nginx ended: ") && reason.ends_with("no nginx today"),
+        "{reason}"
+    );
+    assert!(
+        printed.contains("What failed") && printed.contains(reason),
+        "{printed}"
+    );
 }
 
 #[test]

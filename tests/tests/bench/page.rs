@@ -280,6 +280,10 @@ fn what_is_no_report_is_refused_with_what_to_do() {
             "not a report of sluice bench run: missing field",
         ),
         ("<html>", "not a report of sluice bench run: expected value"),
+        (
+            "{\"form\": \"sluice-bench-compare/1\", \"rows\": []}",
+            "this is a comparison, not a run",
+        ),
     ];
     for (contents, words) in cases {
         let path = scratch.file("other.json");
@@ -295,4 +299,52 @@ fn what_is_no_report_is_refused_with_what_to_do() {
     let output = sluice(&["report", "/nonexistent/run.json"]);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(sluice(&["report"]).status.code(), Some(2));
+}
+
+#[test]
+fn two_reports_do_not_go_to_one_file_and_a_dash_is_standard_output() {
+    let scratch = Scratch::new("one-place");
+    let (path, html) = (scratch.file("run.json"), scratch.text("run.html"));
+    let mut run = run("a", 2, 0, 10);
+    // As of a sweep: of all its steps there are more answers than latencies of the one that is shown.
+    run.totals.answers = 1_234_567;
+    let json = serde_json::to_string(&run).expect("it is JSON");
+    fs::write(&path, json).expect("a file");
+    let report = |more: &[&str]| {
+        let arguments = [&["report", text(&path)], more].concat();
+        let output = sluice(&arguments);
+        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (out, errors) = (said(&output.stdout), said(&output.stderr));
+        (output.status.code(), out, errors)
+    };
+    let (code, _, errors) = report(&["--html", &html, "--hlog", &html]);
+    assert_eq!(code, Some(2), "{errors}");
+    assert!(
+        errors.contains("--html and --hlog both go to /"),
+        "{errors}"
+    );
+    let (code, _, errors) = report(&["--html", "-", "--hlog", "-"]);
+    assert_eq!(code, Some(2), "{errors}");
+    for (option, begins) in [("--html", "<!doctype html>"), ("--hlog", "#")] {
+        let (code, out, errors) = report(&[option, "-"]);
+        assert_eq!(code, Some(0), "{errors}");
+        assert!(out.starts_with(begins), "{out}");
+        assert!(
+            errors.starts_with("Figures") && errors.contains(" 1,234,567 "),
+            "{errors}"
+        );
+    }
+    let (_, out, _) = report(&[]);
+    assert!(out.contains(" 1,234,567 "), "{out}");
+    for option in ["--json", "--html"] {
+        let chosen = [
+            "compare", "--system", "nginx", "--wire", "memif", option, &html,
+        ];
+        let output = sluice(&chosen);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{errors}");
+        assert!(errors.contains("nothing is left to measure"), "{errors}");
+    }
+    let output = sluice(&["compare", "--json", &html, "--html", &html]);
+    assert_eq!(output.status.code(), Some(2));
 }

@@ -126,4 +126,8 @@ fn a_wire_that_cannot_be_says_why() {
     assert!(said.contains("write 1% or 0.1%"), "{said}");
     let (code, said) = wire(&[front]);
     assert_eq!(code, Some(2), "{said}");
+    let (code, said) = wire(&[front, front]);
+    assert_eq!(code, Some(2), "{said}");
+    let twice = "the first end and the second end are the same device, which is opened once";
+    assert!(said.contains(twice), "{said}");
 }

@@ -1,11 +1,11 @@
 //! The tables of a comparison.
 
-use super::{Memory, Row, Test, Trial};
+use super::{Failure, Memory, Row, Test, Trial};
 use crate::compare::systems::{System, Wire};
 use crate::report::LimitedBy;
 use crate::report::tables::{Table, figure, grouped, percent, short};
 
-pub(super) fn test_table(test: Test, all: &[Row]) -> Table {
+pub(super) fn test_table(test: Test, all: &[Row], failures: &[Failure]) -> Table {
     const COLUMNS: [&str; 6] = ["/s", "busy us", "p50", "p99", "p99.9", "limit"];
     let mut head = vec!["system".to_owned()];
     head.extend(COLUMNS.map(|column| format!("veth {column}")));
@@ -19,7 +19,11 @@ pub(super) fn test_table(test: Test, all: &[Row]) -> Table {
         // Where others were measured and this one can't be, that is said too.
         let takes_part = all.iter().any(|row| row.system == *system);
         let any = all.iter().any(|row| row.test == test);
-        (veth.or(memif).is_some() || (any && takes_part && !test.suits(*system))).then_some(())?;
+        let failed = failures
+            .iter()
+            .any(|failure| failure.system == *system && failure.what == test.word());
+        let cannot = any && takes_part && !test.suits(*system);
+        (veth.or(memif).is_some() || failed || cannot).then_some(())?;
         let mut cells = vec![system.word().to_owned()];
         cells.extend(cells_of(veth));
         cells.extend(cells_of(memif));
@@ -280,6 +284,32 @@ pub(super) fn receive_table(trials: &[Trial]) -> Table {
                made it faster in a trial before."
             .to_owned(),
         head: ["system", "used", "sender /s", "threaded /s"]
+            .map(str::to_owned)
+            .to_vec(),
+        rows: rows.collect(),
+        compares: false,
+    }
+}
+
+/// What has dashes for another reason than that a system can't do it.
+pub(super) fn failure_table(failures: &[Failure]) -> Table {
+    let rows = failures.iter().map(|of| {
+        vec![
+            of.system.word().to_owned(),
+            of.wire.word().to_owned(),
+            of.what.clone(),
+            match of.round {
+                0 => "-".to_owned(),
+                round => round.to_string(),
+            },
+            of.reason.clone(),
+        ]
+    });
+    Table {
+        title: "What failed".to_owned(),
+        note: "Measurements that failed, and again when they were repeated: they are in no median."
+            .to_owned(),
+        head: ["system", "wire", "test", "round", "reason"]
             .map(str::to_owned)
             .to_vec(),
         rows: rows.collect(),

@@ -264,3 +264,112 @@ fn one_round_has_no_spread_and_others_than_sluice_have_dashes_for_ttheader() {
     assert_eq!(rows[0][7], "100");
     assert!(rows[1][0] == "nginx" && rows[1][1..].iter().all(|cell| cell == "-"));
 }
+
+#[test]
+fn what_failed_has_dashes_and_its_reason_and_the_rest_stands() {
+    let mut all = Comparison::new(Duration::from_secs(1));
+    let one = || seen(100.0, None, LimitedBy::Target);
+    all.add(System::Sluice, Wire::Veth, Test::Close, one());
+    all.failures.push(Failure {
+        system: System::Nginx,
+        wire: Wire::Veth,
+        what: "http1-close".into(),
+        round: 2,
+        reason: "nginx ended".into(),
+    });
+    let tables = all.tables();
+    let rows = &tables[0].rows;
+    assert_eq!(rows[0][..2], ["sluice", "100"]);
+    assert!(rows[1][0] == "nginx" && rows[1][1..].iter().all(|cell| cell == "-"));
+    let failed = tables.last().unwrap();
+    assert_eq!(failed.title, "What failed");
+    assert_eq!(
+        failed.rows,
+        [["nginx", "veth-af_xdp", "http1-close", "2", "nginx ended"]]
+    );
+    let document: serde_json::Value = serde_json::from_str(&all.json()).unwrap();
+    assert_eq!(document["failures"][0]["reason"], "nginx ended");
+    assert_eq!(document["rows"].as_array().map(Vec::len), Some(1));
+}
+
+#[test]
+fn the_fingerprint_has_the_devices_of_all_wires_and_the_mean_noise() {
+    let mut all = Comparison::new(Duration::from_secs(1));
+    for (wire, device, noise) in [
+        (
+            Wire::Memif,
+            "net_memif front, MAC 02:00:00:00:00:01, MTU 1500",
+            0.2,
+        ),
+        (
+            Wire::Memif,
+            "net_memif front, MAC 02:00:00:00:00:02, MTU 1500",
+            0.1,
+        ),
+        (Wire::Veth, "net_af_xdp front", 0.3),
+    ] {
+        let mut one = seen(100.0, None, LimitedBy::Target);
+        one.observation.run.fingerprint.devices = vec![device.into()];
+        one.observation.noise = Noise {
+            cores: vec![0, 1],
+            steal: noise,
+            foreign: noise / 2.0,
+        };
+        all.add(System::Sluice, wire, Test::KeepAlive, one);
+    }
+    let document: serde_json::Value = serde_json::from_str(&all.json()).unwrap();
+    let fingerprint = &document["fingerprint"];
+    let devices = serde_json::json!(["net_af_xdp front", "net_memif front, MTU 1500"]);
+    assert_eq!(fingerprint["devices"], devices);
+    let noise = &fingerprint["noise"];
+    assert!(
+        (noise["steal"].as_f64().unwrap() - 0.2).abs() < 1e-9,
+        "{noise}"
+    );
+    assert!(
+        (noise["foreign"].as_f64().unwrap() - 0.1).abs() < 1e-9,
+        "{noise}"
+    );
+    assert_eq!(noise["cores"], serde_json::json!([0, 1]));
+}
+
+#[test]
+fn every_name_is_in_the_schema_with_a_description() {
+    let schema: serde_json::Value = serde_json::from_str(&schema()).unwrap();
+    let mut all = comparison();
+    all.failures.push(Failure {
+        system: System::Nginx,
+        wire: Wire::Veth,
+        what: "memory".into(),
+        round: 1,
+        reason: String::new(),
+    });
+    all.trials
+        .extend(Trial::of(System::Envoy, &[(Receive::Threaded, None)]));
+    all.memory.push(Memory {
+        system: System::Envoy,
+        wire: Wire::Veth,
+        connections: 1,
+        idle_mib: 1.0,
+        kib_per_connection: 1.0,
+        errors: 0,
+    });
+    let document: serde_json::Value = serde_json::from_str(&all.json()).unwrap();
+    let described = |value: &serde_json::Value, schema: &serde_json::Value| {
+        for name in value.as_object().unwrap().keys() {
+            assert!(
+                schema["properties"][name]["description"].is_string(),
+                "{name}: {schema}"
+            );
+        }
+    };
+    described(&document, &schema);
+    for (list, of) in [
+        ("rows", "Row"),
+        ("memory", "Memory"),
+        ("receive", "Trial"),
+        ("failures", "Failure"),
+    ] {
+        described(&document[list][0], &schema["$defs"][of]);
+    }
+}

@@ -80,7 +80,7 @@ function draw(plot) {
     const svg = element("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", tabindex: 0, id: plot.id, "aria-label": `${plot.title}. ${describe(plot)} Arrow keys read the values.` });
     for (const tick of x.ticks) {
         svg.append(element("line", { class: "grid", x1: x.at(tick), x2: x.at(tick), y1: TOP, y2: HEIGHT - BOTTOM }));
-        svg.append(element("text", { class: "tick", x: x.at(tick), y: HEIGHT - BOTTOM + 17, "text-anchor": "middle" }, plot.x.show(tick)));
+        svg.append(element("text", { class: "tick", x: x.at(tick), y: HEIGHT - BOTTOM + 17, "text-anchor": x.at(tick) > WIDTH - RIGHT - 12 ? "end" : "middle" }, plot.x.show(tick)));
     }
     for (const tick of y.ticks) {
         svg.append(element("line", { class: "grid", x1: LEFT, x2: WIDTH - RIGHT, y1: y.at(tick), y2: y.at(tick) }));
