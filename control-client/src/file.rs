@@ -195,6 +195,10 @@ impl FileSource {
             return None;
         }
         self.named = version;
+        // It may have been one of rules that wait.
+        if Wanted::of(&self.rules).are_as_in(&self.snapshot, &resolved) {
+            return None;
+        }
         Some(match self.renew(&resolved) {
             Ok(snapshot) => Update::Accepted(snapshot),
             Err(problems) => Update::Rejected(problems),
