@@ -6,8 +6,9 @@ mod read;
 mod tree;
 mod twice;
 
-use std::fs::File;
-use std::io::Read;
+use std::fs::{File, FileType, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 
 use serde_saphyr::{Error, Options, UserMessageFormatter};
 
@@ -33,12 +34,50 @@ pub fn load(path: &std::path::Path) -> Result<Rules, Vec<Problem>> {
     parse(&read(path)?, &file)
 }
 
-/// Reads the text of a file, at most [`MAX_DOCUMENT`] bytes of UTF-8.
+/// Reads the text of a file, at most [`MAX_DOCUMENT`] bytes of UTF-8. It may be a pipe, which is waited for.
 ///
 /// # Errors
 ///
 /// One problem, which names the file and the reason.
-pub fn read(path: &std::path::Path) -> Result<String, Vec<Problem>> {
+fn read(path: &std::path::Path) -> Result<String, Vec<Problem>> {
+    text_of(path, File::open(path))
+}
+
+/// The same for a file that is followed: one that would have to be waited for is refused.
+///
+/// # Errors
+///
+/// One problem, which names the file and the reason.
+pub fn read_regular(path: &std::path::Path) -> Result<String, Vec<Problem>> {
+    let opened = OpenOptions::new()
+        .read(true)
+        // Of a pipe, this waits for nobody to write.
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)
+        .and_then(|file| {
+            let kind = file.metadata()?.file_type();
+            match irregular(kind) {
+                None => Ok(file),
+                Some(what) => Err(io::Error::other(format!("it is {what}, no regular file"))),
+            }
+        });
+    text_of(path, opened)
+}
+
+/// What something is that cannot be followed.
+fn irregular(kind: FileType) -> Option<&'static str> {
+    if kind.is_file() {
+        None
+    } else if kind.is_dir() {
+        Some("a directory")
+    } else if kind.is_fifo() {
+        Some("a pipe")
+    } else {
+        Some("a device")
+    }
+}
+
+fn text_of(path: &std::path::Path, opened: io::Result<File>) -> Result<String, Vec<Problem>> {
     let places = Places::unknown(&path.display().to_string());
     let refuse = |message: String, mend: &str| {
         vec![places.problem(&Path::default(), message, Some(mend.to_owned()))]
@@ -47,7 +86,7 @@ pub fn read(path: &std::path::Path) -> Result<String, Vec<Problem>> {
     let limit = u64::try_from(MAX_DOCUMENT)
         .unwrap_or(u64::MAX)
         .saturating_add(1);
-    File::open(path)
+    opened
         .and_then(|file| file.take(limit).read_to_end(&mut text))
         .map_err(|error| {
             refuse(
