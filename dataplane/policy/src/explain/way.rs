@@ -3,7 +3,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::{Because, Explanation};
-use crate::action::{Action, Destination, Fault, Respond, RpcAnswer, captures};
+use crate::action::{Action, Destination, Fault, NoTarget, Respond, RpcAnswer, captures};
 use crate::lanes::{Lanes, TagFrom};
 use crate::matching::{Condition, NameMatch};
 use crate::request::{Message, RequestView};
@@ -301,14 +301,19 @@ impl Way<'_> {
         let mut out = Vec::new();
         let rewrite = &route.rewrite;
         if let Some(path) = &rewrite.path
-            && let Some(target) = path.target(&route.matches.path, &values, &mut out)
+            && view.http().is_some_and(|http| http.path.starts_with(b"/"))
         {
-            let refused = target.has_dot_segment();
-            let target = String::from_utf8_lossy(target.as_bytes()).into_owned();
-            said.becomes.push(if refused {
-                format!("refused with 400: the path would become {target}")
-            } else {
-                format!("the path it sees is {target}")
+            let target = path.target(&route.matches.path, &values, &mut out);
+            let target = target.map(|target| target.has_dot_segment());
+            let text = String::from_utf8_lossy(&out);
+            said.becomes.push(match target {
+                Ok(false) => format!("the path it sees is {text}"),
+                Ok(true) | Err(NoTarget::Illegal) => {
+                    format!("refused with 400: the path would become {text}")
+                }
+                Err(NoTarget::TooLarge) => {
+                    "refused with 431: the path would be too long".to_owned()
+                }
             });
         }
         if let Some(host) = &rewrite.host {
