@@ -282,6 +282,9 @@ impl Way<'_> {
             let then = format!("{name} is looked up while the gateway runs");
             said.endpoints.push(then);
         }
+        if said.endpoints.is_empty() {
+            said.no_endpoint = Some(self.no_endpoint(service, view));
+        }
         let lane = group.and_then(|group| group.lane);
         said.becomes.push(match (lane, view.lane) {
             (Some(lane), _) => format!(
@@ -338,6 +341,24 @@ impl Way<'_> {
         said.becomes.push(format!(
             "the response has to begin within {response:?}, all has to be over within {whole:?}"
         ));
+    }
+
+    /// Why no endpoint of a service is met, and what becomes of the request then.
+    fn no_endpoint(&self, service: &Service, view: &RequestView<'_>) -> String {
+        let lanes = match view.lane {
+            Some(_) => "other lanes",
+            None => "lanes",
+        };
+        let fallback = service.fallback.and_then(|id| self.snapshot.service(id));
+        let then = match (fallback, &view.message) {
+            (Some(fallback), _) => format!("service {} is asked", fallback.name),
+            (None, Message::Http(_)) => "503".to_owned(),
+            (None, Message::Rpc(_)) => "exception 6".to_owned(),
+        };
+        format!(
+            "service {} has endpoints in {lanes} only: {then}",
+            service.name
+        )
     }
 
     fn values<'v>(
