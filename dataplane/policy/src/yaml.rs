@@ -24,6 +24,9 @@ use tree::Node;
 /// The largest document that is read, in bytes.
 pub const MAX_DOCUMENT: usize = 16 << 20;
 
+/// Keys and values that aliases may stand for.
+const MAX_REPLAYED: usize = 100_000;
+
 /// Reads the rules in a file. Reads the file system: for control threads.
 ///
 /// # Errors
@@ -154,7 +157,7 @@ fn options() -> Options {
             max_depth: 32,
         },
         alias_limits: serde_saphyr::alias_limits! {
-            max_total_replayed_events: 100_000,
+            max_total_replayed_events: MAX_REPLAYED,
         },
     }
 }
@@ -186,6 +189,13 @@ fn words(error: &Error) -> (String, Option<String>) {
             Some("keep one document".into()),
         ),
         Error::NullIntoString { .. } => ("has no value".into(), None),
+        Error::SerdeInvalidType { unexpected, .. } if unexpected == "unit value" => {
+            ("has no value".into(), None)
+        }
+        Error::AliasReplayLimitExceeded { .. } => (
+            format!("the aliases (`*name`) stand for more than {MAX_REPLAYED} values"),
+            Some("write out what is meant, or use fewer".into()),
+        ),
         Error::InvalidScalar { ty, .. } => (format!("is not {}", described(ty)), None),
         // A choice is written as a mapping of one key.
         Error::Unexpected {
