@@ -102,6 +102,8 @@ pub struct FileSource {
     took: Duration,
     /// What was read last, good or not: the same again is no news.
     read: Result<String, Vec<Problem>>,
+    /// What is wrong with the file as it was read last, if anything.
+    refused: Option<Vec<Problem>>,
     /// The file as the last call saw it.
     seen: Option<Stamp>,
     /// The file as it was when `read` was read.
@@ -117,7 +119,7 @@ impl FileSource {
     pub fn open(path: impl Into<PathBuf>) -> Result<(FileSource, Arc<Snapshot>), Vec<Problem>> {
         let path = path.into();
         let stamp = Stamp::of(&path);
-        let text = yaml::read(&path)?;
+        let text = yaml::read_regular(&path)?;
         let began = Instant::now();
         let rules = parse(&text, &path.display().to_string())?;
         let reading = began.elapsed();
@@ -153,6 +155,7 @@ impl FileSource {
             took: reading + began.elapsed(),
             view,
             read: Ok(text),
+            refused: None,
             seen: stamp,
             taken: stamp,
         };
@@ -183,9 +186,15 @@ impl FileSource {
             Instant::now() >= waiting.until
                 || own.is_none_or(|own| own.unknown(&waiting.names).is_empty())
         })?;
+        let from_file = waiting.origin.is_none();
         Some(match self.take_up(waiting) {
             Ok(snapshot) => Update::Accepted(snapshot),
-            Err(problems) => Update::Rejected(problems),
+            Err(problems) => {
+                if from_file {
+                    self.refused = Some(problems.clone());
+                }
+                Update::Rejected(problems)
+            }
         })
     }
 
@@ -195,6 +204,10 @@ impl FileSource {
             return None;
         }
         self.named = version;
+        // It may have been one of rules that wait.
+        if Wanted::of(&self.rules).are_as_in(&self.snapshot, &resolved) {
+            return None;
+        }
         Some(match self.renew(&resolved) {
             Ok(snapshot) => Update::Accepted(snapshot),
             Err(problems) => Update::Rejected(problems),
@@ -223,10 +236,10 @@ impl FileSource {
     }
 
     /// Reads the file at once, whatever its metadata say: for SIGHUP. `None` if its content is
-    /// that of the last time.
+    /// that of the last time; see [`Self::refused`].
     pub fn reload(&mut self) -> Option<Update> {
         self.taken = Stamp::of(&self.path);
-        let read = yaml::read(&self.path);
+        let read = yaml::read_regular(&self.path);
         if read == self.read {
             return None;
         }
@@ -235,6 +248,7 @@ impl FileSource {
             Ok(text) => self.begin(&text, None),
             Err(problems) => Err(problems),
         };
+        self.refused = taken.as_ref().err().cloned();
         if let Ok(Update::Unchanged) = taken {
             self.begun += 1;
             if self.waiting.take().is_some()
@@ -244,6 +258,11 @@ impl FileSource {
             }
         }
         Some(taken.unwrap_or_else(Update::Rejected))
+    }
+
+    /// What is wrong with the file as it was read last; `None` where it was taken up, or waits for names.
+    pub fn refused(&self) -> Option<&[Problem]> {
+        self.refused.as_deref()
     }
 
     /// The rules of the last snapshot that was accepted.

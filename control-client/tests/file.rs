@@ -153,6 +153,51 @@ fn a_rejected_file_keeps_what_was_good() {
 }
 
 #[test]
+fn what_is_wrong_with_the_file_is_known_until_it_is_mended() {
+    let folder = Folder::new("refused");
+    folder.write(GOOD);
+    let (mut source, _) = FileSource::open(folder.file()).unwrap();
+    assert!(source.reload().is_none() && source.refused().is_none());
+    folder.write(&GOOD.replace("service: hello", "service: helo"));
+    let problems = rejected(settle(&mut source));
+    assert!(source.reload().is_none(), "it is what it was");
+    let refused = |source: &FileSource| -> Vec<String> {
+        let problems = source.refused().unwrap_or_default();
+        problems.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(refused(&source), problems);
+    fs::remove_file(folder.file()).unwrap();
+    let problems = rejected(settle(&mut source));
+    assert!(source.reload().is_none(), "it is still missing");
+    assert_eq!(refused(&source), problems);
+    folder.write(GOOD);
+    assert!(matches!(source.reload(), Some(Update::Unchanged)));
+    assert!(source.refused().is_none());
+}
+
+#[test]
+fn a_pipe_or_a_device_in_the_place_of_the_file_is_refused_and_not_waited_for() {
+    let folder = Folder::new("pipe");
+    folder.write(GOOD);
+    let (mut source, _) = FileSource::open(folder.file()).unwrap();
+    fs::remove_file(folder.file()).unwrap();
+    let mut mkfifo = std::process::Command::new("mkfifo");
+    assert!(mkfifo.arg(folder.file()).status().unwrap().success());
+    let file = folder.file().display().to_string();
+    let pipe = format!(
+        "{file}: cannot be read: it is a pipe, no regular file; give a file that can be read"
+    );
+    assert_eq!(rejected(settle(&mut source)), [&*pipe]);
+    let said = FileSource::open(folder.file()).unwrap_err();
+    assert_eq!(said[0].to_string(), pipe);
+    let said = FileSource::open("/dev/null").unwrap_err();
+    assert!(said[0].message.ends_with("it is a device, no regular file"));
+    fs::remove_file(folder.file()).unwrap();
+    folder.write(&with_endpoints(2));
+    assert_eq!(accepted(settle(&mut source)).generation, 2);
+}
+
+#[test]
 fn what_needs_a_restart_is_rejected() {
     let folder = Folder::new("restart");
     folder.write(GOOD);

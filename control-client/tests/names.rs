@@ -210,6 +210,32 @@ fn rules_whose_names_nobody_knows_are_taken_up_without_them() {
 }
 
 #[test]
+fn a_name_of_dnsmasq_that_only_waiting_rules_have_makes_no_generation_of_those_in_force() {
+    let mut dnsmasq = Dnsmasq::new("others");
+    dnsmasq.serve("10.0.1.7 cart.test\n10.0.1.9 other.test\n");
+    let file = dnsmasq.rules("cart.test:8080");
+    let (mut source, _) = FileSource::open(&file).unwrap();
+    let before = fs::read_to_string(&file).unwrap();
+    dnsmasq.rules("cart.test:8080, other.test:80");
+    assert!(matches!(source.reload(), Some(Update::Waiting(_))));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let found = |source: &FileSource| {
+        let names = source.names().names();
+        names.iter().all(|name| !name.addresses.is_empty()) && names.len() == 2
+    };
+    while !found(&source) {
+        assert!(Instant::now() < deadline, "{:?}", source.names().names());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    fs::write(&file, before).unwrap();
+    assert!(matches!(source.reload(), Some(Update::Unchanged)));
+    for _ in 0..3 {
+        assert!(source.poll().is_none());
+    }
+    assert_eq!(source.generation(), 1);
+}
+
+#[test]
 fn rules_with_new_names_wait_for_them_while_those_before_are_followed_on() {
     let mut dnsmasq = Dnsmasq::new("waiting");
     dnsmasq.serve("10.0.1.7 cart.test\n");

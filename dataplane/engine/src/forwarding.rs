@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::net::IpAddr;
 
 use arrayvec::{ArrayString, ArrayVec};
-use sluice_policy::action::{Computed, ComputedEdit, captures};
+use sluice_policy::action::{Computed, ComputedEdit, NoTarget, captures};
 use sluice_policy::rules::{Forwarded, ForwardedHeader, ForwardedMode};
 use sluice_policy::{Lanes, Listener, RequestView, Route, Service, Values};
 use sluice_stack::rng::Rng;
@@ -337,7 +337,10 @@ impl Sender<'_> {
             && view.http().is_some_and(|http| http.path.starts_with(b"/"))
         {
             let target = path.target(&route.matches.path, &values, target);
-            let target = target.ok_or(LocalReply::REWRITTEN_TOO_LARGE)?;
+            let target = target.map_err(|why| match why {
+                NoTarget::TooLarge => LocalReply::REWRITTEN_TOO_LARGE,
+                NoTarget::Illegal => LocalReply::REWRITTEN_ILLEGAL,
+            })?;
             // A part of a segment that a regular expression took may be one by itself.
             if target.has_dot_segment() {
                 return Err(LocalReply::REWRITTEN_DOT_SEGMENT);

@@ -39,6 +39,11 @@ impl LocalReply {
         RequestFate::HeadTooLarge,
         "the head would be too large as the rules change it",
     );
+    pub(crate) const REWRITTEN_ILLEGAL: Self = Self::new(
+        400,
+        RequestFate::Malformed,
+        "the path as the rules rewrite it does not begin with /, or has a character that no path may have",
+    );
     pub(crate) const REWRITTEN_DOT_SEGMENT: Self = Self::new(
         400,
         RequestFate::Malformed,

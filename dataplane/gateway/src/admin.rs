@@ -22,7 +22,6 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use serde_json::json;
 use sluice_control_client::names::NamesView;
 use sluice_policy::Snapshot;
 use sluice_port::{Interface, Pool, Port, cycles};
@@ -223,10 +222,7 @@ async fn metrics(State(view): State<Arc<View>>) -> Response {
 }
 
 async fn config(State(view): State<Arc<View>>) -> Response {
-    json_response(&json!({
-        "generation": view.rules().map(|rules| rules.generation),
-        "rules": view.status.rules(),
-    }))
+    json_response(&view.status.rules())
 }
 
 async fn services(State(view): State<Arc<View>>) -> Response {

@@ -7,7 +7,7 @@ use std::time::Duration;
 /// Where a gateway's admin interface is unless its rules say otherwise.
 pub(crate) const DEFAULT: &str = "127.0.0.1:9901";
 
-/// How long the gateway may take to accept, and to answer with anything at all.
+/// How long the gateway may take to accept, and to answer with anything at all unless that is more work.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Bytes of an answer's head at most.
@@ -30,6 +30,11 @@ pub(crate) enum ClientError {
         /// What came of it.
         error: io::Error,
     },
+    /// It takes the connection and says nothing, for so long.
+    #[error(
+        "what listens at {0} gives no answer within {1:?}. Is that the admin.address? (--admin says another)"
+    )]
+    Silent(SocketAddr, Duration),
     /// What answers is not an admin interface.
     #[error("what answers at {0} is not the admin interface of a gateway (--admin says another)")]
     Strange(SocketAddr),
@@ -43,9 +48,23 @@ pub(crate) type Body = BufReader<TcpStream>;
 
 /// Asks for a path.
 pub(crate) fn ask(admin: SocketAddr, method: &str, path: &str) -> Result<Body, ClientError> {
+    ask_for(admin, method, path, PATIENCE)
+}
+
+/// Asks for a path, for something that takes the gateway up to so long.
+pub(crate) fn ask_for(
+    admin: SocketAddr,
+    method: &str,
+    path: &str,
+    patience: Duration,
+) -> Result<Body, ClientError> {
     let strange = || ClientError::Strange(admin);
     let (head, mut body) =
-        exchange(admin, method, path).map_err(|error| ClientError::Unreachable { admin, error })?;
+        exchange(admin, method, path, patience).map_err(|error| match error.kind() {
+            // Connecting ends as `TimedOut`.
+            io::ErrorKind::WouldBlock => ClientError::Silent(admin, patience),
+            _ => ClientError::Unreachable { admin, error },
+        })?;
     let status = head.strip_prefix("HTTP/1.").and_then(|rest| rest.get(2..5));
     let status: u16 = status
         .and_then(|code| code.parse().ok())
@@ -70,9 +89,14 @@ pub(crate) fn get_text(admin: SocketAddr, path: &str) -> Result<String, ClientEr
 
 /// One request on a connection of its own. In HTTP/1.0, where the end of the connection is the end of
 /// the body.
-fn exchange(admin: SocketAddr, method: &str, path: &str) -> io::Result<(String, Body)> {
+fn exchange(
+    admin: SocketAddr,
+    method: &str,
+    path: &str,
+    patience: Duration,
+) -> io::Result<(String, Body)> {
     let mut connection = TcpStream::connect_timeout(&admin, PATIENCE)?;
-    connection.set_read_timeout(Some(PATIENCE))?;
+    connection.set_read_timeout(Some(patience))?;
     let request = format!("{method} {path} HTTP/1.0\r\nHost: {admin}\r\n\r\n");
     connection.write_all(request.as_bytes())?;
     let mut body = BufReader::new(connection);
@@ -123,6 +147,15 @@ mod tests {
     fn a_refusal_is_passed_on() {
         let answer = answered(b"HTTP/1.0 409 Conflict\r\n\r\none at a time\n");
         assert_eq!(answer, Err("the gateway refuses: one at a time".into()));
+    }
+
+    #[test]
+    fn silence_is_not_waited_for_without_end() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let admin = listener.local_addr().unwrap();
+        let error = ask_for(admin, "POST", "/rollback", Duration::from_millis(50)).unwrap_err();
+        let said = error.to_string();
+        assert!(said.contains("gives no answer within 50ms"), "{said}");
     }
 
     #[test]

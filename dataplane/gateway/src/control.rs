@@ -9,7 +9,6 @@ use sluice_control_client::Update;
 use sluice_control_client::file::{FileSource, RollbackError};
 use sluice_engine::Handoff;
 use sluice_policy::Snapshot;
-use sluice_policy::rules::Rules;
 use tokio::sync::oneshot;
 
 use crate::check::{Counts, show};
@@ -222,7 +221,20 @@ impl Control {
         }
         match self.source.reload() {
             Some(update) => self.take(update),
-            None => log::info("SIGHUP: the file is what it was; the rules stay as they are"),
+            None => match self.source.refused() {
+                None => log::info("SIGHUP: the file is what it was; the rules stay as they are"),
+                Some(problems) => {
+                    show(problems, LOGGED);
+                    log::warning(format_args!(
+                        "SIGHUP: the file is still refused, {}; generation {} stays in force",
+                        match problems.len() {
+                            1 => "for one problem".into(),
+                            count => format!("for {count} problems"),
+                        },
+                        self.source.generation()
+                    ));
+                }
+            },
         }
     }
 
@@ -266,12 +278,13 @@ impl Control {
         for what in said.into_iter().flatten() {
             log::warning(format_args!("rules: {what}"));
         }
-        self.status
-            .show_rules(effective(self.source.rules()), self.source.took());
-        self.status.show_history(history(&self.source));
         for handoff in &self.handoffs {
             handoff.offer(snapshot.clone());
         }
+        // That takes its time where there are many; nothing waits for it.
+        self.status
+            .show_rules(effective(&self.source), self.source.took());
+        self.status.show_history(history(&self.source));
     }
 
     /// Puts new rules in force, or says why not.
@@ -282,6 +295,8 @@ impl Control {
         match update {
             Update::Accepted(snapshot) => {
                 let generation = snapshot.generation;
+                // Who hears that it is done finds it done.
+                self.adopt(snapshot);
                 if !waits && let Some((_, answer)) = self.rolls_back.take() {
                     let last = self.source.history().last();
                     let origin = last.map_or(generation, |version| version.origin);
@@ -290,11 +305,13 @@ impl Control {
                     ));
                     drop(answer.send(Ok(RolledBack { generation, origin })));
                 }
-                self.adopt(snapshot);
             }
             Update::Waiting(names) => log::info(format_args!(
-                "rules: {} of endpoints are looked up first, for 5 s at most",
-                counted(names.len())
+                "rules: {} looked up first, for 5 s at most",
+                match names.len() {
+                    1 => "one name of endpoints is".into(),
+                    count => format!("{count} names of endpoints are"),
+                }
             )),
             Update::Unchanged => log::info(format_args!(
                 "rules: the file says the same in other words; generation {} stays in force",
@@ -319,13 +336,6 @@ impl Control {
     }
 }
 
-fn counted(names: usize) -> String {
-    match names {
-        1 => "one name".into(),
-        names => format!("{names} names"),
-    }
-}
-
 /// The generations that can be gone back to, as the admin interface shows them.
 pub(crate) fn history(source: &FileSource) -> serde_json::Value {
     let kept: Vec<u64> = source.history().map(|version| version.generation).collect();
@@ -343,9 +353,10 @@ pub(crate) fn history(source: &FileSource) -> serde_json::Value {
     })
 }
 
-/// Rules as the admin interface shows them.
-pub(crate) fn effective(rules: &Rules) -> serde_json::Value {
-    serde_json::to_value(rules).unwrap_or_default()
+/// The rules in force as the admin interface shows them, with their generation.
+pub(crate) fn effective(source: &FileSource) -> serde_json::Value {
+    let rules = serde_json::to_value(source.rules()).unwrap_or_default();
+    json!({ "generation": source.generation(), "rules": rules })
 }
 
 /// A line for a worker that hangs, and one for it when it goes on.
@@ -385,6 +396,36 @@ mod tests {
             rolls_back: None,
         };
         (control, events_in)
+    }
+
+    #[test]
+    fn who_hears_that_rules_are_rolled_back_finds_them_in_force() {
+        let (mut control, _events) = control();
+        let file = std::env::temp_dir().join(format!("sluice-control-{}.yaml", std::process::id()));
+        let config = concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs/quickstart.yaml");
+        let text = std::fs::read_to_string(config).unwrap();
+        std::fs::write(&file, &text).unwrap();
+        (control.source, _) = FileSource::open(&file).unwrap();
+        let more = format!("{text}  - {{ path: /another, service: hello }}\n");
+        std::fs::write(&file, more).unwrap();
+        control.reload();
+        let shown = control.status.rules();
+        assert_eq!(shown["generation"], 2);
+        assert_eq!(shown["rules"]["routes"][1]["path"], "/another");
+        let (status, handoffs) = (control.status.clone(), control.handoffs.clone());
+        let (answer, answered) = oneshot::channel::<Result<RolledBack, String>>();
+        let hears = std::thread::spawn(move || {
+            let said = answered.blocking_recv().unwrap().unwrap();
+            let offered: Vec<u64> = handoffs.iter().map(|own| own.generation()).collect();
+            (said, offered, status.rules())
+        });
+        control.roll_back(None, answer);
+        let (said, offered, shown) = hears.join().unwrap();
+        assert_eq!((said.generation, said.origin), (3, 1));
+        assert_eq!(offered, [3, 3]);
+        assert_eq!(shown["generation"], 3);
+        assert_eq!(shown["rules"]["routes"][1], serde_json::Value::Null);
+        std::fs::remove_file(file).unwrap();
     }
 
     #[test]

@@ -114,6 +114,9 @@ fn as_text(said: &Explanation) -> String {
     if !said.endpoints.is_empty() {
         line("endpoint", &said.endpoints.join(", "));
     }
+    if let Some(why) = &said.no_endpoint {
+        line("endpoint", &format!("none: {why}"));
+    }
     for (place, miss) in said.near_misses.iter().enumerate() {
         let title = if place == 0 { "not" } else { "" };
         line(title, &miss.to_string());

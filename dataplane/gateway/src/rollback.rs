@@ -3,8 +3,9 @@
 use std::io::{Read, Write, stdout};
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use crate::client;
+use crate::client::{self, ClientError};
 use crate::log;
 
 /// Where to, and of which gateway.
@@ -21,6 +22,9 @@ pub(crate) struct RollbackArgs {
     list: bool,
 }
 
+/// How long a gateway may take: it looks names up first, for 5 s at most, and compiles the rules.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Rolls back.
 pub(crate) fn command(args: &RollbackArgs) -> ExitCode {
     let asked = if args.list {
@@ -30,7 +34,7 @@ pub(crate) fn command(args: &RollbackArgs) -> ExitCode {
             Some(generation) => format!("/rollback?to={generation}"),
             None => "/rollback".to_owned(),
         };
-        client::ask(args.admin, "POST", &path).map(|mut body| {
+        client::ask_for(args.admin, "POST", &path, PATIENCE).map(|mut body| {
             let mut text = String::new();
             // It is a line for people; what was asked for has happened.
             let _ = body.read_to_string(&mut text);
@@ -41,6 +45,12 @@ pub(crate) fn command(args: &RollbackArgs) -> ExitCode {
         Ok(text) => {
             let _ = stdout().write_all(text.as_bytes());
             ExitCode::SUCCESS
+        }
+        Err(ClientError::Silent(admin, after)) => {
+            log::error(format_args!(
+                "no answer from {admin} within {after:?}; it may still happen, see `sluice rollback --list`"
+            ));
+            ExitCode::FAILURE
         }
         Err(error) => {
             log::error(error);

@@ -147,7 +147,7 @@ fn run(config: &Path, verbose: bool) -> Result<(), RunError> {
     let steerings = Steerings::new(steerings, firsts, &shared);
     let handoffs = || shared.iter().map(|shared| shared.handoff.clone()).collect();
     let status = Arc::new(Status::default());
-    status.show_rules(effective(source.rules()), source.took());
+    status.show_rules(effective(&source), source.took());
     status.show_history(history(&source));
     let traffic = shared.iter().map(|shared| shared.stats.traffic.clone());
     let rates = Arc::new(Rates::new(traffic.collect()));

@@ -76,7 +76,7 @@ impl Status {
         Duration::from_nanos(self.compiled_in.load(Ordering::Relaxed))
     }
 
-    /// Replaces the rules that are shown, which took so long to be read and compiled.
+    /// Replaces the rules that are shown, with their generation, which took so long to be read and compiled.
     pub(crate) fn show_rules(&self, rules: serde_json::Value, took: Duration) {
         let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
         self.compiled_in.store(nanos, Ordering::Relaxed);
@@ -96,7 +96,7 @@ impl Status {
             .clone()
     }
 
-    /// The rules in force, defaults filled in.
+    /// The rules in force, defaults filled in, and their generation.
     pub(crate) fn rules(&self) -> serde_json::Value {
         self.rules
             .lock()

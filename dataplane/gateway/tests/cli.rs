@@ -142,7 +142,7 @@ fn explain_says_which_way_a_request_goes_and_why() {
     assert_eq!(said["endpoints"][0], "10.77.2.3:8080");
     let output = ask(&["--listener", "nobody"]);
     assert_eq!(output.status.code(), Some(1), "{}", printed(&output));
-    assert!(printed(&output).contains("--listener: entry, mesh"));
+    assert!(printed(&output).contains("no listener is called \"nobody\"; there are entry, mesh"));
 }
 
 #[test]

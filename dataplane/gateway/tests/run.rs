@@ -4,6 +4,7 @@ mod common;
 
 use std::fs;
 use std::net::TcpListener;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use common::{Config, Gateway, RULES, printed, sluice, until};
@@ -118,6 +119,13 @@ fn new_rules_are_adopted_whole_or_not_at_all() {
         gateway.log()
     );
     assert_eq!(gateway.metric("sluice_rules_generation"), 2);
+    gateway.signal(Signal::HUP);
+    let still = "SIGHUP: the file is still refused, for one problem; generation 2 stays in force";
+    until("it is said to be refused still", || {
+        gateway.log().contains(still)
+    });
+    assert_eq!(gateway.log().matches("did you mean \"hello\"?").count(), 2);
+    assert_eq!(gateway.metric("sluice_rules_rejected_total"), 1);
 
     // Without a signal: the file is looked at every second.
     config.write(&RULES.replace("10.99.1.1/24", "10.99.1.1/16"));
@@ -137,6 +145,24 @@ fn new_rules_are_adopted_whole_or_not_at_all() {
             .contains("10.99.1.1/24")
     );
     assert_eq!(gateway.get("/ready").unwrap().status, 200);
+}
+
+#[test]
+fn a_pipe_in_the_place_of_the_rules_holds_up_nothing() {
+    let config = Config::new(RULES);
+    let mut gateway = Gateway::start(&config);
+    // Nobody ever writes into it.
+    let pipe = config.path.with_extension("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    fs::rename(&pipe, &config.path).unwrap();
+    until("the pipe is refused", || {
+        gateway.metric("sluice_rules_rejected_total") == 1
+    });
+    let log = gateway.log();
+    assert!(log.contains("it is a pipe, no regular file"), "{log}");
+    gateway.signal(Signal::TERM);
+    assert_eq!(gateway.wait().code(), Some(0), "{}", gateway.log());
 }
 
 #[test]
@@ -210,7 +236,7 @@ fn an_admin_address_in_use_is_one_readable_error() {
 fn an_interface_without_root_is_one_readable_error() {
     let config = Config::new(&RULES.replace("device: net_ring0", "interface: lo"));
     // Root without capabilities: it can still read everything of its own.
-    let output = std::process::Command::new("setpriv")
+    let output = Command::new("setpriv")
         .args(["--inh-caps=-all", "--bounding-set=-all"])
         .arg(env!("CARGO_BIN_EXE_sluice"))
         .args(["run", "--config", config.path()])

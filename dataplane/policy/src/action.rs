@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use arrayvec::ArrayVec;
-use sluice_wire::http1::{FieldName, FieldValue, FixedEdits, Headers, KeptName, NewTarget};
+use sluice_wire::http1::{
+    FieldName, FieldValue, FixedEdits, Headers, KeptName, MAX_HEAD, NewTarget,
+};
 use sluice_wire::thrift::ExceptionKind;
 
 pub use crate::matching::Captures;
@@ -274,12 +276,26 @@ impl NewPath {
         matches: &PathMatch,
         values: &Values<'_>,
         out: &'o mut Vec<u8>,
-    ) -> Option<NewTarget<'o>> {
+    ) -> Result<NewTarget<'o>, NoTarget> {
         let query = values.http().and_then(|(request, _)| request.query);
         out.clear();
         self.write(matches, values, query, out);
-        NewTarget::new(out)
+        let why = match out.len() {
+            ..=MAX_HEAD => NoTarget::Illegal,
+            _ => NoTarget::TooLarge,
+        };
+        NewTarget::new(out).ok_or(why)
     }
+}
+
+/// Why the rules make no target of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoTarget {
+    /// It would not fit into a head.
+    TooLarge,
+    /// It does not begin with `/`, or has bytes that no target may have: what stands in a query may not stand
+    /// in a path.
+    Illegal,
 }
 
 /// The path of a request; that of `OPTIONS *` is none.

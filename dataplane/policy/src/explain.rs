@@ -11,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde::Serialize;
 use thiserror::Error;
 
+use crate::problem::did_you_mean;
 use crate::rules::ListenerProtocol;
 use crate::snapshot::{Listener, ListenerId, Snapshot};
 pub use live::{Underway, explain_underway};
@@ -69,6 +70,9 @@ pub enum ExplainError {
         /// The listeners, each with its addresses.
         listeners: String,
     },
+    /// No listener is called so; what to do.
+    #[error("no listener is called {0:?}; {1}")]
+    Unknown(String, String),
     /// There is no such listener; those there are.
     #[error("no listener fits; name one with --listener: {0}")]
     NoListener(String),
@@ -93,6 +97,8 @@ pub struct Explanation {
     pub service: Option<String>,
     /// Endpoints of that service that take such requests in turn.
     pub endpoints: Vec<String>,
+    /// Why there are none, where a service is to answer, and what becomes of the request then.
+    pub no_endpoint: Option<String>,
     /// Routes that are tried before and come near, and why they do not take it.
     pub near_misses: Vec<Because>,
     /// Near misses beyond those that are listed.
@@ -113,6 +119,7 @@ impl Explanation {
             becomes: Vec::new(),
             service: None,
             endpoints: Vec::new(),
+            no_endpoint: None,
             near_misses: Vec::new(),
             more_near_misses: 0,
             later: Vec::new(),
@@ -189,10 +196,16 @@ fn listener<'a>(
     match fits.first() {
         Some((index, listener)) => Ok((ListenerId(*index), listener)),
         None => {
-            let names = snapshot.listeners.iter().map(|own| &*own.name);
-            Err(ExplainError::NoListener(
-                names.collect::<Vec<_>>().join(", "),
-            ))
+            let names = || snapshot.listeners.iter().map(|own| &*own.name);
+            let all = names().collect::<Vec<_>>().join(", ");
+            Err(match &question.listener {
+                None => ExplainError::NoListener(all),
+                Some(name) => {
+                    let mend = did_you_mean(name, names());
+                    let mend = mend.unwrap_or_else(|| format!("there are {all}"));
+                    ExplainError::Unknown(name.clone(), mend)
+                }
+            })
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use crate::Snapshot;
 use crate::rules::{Dns, EndpointAddress, Rules, Service, Short};
 
 /// Something to be looked up.
@@ -41,6 +42,12 @@ impl Wanted {
             names: services.flat_map(of_service).collect(),
             dns: rules.dns.clone(),
         }
+    }
+
+    /// Whether each of these names stands for what it did when the snapshot was compiled.
+    pub fn are_as_in(&self, snapshot: &Snapshot, resolved: &Resolved) -> bool {
+        let mut names = self.names.iter();
+        names.all(|name| snapshot.resolved.agree(resolved, name))
     }
 }
 

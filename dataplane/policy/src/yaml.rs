@@ -6,8 +6,9 @@ mod read;
 mod tree;
 mod twice;
 
-use std::fs::File;
-use std::io::Read;
+use std::fs::{File, FileType, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 
 use serde_saphyr::{Error, Options, UserMessageFormatter};
 
@@ -23,6 +24,9 @@ use tree::Node;
 /// The largest document that is read, in bytes.
 pub const MAX_DOCUMENT: usize = 16 << 20;
 
+/// Keys and values that aliases may stand for.
+const MAX_REPLAYED: usize = 100_000;
+
 /// Reads the rules in a file. Reads the file system: for control threads.
 ///
 /// # Errors
@@ -33,12 +37,50 @@ pub fn load(path: &std::path::Path) -> Result<Rules, Vec<Problem>> {
     parse(&read(path)?, &file)
 }
 
-/// Reads the text of a file, at most [`MAX_DOCUMENT`] bytes of UTF-8.
+/// Reads the text of a file, at most [`MAX_DOCUMENT`] bytes of UTF-8. It may be a pipe, which is waited for.
 ///
 /// # Errors
 ///
 /// One problem, which names the file and the reason.
-pub fn read(path: &std::path::Path) -> Result<String, Vec<Problem>> {
+fn read(path: &std::path::Path) -> Result<String, Vec<Problem>> {
+    text_of(path, File::open(path))
+}
+
+/// The same for a file that is followed: one that would have to be waited for is refused.
+///
+/// # Errors
+///
+/// One problem, which names the file and the reason.
+pub fn read_regular(path: &std::path::Path) -> Result<String, Vec<Problem>> {
+    let opened = OpenOptions::new()
+        .read(true)
+        // Of a pipe, this waits for nobody to write.
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)
+        .and_then(|file| {
+            let kind = file.metadata()?.file_type();
+            match irregular(kind) {
+                None => Ok(file),
+                Some(what) => Err(io::Error::other(format!("it is {what}, no regular file"))),
+            }
+        });
+    text_of(path, opened)
+}
+
+/// What something is that cannot be followed.
+fn irregular(kind: FileType) -> Option<&'static str> {
+    if kind.is_file() {
+        None
+    } else if kind.is_dir() {
+        Some("a directory")
+    } else if kind.is_fifo() {
+        Some("a pipe")
+    } else {
+        Some("a device")
+    }
+}
+
+fn text_of(path: &std::path::Path, opened: io::Result<File>) -> Result<String, Vec<Problem>> {
     let places = Places::unknown(&path.display().to_string());
     let refuse = |message: String, mend: &str| {
         vec![places.problem(&Path::default(), message, Some(mend.to_owned()))]
@@ -47,7 +89,7 @@ pub fn read(path: &std::path::Path) -> Result<String, Vec<Problem>> {
     let limit = u64::try_from(MAX_DOCUMENT)
         .unwrap_or(u64::MAX)
         .saturating_add(1);
-    File::open(path)
+    opened
         .and_then(|file| file.take(limit).read_to_end(&mut text))
         .map_err(|error| {
             refuse(
@@ -115,7 +157,7 @@ fn options() -> Options {
             max_depth: 32,
         },
         alias_limits: serde_saphyr::alias_limits! {
-            max_total_replayed_events: 100_000,
+            max_total_replayed_events: MAX_REPLAYED,
         },
     }
 }
@@ -147,6 +189,13 @@ fn words(error: &Error) -> (String, Option<String>) {
             Some("keep one document".into()),
         ),
         Error::NullIntoString { .. } => ("has no value".into(), None),
+        Error::SerdeInvalidType { unexpected, .. } if unexpected == "unit value" => {
+            ("has no value".into(), None)
+        }
+        Error::AliasReplayLimitExceeded { .. } => (
+            format!("the aliases (`*name`) stand for more than {MAX_REPLAYED} values"),
+            Some("write out what is meant, or use fewer".into()),
+        ),
         Error::InvalidScalar { ty, .. } => (format!("is not {}", described(ty)), None),
         // A choice is written as a mapping of one key.
         Error::Unexpected {

@@ -49,6 +49,41 @@ fn a_lane_is_explained_from_its_tag_to_the_endpoint() {
 }
 
 #[test]
+fn that_no_endpoint_is_met_is_told_with_what_becomes_of_the_request() {
+    let text = "\
+ports: { front: { interface: eth1, addresses: [10.0.1.1/24] } }
+listeners: { web: { address: 10.0.1.1:80 } }
+services:
+  cart: { endpoints: [{ address: 10.0.1.2:80, lane: a }] }
+  shop: { endpoints: [{ address: 10.0.1.2:80, lane: a }], fallback: cart }
+lanes: { tags: [{ lane: b, headers: { x-b: \"1\" } }] }
+routes: [{ service: cart }, { path: /shop, service: shop }]
+";
+    let snapshot = compile(&parse(text, "e.yaml").unwrap()).unwrap();
+    let no_endpoint = |url: &str, headers: &[&str]| {
+        let question = Question {
+            request: format!("GET {url}"),
+            headers: headers.iter().map(ToString::to_string).collect(),
+            ..Question::default()
+        };
+        explain(&snapshot, &question).unwrap().no_endpoint.unwrap()
+    };
+    assert_eq!(
+        no_endpoint("http://test/", &[]),
+        "service cart has endpoints in lanes only: 503"
+    );
+    assert_eq!(
+        no_endpoint("http://test/", &["x-b: 1"]),
+        "service cart has endpoints in other lanes only: 503"
+    );
+    assert_eq!(
+        no_endpoint("http://test/shop", &[]),
+        "service shop has endpoints in lanes only: service cart is asked"
+    );
+    assert_eq!(ask("lanes", "GET http://test/", &[]).no_endpoint, None);
+}
+
+#[test]
 fn near_misses_say_what_was_missing() {
     let said = ask("conditions", "GET http://test/orders", &[]);
     assert_eq!(said.route.unwrap().name, "*/");
@@ -248,7 +283,11 @@ fn what_is_no_question_is_said_to_be_none() {
     );
     assert_eq!(
         error("GET http://a/", Some("wbe")),
-        "no listener fits; name one with --listener: entry, mesh"
+        "no listener is called \"wbe\"; there are entry, mesh"
+    );
+    assert_eq!(
+        error("GET http://a/", Some("mseh")),
+        "no listener is called \"mseh\"; did you mean \"mesh\"?"
     );
     let nothing =
         "nothing listens on port 81, so such a request is refused a connection; listeners: ";

@@ -161,6 +161,19 @@ fn dot_segments_are_refused_however_they_are_written() {
 }
 
 #[test]
+fn a_rewrite_makes_no_target_that_is_none() {
+    let rules = Rules {
+        routes: r#"{ service: hello }
+  - { path: /qp, service: hello, rewrite: { path: "/f/${query}" } }"#
+            .into(),
+        ..Rules::default()
+    };
+    let text = "the path as the rules rewrite it does not begin with /, or has a character that no path may have";
+    let malformed = ("400 Bad Request", text, "malformed");
+    refused(&rules, &get(r"/qp?a\b"), malformed, true);
+}
+
+#[test]
 fn a_rewrite_makes_no_dot_segments() {
     let routes = r#"{ service: hello }
   - { path: { regex: "/u-(?P<name>.*)" }, service: hello, rewrite: { path: "/users/${capture.name}/photo" } }"#;

@@ -50,7 +50,7 @@ impl Part<'_> {
         let route = self.route;
         let stated = [
             ("service", route.service.is_some()),
-            ("split", !route.split.is_empty()),
+            ("split", route.split.is_some()),
             ("service_by", route.service_by.is_some()),
             ("respond", route.respond.is_some()),
             ("redirect", route.redirect.is_some()),
@@ -92,7 +92,9 @@ impl Part<'_> {
                 let service = self.service(&at, name, report)?;
                 Some(Action::Forward(Destination::One(service)))
             }
-            "split" => self.split(&at, &route.split, report).map(Action::Forward),
+            "split" => self
+                .split(&at, route.split.as_ref()?, report)
+                .map(Action::Forward),
             "service_by" => self
                 .by(&at, route.service_by.as_ref()?, report)
                 .map(Action::Forward),

@@ -31,7 +31,8 @@ pub(super) fn compile(
     let legal = HeaderEdit::remove(header.as_bytes()).is_ok();
     if !legal || HeaderKind::of(header.as_bytes()) != HeaderKind::Other || header == "expect" {
         let message = format!("{:?} cannot carry the lane", own.header);
-        report.mend(&at, message, "write a header of your own, such as x-lane");
+        let mend = "write a header of your own, such as x-lane".to_owned();
+        report.refuse(&at, message, mend);
     }
     if own.tags.len() > MAX_TAGS {
         report.wrong(&path.key("tags"), format!("has more than {MAX_TAGS} tags"));
@@ -103,7 +104,8 @@ fn carrier(at: &Path, name: &str, report: &mut Report<'_>) -> RpcKey {
     };
     if !travels {
         let message = format!("{name:?} does not travel from service to service");
-        report.mend(at, message, "write RPC_PERSIST_LANE, env or stress_tag");
+        let mend = "write RPC_PERSIST_LANE, env or stress_tag".to_owned();
+        report.refuse(at, message, mend);
     }
     key.unwrap_or(RpcKey::Integer(integer::ENV))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sluice_wire::http1::plain_path;
+use sluice_wire::http1::{NewTarget, plain_path};
 
 use super::report::Report;
 use super::rpc;
@@ -119,10 +119,7 @@ fn check_path(text: &str) -> Option<(String, Option<String>)> {
     } else if text.len() > MAX_PATH || text.matches('/').count() > MAX_SEGMENTS {
         let message = format!("is longer than {MAX_PATH} bytes or {MAX_SEGMENTS} segments");
         Some((message, None))
-    } else if text
-        .bytes()
-        .any(|b| !b.is_ascii_graphic() || b == b'?' || b == b'#')
-    {
+    } else if text.contains('?') || NewTarget::new(text.as_bytes()).is_none() {
         let mend = "write it as it stands in a request: no query, other characters as %20";
         Some((format!("{text:?} is no path"), Some(mend.to_owned())))
     } else {
@@ -141,6 +138,16 @@ fn check_plain(text: &str) -> Option<(String, Option<String>)> {
     })
 }
 
+/// A segment for which every request is refused: the path would take none.
+fn check_segments(text: &str) -> Option<(String, Option<String>)> {
+    let target = NewTarget::new(text.as_bytes());
+    let found = target.is_some_and(|target| target.has_dot_segment());
+    found.then(|| {
+        let message = format!("{text:?} has a `.` or `..` segment, for which requests are refused");
+        (message, None)
+    })
+}
+
 /// A path in any of its forms.
 pub(super) fn path(
     at: &Path,
@@ -149,7 +156,7 @@ pub(super) fn path(
     report: &mut Report<'_>,
 ) -> Option<PathMatch> {
     let plain = |at: &Path, text: &str, report: &mut Report<'_>| {
-        let wrong = check_path(text);
+        let wrong = check_path(text).or_else(|| check_segments(text));
         if let Some((message, mend)) = &wrong {
             report.refuse(at, message.clone(), mend.clone());
         }

@@ -149,7 +149,8 @@ fn check_circles(services: &BTreeMap<String, rules::Service>, report: &mut Repor
         if way.len() > MAX_FALLBACKS && at.is_none_or(|at| at != name) {
             let path = Path::section("services").key(name).key("fallback");
             let message = format!("more than {MAX_FALLBACKS} services fall back one on another");
-            report.mend(&path, message, "fall back sooner on the last of them");
+            let mend = "fall back sooner on the last of them".to_owned();
+            report.refuse(&path, message, mend);
         }
         // Told once, at the first of those in the circle.
         let first = way.iter().min() == Some(&name.as_str());
@@ -157,7 +158,8 @@ fn check_circles(services: &BTreeMap<String, rules::Service>, report: &mut Repor
             way.push(name);
             let path = Path::section("services").key(name).key("fallback");
             let message = format!("leads in a circle: {}", way.join(" to "));
-            report.mend(&path, message, "take one of these fallbacks out");
+            let mend = "take one of these fallbacks out".to_owned();
+            report.refuse(&path, message, mend);
         }
     }
 }

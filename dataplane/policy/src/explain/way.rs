@@ -3,7 +3,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::{Because, Explanation};
-use crate::action::{Action, Destination, Fault, Respond, RpcAnswer, captures};
+use crate::action::{Action, Destination, Fault, NoTarget, Respond, RpcAnswer, captures};
 use crate::lanes::{Lanes, TagFrom};
 use crate::matching::{Condition, NameMatch};
 use crate::request::{Message, RequestView};
@@ -282,6 +282,9 @@ impl Way<'_> {
             let then = format!("{name} is looked up while the gateway runs");
             said.endpoints.push(then);
         }
+        if said.endpoints.is_empty() {
+            said.no_endpoint = Some(self.no_endpoint(service, view));
+        }
         let lane = group.and_then(|group| group.lane);
         said.becomes.push(match (lane, view.lane) {
             (Some(lane), _) => format!(
@@ -301,14 +304,19 @@ impl Way<'_> {
         let mut out = Vec::new();
         let rewrite = &route.rewrite;
         if let Some(path) = &rewrite.path
-            && let Some(target) = path.target(&route.matches.path, &values, &mut out)
+            && view.http().is_some_and(|http| http.path.starts_with(b"/"))
         {
-            let refused = target.has_dot_segment();
-            let target = String::from_utf8_lossy(target.as_bytes()).into_owned();
-            said.becomes.push(if refused {
-                format!("refused with 400: the path would become {target}")
-            } else {
-                format!("the path it sees is {target}")
+            let target = path.target(&route.matches.path, &values, &mut out);
+            let target = target.map(|target| target.has_dot_segment());
+            let text = String::from_utf8_lossy(&out);
+            said.becomes.push(match target {
+                Ok(false) => format!("the path it sees is {text}"),
+                Ok(true) | Err(NoTarget::Illegal) => {
+                    format!("refused with 400: the path would become {text}")
+                }
+                Err(NoTarget::TooLarge) => {
+                    "refused with 431: the path would be too long".to_owned()
+                }
             });
         }
         if let Some(host) = &rewrite.host {
@@ -333,6 +341,24 @@ impl Way<'_> {
         said.becomes.push(format!(
             "the response has to begin within {response:?}, all has to be over within {whole:?}"
         ));
+    }
+
+    /// Why no endpoint of a service is met, and what becomes of the request then.
+    fn no_endpoint(&self, service: &Service, view: &RequestView<'_>) -> String {
+        let lanes = match view.lane {
+            Some(_) => "other lanes",
+            None => "lanes",
+        };
+        let fallback = service.fallback.and_then(|id| self.snapshot.service(id));
+        let then = match (fallback, &view.message) {
+            (Some(fallback), _) => format!("service {} is asked", fallback.name),
+            (None, Message::Http(_)) => "503".to_owned(),
+            (None, Message::Rpc(_)) => "exception 6".to_owned(),
+        };
+        format!(
+            "service {} has endpoints in {lanes} only: {then}",
+            service.name
+        )
     }
 
     fn values<'v>(

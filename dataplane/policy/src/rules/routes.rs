@@ -64,8 +64,8 @@ pub struct Route {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
     /// Services that answer, each its share.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub split: Vec<Share>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<Vec<Share>>,
     /// What keeps requests with one service of a split. Without it, or where a request lacks it, chance
     /// decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]

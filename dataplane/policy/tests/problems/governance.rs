@@ -23,6 +23,14 @@ fn routes() {
                 ],
             ),
             (
+                "  - { split: [], service_by: { header: x, allowed: [hello] } }\n  - { split: [] }\n",
+                &[
+                    "g.yaml:9:7: routes[0].split: the weights add up to 0; give at least one service a weight",
+                    "g.yaml:9:18: routes[0].service_by: stands beside `split`; keep one of them",
+                    "g.yaml:10:7: routes[1].split: the weights add up to 0; give at least one service a weight",
+                ],
+            ),
+            (
                 "  - { split: [{ service: hello, weight: 0 }] }\n",
                 &[
                     "g.yaml:9:7: routes[0].split: the weights add up to 0; give at least one service a weight",
@@ -324,6 +332,13 @@ fn services() {
                 ],
             ),
             (
+                "  a: { endpoints: [10.0.2.2:80], fallback: b, max_idle: many }\n  b: { endpoints: [10.0.2.3:80], fallback: a }\n",
+                &[
+                    "g.yaml:7:44: services.a.fallback: leads in a circle: a to b to a; take one of these fallbacks out",
+                    "g.yaml:7:57: services.a.max_idle: is not a whole number from 0 to 4294967295",
+                ],
+            ),
+            (
                 "  a: { endpoints: [10.0.2.2:80], fallback: a }\n",
                 &[
                     "g.yaml:7:44: services.a.fallback: leads in a circle: a to a; take one of these fallbacks out",
@@ -366,6 +381,14 @@ fn lanes() {
                     "g.yaml:8:18: lanes.header: \"content-length\" cannot carry the lane; write a header of your own, such as x-lane",
                     "g.yaml:8:49: lanes.tags[0].lane: \"A b\" is no name: names are of a-z, 0-9, `-`, `_` and `.`",
                     "g.yaml:8:94: lanes.tags[2].lane.header: \"\" is no header name",
+                ],
+            ),
+            (
+                "lanes: { header: content-length, key: to_service, tags: [{ lane: a, cookies: { z: null } }] }\nroutes: [{ service: hello }]\n",
+                &[
+                    "g.yaml:8:18: lanes.header: \"content-length\" cannot carry the lane; write a header of your own, such as x-lane",
+                    "g.yaml:8:39: lanes.key: \"to_service\" does not travel from service to service; write RPC_PERSIST_LANE, env or stress_tag",
+                    "g.yaml:8:83: lanes.tags[0].cookies.z: has no value",
                 ],
             ),
             (

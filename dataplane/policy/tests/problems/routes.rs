@@ -62,6 +62,17 @@ fn routes() {
                 ],
             ),
             (
+                "  - { service: hello, path: { exact: /x/../y } }\n  - { service: hello, path: { exact: /x/..;a } }\n  \
+                 - { service: hello, path: { pattern: \"/{x}/./y\" } }\n  - { service: hello, path: { exact: '/x\\y' } }\n  \
+                 - { service: hello, path: { exact: /x/..y } }\n",
+                &[
+                    "g.yaml:9:38: routes[0].path.exact: \"/x/../y\" has a `.` or `..` segment, for which requests are refused",
+                    "g.yaml:10:38: routes[1].path.exact: \"/x/..;a\" has a `.` or `..` segment, for which requests are refused",
+                    "g.yaml:11:40: routes[2].path.pattern: \"/{x}/./y\" has a `.` or `..` segment, for which requests are refused",
+                    "g.yaml:12:38: routes[3].path.exact: \"/x\\\\y\" is no path; write it as it stands in a request: no query, other characters as %20",
+                ],
+            ),
+            (
                 "  - { service: hello, path: /a, rewrite: { prefix: /b/.. } }\n  \
                  - { service: hello, path: /b, rewrite: { path: \"/../${path}?a=/../\" } }\n  \
                  - { service: hello, path: /c, rewrite: { path: \"/c?a=/../\" } }\n",
