@@ -285,14 +285,11 @@ impl Tcp {
     /// A segment without payload.
     fn send_plain<P: PacketIo>(&mut self, flags: u8, seq: u32, wire: &mut FlowWire<'_, P>) {
         let mut options = self.stamps(self.stamp(wire.now));
-        if self.sack {
-            self.receive.tell(&mut options);
-        }
-        let window = self.receive.offer();
+        let (number, window) = self.receive.acknowledge(self.sack, &mut options);
         wire.send(&Outgoing {
             window,
             options,
-            ..Outgoing::bare(flags | self.echo(), seq, self.receive.next)
+            ..Outgoing::bare(flags | self.echo(), seq, number)
         });
         self.meter.active = wire.now;
     }

@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use arrayvec::ArrayVec;
+
 use super::options::OptionBytes;
 use super::pool::Pool;
 use super::reassembly::{Ahead, Range};
@@ -215,6 +217,9 @@ impl Receiver {
             self.ring.extend(next.wrapping_sub(self.next) as usize);
             self.next = next;
             self.ahead = self.ahead.take().filter(|ahead| !ahead.is_empty());
+            if let Some(ahead) = &mut self.ahead {
+                ahead.came_in_order(next);
+            }
             // A gap was filled, wholly or in part: the sender waits to hear of it (RFC 5681 4.2).
             self.owe();
             self.due = self.due.min(now.plus_nanos(ACK_DELAY));
@@ -223,7 +228,7 @@ impl Receiver {
         let ahead = self.ahead.get_or_insert_default();
         if ahead.covers((start, end)) {
             self.twice = Some((start, end));
-        } else if ahead.insert((start, end)) {
+        } else if ahead.insert((start, end), self.next) {
             self.ring.write_ahead(gap, bytes, pool);
         }
         self.owe();
@@ -420,15 +425,26 @@ impl Receiver {
         self.limit.min(u32::from(u16::MAX)) as u16
     }
 
-    /// Adds SACK blocks where there is something to tell.
+    /// What an acknowledgement says that is about to be sent: its number and its window. Adds SACK blocks where
+    /// there is something to tell, and both sides use them.
     #[inline]
-    pub(crate) fn tell(&mut self, options: &mut OptionBytes) {
-        if self.twice.is_none() && self.ahead.is_none() {
-            return;
+    pub(crate) fn acknowledge(&mut self, sack: bool, options: &mut OptionBytes) -> (u32, u16) {
+        let mut window = self.offer();
+        if !sack || (self.twice.is_none() && self.ahead.is_none()) {
+            return (self.next, window);
         }
-        let blocks = self.ahead.as_mut().map(|ahead| ahead.tell());
-        let blocks = blocks.into_iter().flatten();
-        options.sack(self.twice.take().into_iter().chain(blocks));
+        let (number, blocks) = match &mut self.ahead {
+            Some(ahead) => ahead.tell(self.next),
+            None => (self.next, ArrayVec::new()),
+        };
+        // What came twice was there before its number is acknowledged.
+        let twice = self.twice.take_if(|_| number == self.next);
+        options.sack(twice.into_iter().chain(blocks));
+        if number != self.next {
+            let reach = self.edge.wrapping_sub(number) >> self.scale;
+            window = reach.min(u32::from(u16::MAX)) as u16;
+        }
+        (number, window)
     }
 
     /// Gives the memory back if nothing is in it.

@@ -66,6 +66,8 @@ pub(crate) struct Recovery {
     out: u32,
     flight: u32,
     undo: Option<Box<Undo>>,
+    /// Of what was sent again and may still be under way: our timestamp in the first, and where the last ends.
+    again: Option<(u32, u32)>,
     frto: FRto,
 }
 
@@ -108,6 +110,7 @@ impl Recovery {
             out: 0,
             flight: 0,
             undo: None,
+            again: None,
             frto: FRto::No,
         }
     }
@@ -136,14 +139,16 @@ impl Sender {
         let now = ack.now;
         let pipe = self.pipe();
         let mut delivered = Delivered::default();
+        let farthest = self.board.farthest();
         if ack.sack && !ack.options.sack.is_empty() {
             let blocks = &ack.options.sack;
             self.board
-                .sack(blocks, ack.number, self.next, &mut delivered);
+                .sack(blocks, ack.number, self.next, farthest, &mut delivered);
         }
         let advanced = before(self.una, ack.number);
         if advanced {
-            self.board.acknowledge(ack.number, &mut delivered, pool);
+            self.board
+                .acknowledge(ack.number, farthest, &mut delivered, pool);
             self.advance(ack.number, now, pool);
         }
         self.measure(&delivered, now);
@@ -190,6 +195,7 @@ impl Sender {
             self.recovery.high = ack;
             self.recovery.needless_round = ack;
         }
+        self.recovery.again = self.recovery.again.filter(|&(_, end)| before(ack, end));
     }
 
     #[inline]
@@ -314,7 +320,9 @@ impl Sender {
     pub(crate) fn begin(&mut self, phase: Phase) {
         let segment = u32::from(self.segment);
         if self.recovery.phase == Phase::Open {
-            self.recovery.undo = Some(Box::new(Undo::to(self.congestion)));
+            // An older repair may be answered yet: that is no answer to what was not repaired.
+            let stamp = self.recovery.again.map(|(stamp, _)| stamp);
+            self.recovery.undo = Some(Box::new(Undo::to(self.congestion, stamp)));
             self.congestion.reduce(segment);
         }
         self.recovery.phase = phase;

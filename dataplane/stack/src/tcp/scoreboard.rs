@@ -176,9 +176,22 @@ impl Scoreboard {
         }
     }
 
-    /// Everything before `ack` has arrived.
+    /// The end of what has arrived out of order. What is not behind it and turns up now was overtaken.
     #[inline]
-    pub(crate) fn acknowledge(&mut self, ack: u32, delivered: &mut Delivered, pool: &mut Pool) {
+    pub(crate) fn farthest(&self) -> Option<u32> {
+        (self.arrivals > 0).then_some(self.highest)
+    }
+
+    /// Everything before `ack` has arrived. `farthest` is of before this acknowledgement, so also in
+    /// [`Self::sack`]: one that was lost may have told of both what is before a gap and what is behind it.
+    #[inline]
+    pub(crate) fn acknowledge(
+        &mut self,
+        ack: u32,
+        farthest: Option<u32>,
+        delivered: &mut Delivered,
+        pool: &mut Pool,
+    ) {
         // One segment, sent once: nearly always, where a question gets an answer.
         if self.queue.len() == 1
             && let Some(&sent) = self.queue.front()
@@ -193,10 +206,16 @@ impl Scoreboard {
             pool.give_queue(std::mem::take(&mut self.queue));
             return;
         }
-        self.acknowledge_several(ack, delivered, pool);
+        self.acknowledge_several(ack, farthest, delivered, pool);
     }
 
-    fn acknowledge_several(&mut self, ack: u32, delivered: &mut Delivered, pool: &mut Pool) {
+    fn acknowledge_several(
+        &mut self,
+        ack: u32,
+        farthest: Option<u32>,
+        delivered: &mut Delivered,
+        pool: &mut Pool,
+    ) {
         while let Some(front) = self.queue.front_mut() {
             if !before(front.seq, ack) {
                 break;
@@ -216,8 +235,9 @@ impl Scoreboard {
             } else {
                 self.delivered = self.delivered.wrapping_add(len);
                 delivered.bytes += len;
-                // It arrived before what was sent behind it was known to: no gap, but overtaken.
-                delivered.reordered |= self.arrivals > 0 && !front.is(AGAIN);
+                // A gap that nothing was sent into.
+                let overtaken = farthest.is_some_and(|end| before(front.seq, end));
+                delivered.reordered |= overtaken && !front.is(AGAIN);
                 if whole {
                     delivered.note(front);
                 }
@@ -240,6 +260,7 @@ impl Scoreboard {
         blocks: &[Range],
         una: u32,
         next: u32,
+        farthest: Option<u32>,
         delivered: &mut Delivered,
     ) {
         if let [first, rest @ ..] = blocks {
@@ -248,7 +269,6 @@ impl Scoreboard {
                 .is_some_and(|s| at_most(s.0, first.0) && at_most(first.1, s.1));
             delivered.duplicate = before(first.0, una) || within;
         }
-        let overtook = (self.arrivals > 0).then_some(self.highest);
         for &(start, end) in blocks {
             if before(start, una) || before(next, end) || !before(start, end) {
                 continue;
@@ -273,7 +293,7 @@ impl Scoreboard {
                 self.delivered = self.delivered.wrapping_add(sent.len);
                 delivered.bytes += sent.len;
                 delivered.note(&sent);
-                let overtaken = overtook.is_some_and(|highest| before(sent.seq, highest));
+                let overtaken = farthest.is_some_and(|end| before(sent.seq, end));
                 delivered.reordered |= overtaken && !sent.is(AGAIN);
                 self.highest = match self.arrivals {
                     1 => sent.end(),
@@ -407,11 +427,9 @@ impl Scoreboard {
         Some((place, self.queue[place]))
     }
 
-    /// The first `len` sequence numbers of the segment at `place` are sent again now.
-    pub(crate) fn sent_again(&mut self, place: usize, len: u32, now: Instant) {
-        let Some(sent) = self.queue.get_mut(place) else {
-            return;
-        };
+    /// The first `len` sequence numbers of the segment at `place` are sent again now. Returns where they end.
+    pub(crate) fn sent_again(&mut self, place: usize, len: u32, now: Instant) -> Option<u32> {
+        let sent = self.queue.get_mut(place)?;
         let whole = *sent;
         if len < sent.len {
             sent.len = len;
@@ -423,6 +441,7 @@ impl Scoreboard {
         sent.flags |= AGAIN;
         sent.at = now;
         sent.delivered = self.delivered;
+        let end = sent.end();
         if len < whole.len {
             let rest = Sent {
                 seq: whole.seq.wrapping_add(len),
@@ -433,6 +452,7 @@ impl Scoreboard {
             self.queue.insert(place + 1, rest);
             self.arrivals += u32::from(rest.is(ARRIVED));
         }
+        Some(end)
     }
 
     /// Checks what must hold at any time.

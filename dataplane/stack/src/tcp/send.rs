@@ -377,10 +377,10 @@ impl Sender {
 
     /// A segment was sent again, its first `len` sequence numbers at least.
     pub(crate) fn sent_again(&mut self, place: usize, len: u32, stamp: u32, now: Instant) {
-        self.board.sent_again(place, len, now);
+        let end = self.board.sent_again(place, len, now);
         self.sent_at = now;
         self.recovery.sent(len);
-        self.recovery.repaired(stamp);
+        self.recovery.repaired(end.unwrap_or(self.una), stamp);
         self.pace(len, now);
     }
 

@@ -75,6 +75,15 @@ fn without_sack_three_duplicates_and_partial_acknowledgements_tell() {
 }
 
 #[test]
+fn an_acknowledgement_that_got_lost_does_not_make_a_loss_look_like_reordering() {
+    let mut peer = ten(WITH_SACK);
+    // 4 is lost, and so is what said that 0 to 3 had come before what is behind it.
+    assert_eq!(peer.ack(at(4), &[(at(5), at(6))]), []);
+    assert_eq!(peer.ack(at(4), &[(at(5), at(7))]), []);
+    assert_eq!(places(&peer.ack(at(4), &[(at(5), at(8))])), [4], "at once");
+}
+
+#[test]
 fn what_overtakes_lets_new_data_out_before_anything_is_taken_for_lost() {
     let mut peer = Peer::open(WITH_SACK);
     assert_eq!(peer.write(at(20)).len(), 10, "the initial window");
@@ -206,6 +215,59 @@ fn a_timeout_that_was_not_needed_is_taken_back() {
     );
     let next = peer.write(10_000);
     assert_eq!(next.len(), 4, "ten are under way, as before: {next:?}");
+}
+
+/// An acknowledgement that answers the segment that was stamped so.
+fn stamped(peer: &mut Peer, number: u32, blocks: &[(u32, u32)], echo: u32) -> Vec<Segment> {
+    let options = [stamps(3, echo), peer.sack(blocks)].concat();
+    peer.play(Segment {
+        flags: ACK,
+        ack: number,
+        options,
+        ..Segment::default()
+    })
+}
+
+#[test]
+fn the_answer_to_an_older_repair_takes_nothing_back() {
+    let mut peer = Peer::open(&[WITH_SACK, &stamps(1, 0)[..]].concat());
+    let sent = peer.write(40_000);
+    let full = sent[0].len();
+    let at = |n: u32| n * full;
+    let stamp = |sent: &[Segment]| sent[0].stamps().unwrap().0;
+    let first = stamp(&sent);
+    peer.wait(RTT);
+    // 0 is lost. Of what goes out meanwhile so is 11, which is found before 0 is acknowledged.
+    let again = stamped(&mut peer, 0, &[(at(1), at(10))], first);
+    assert_eq!(again[0].seq, 0);
+    let new = again.last().unwrap().seq / full;
+    assert!(new >= 14, "{again:?}");
+    peer.wait(RTT);
+    let again = stamped(
+        &mut peer,
+        0,
+        &[(at(12), at(15)), (at(1), at(11))],
+        stamp(&again),
+    );
+    let older = again.iter().find(|s| s.seq == at(11)).expect("11 again");
+    let older = older.stamps().unwrap().0;
+    peer.wait(2);
+    // What was under way at first is there: that recovery is over, and 11 not yet. 15 is found lost next.
+    stamped(&mut peer, at(11), &[(at(12), at(15))], older - 2);
+    let blocks = [(at(16), at(19)), (at(12), at(15))];
+    let again = stamped(&mut peer, at(11), &blocks, older - 2);
+    let newer = again.iter().find(|s| s.seq == at(15)).expect("15 again");
+    assert!(newer.stamps().unwrap().0 > older);
+    peer.wait(RTT);
+    // 11 has come, twice even.
+    let blocks = [(at(11), at(12)), (at(16), at(19))];
+    let answer = stamped(&mut peer, at(15), &blocks, older);
+    assert!(answer.iter().all(|s| s.seq > at(15)), "{answer:?}");
+    assert!(
+        !peer.events().contains("recovery_undone"),
+        "{}",
+        peer.events()
+    );
 }
 
 /// Ten under way, ten more to send, a timeout, and the first of all is acknowledged.

@@ -318,16 +318,21 @@ impl Peer {
         self.take()
     }
 
+    /// The option that tells of such ranges.
+    pub(crate) fn sack(&self, blocks: &[(u32, u32)]) -> Vec<u8> {
+        let mut option = vec![];
+        if !blocks.is_empty() {
+            option.extend([1, 1, 5, 2 + 8 * blocks.len() as u8]);
+        }
+        for end in blocks.iter().flat_map(|(start, end)| [start, end]) {
+            option.extend(self.base.wrapping_add(*end).to_be_bytes());
+        }
+        option
+    }
+
     /// A bare acknowledgement, with SACK blocks.
     pub(crate) fn ack(&mut self, ack: u32, blocks: &[(u32, u32)]) -> Vec<Segment> {
-        let mut options = vec![];
-        if !blocks.is_empty() {
-            options.extend([1, 1, 5, 2 + 8 * blocks.len() as u8]);
-            for (start, end) in blocks {
-                options.extend(self.base.wrapping_add(*start).to_be_bytes());
-                options.extend(self.base.wrapping_add(*end).to_be_bytes());
-            }
-        }
+        let options = self.sack(blocks);
         let seq = self.next;
         self.play(Segment {
             flags: ACK,

@@ -78,6 +78,38 @@ fn what_comes_ahead_is_reported_at_once_and_read_in_order() {
     assert!(peer.read() == expected);
 }
 
+/// A sender that first heard of what it sent last would take what it sent before for lost.
+#[test]
+fn what_comes_in_one_burst_is_acknowledged_in_the_order_in_which_it_came() {
+    let mut peer = Peer::open(WITH_SACK);
+    // 100 and 300 are missing, 0 is sent again, and what follows 300 goes on.
+    peer.data(200, 100);
+    for seq in [400, 500, 0, 600] {
+        let payload = (seq..seq + 100).map(|i| i as u8).collect();
+        peer.send(&Segment {
+            flags: ACK,
+            seq,
+            payload,
+            ..Segment::default()
+        });
+    }
+    peer.turn();
+    let told = peer.take();
+    let edges: Vec<u32> = told.iter().map(|s| s.ack + u32::from(s.window)).collect();
+    assert!(edges.is_sorted(), "a window that moved back: {edges:?}");
+    let told: Vec<_> = told.iter().map(|s| (s.ack, s.blocks())).collect();
+    let expected = [
+        (0, vec![(400, 600), (200, 300)]),
+        (100, vec![(400, 600), (200, 300)]),
+        (100, vec![(400, 700), (200, 300)]),
+    ];
+    assert_eq!(told, expected);
+    peer.data(100, 100);
+    assert_eq!(peer.data(300, 100)[0].ack, 700);
+    let expected: Vec<u8> = (0..700u32).map(|i| i as u8).collect();
+    assert!(peer.read() == expected);
+}
+
 #[test]
 fn without_sack_each_that_comes_ahead_gets_a_duplicate() {
     let mut peer = Peer::open(WITHOUT_SACK);

@@ -4,27 +4,32 @@ use super::{Acknowledgement, Phase, Recovery};
 use crate::tcp::congestion::Congestion;
 use crate::tcp::scoreboard::Delivered;
 use crate::tcp::send::Sender;
-use crate::tcp::seq::before;
+use crate::tcp::seq::{before, later};
 
 /// New segments that may be sent to find out whether a timeout was needed (RFC 5682 2.1, step 2b).
 const NEW_SEGMENTS: u8 = 2;
 
+/// More doubtful segments than there can be.
+const UNKNOWN: u32 = u32::MAX / 2;
+
 /// What to go back to.
 pub(super) struct Undo {
     congestion: Congestion,
-    /// Our timestamp in the first segment that was sent again.
+    /// Our timestamp in the first segment that was sent again, or in an older one that was still under way.
     stamp: Option<u32>,
     /// Segments sent again that have not been reported as unneeded.
     doubtful: u32,
 }
 
 impl Undo {
-    /// Before anything was sent again.
-    pub(super) fn to(congestion: Congestion) -> Self {
+    /// Before anything was sent again but what carried `stamp`.
+    pub(super) fn to(congestion: Congestion, stamp: Option<u32>) -> Self {
+        // What was sent again before may be reported as unneeded too, and would be taken for what is not.
+        let doubtful = if stamp.is_some() { UNKNOWN } else { 0 };
         Undo {
             congestion,
-            stamp: None,
-            doubtful: 0,
+            stamp,
+            doubtful,
         }
     }
 }
@@ -44,7 +49,10 @@ pub(super) enum FRto {
 }
 
 impl Recovery {
-    pub(crate) fn repaired(&mut self, stamp: u32) {
+    /// What ends at `end` was sent again.
+    pub(crate) fn repaired(&mut self, end: u32, stamp: u32) {
+        let (first, last) = self.again.unwrap_or((stamp, end));
+        self.again = Some((first, later(last, end)));
         if let Some(undo) = &mut self.undo {
             undo.stamp.get_or_insert(stamp);
             undo.doubtful += 1;
