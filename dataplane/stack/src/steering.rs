@@ -22,14 +22,17 @@ pub const KEY_MIN: usize = 40;
 /// within 1 %.
 const PLACES: usize = 128;
 
-/// Bytes of two IPv6 addresses and two ports, the longest input.
-const INPUT: usize = 36;
+/// Words of two IPv6 addresses and two ports, the longest input.
+const WORDS: usize = 9;
 
 /// The Toeplitz hash of receive side scaling over addresses and ports, by tables: a look-up for each half
 /// of a byte, since tables by whole bytes would fill a processor's first cache. Verified against the examples
 /// of Microsoft's specification.
 #[derive(Clone)]
-struct Toeplitz(Box<[[[u32; 16]; 2]; INPUT]>);
+struct Toeplitz(Box<[Word; WORDS]>);
+
+/// What each half of a byte of a word adds to the hash, the highest first.
+type Word = [[u32; 16]; 8];
 
 impl Toeplitz {
     fn new(key: &[u8]) -> Self {
@@ -47,15 +50,17 @@ impl Toeplitz {
                     .fold(0, |hash, at| hash ^ windows[at])
             })
         };
-        let byte = |byte: usize| [half(byte * 2), half(byte * 2 + 1)];
-        Toeplitz(Box::new(std::array::from_fn(byte)))
+        let word = |word: usize| std::array::from_fn(|at| half(word * 8 + at));
+        Toeplitz(Box::new(std::array::from_fn(word)))
     }
 
     #[inline]
-    fn hash<const N: usize>(&self, input: &[u8; N]) -> u32 {
+    fn hash<const N: usize>(&self, input: [u32; N]) -> u32 {
         let mut hash = 0;
-        for (byte, [high, low]) in input.iter().zip(self.0.iter()) {
-            hash ^= high[usize::from(byte >> 4)] ^ low[usize::from(byte & 15)];
+        for (word, halves) in input.into_iter().zip(self.0.iter()) {
+            for (at, half) in halves.iter().enumerate() {
+                hash ^= half[(word >> (28 - 4 * at) & 15) as usize];
+            }
         }
         hash
     }
@@ -63,25 +68,14 @@ impl Toeplitz {
     /// What a device computes of a frame of the flow that it receives. A VLAN tag has no part in it.
     #[inline]
     fn of(&self, key: &FlowKey) -> u32 {
-        let (remote, local) = (
-            key.remote_bits().to_be_bytes(),
-            key.local_bits().to_be_bytes(),
-        );
+        let (remote, local) = (key.remote_bits(), key.local_bits());
         let ports = u32::from(key.remote_port()) << 16 | u32::from(key.local_port());
         match key.family() {
-            Family::V4 => {
-                let mut input = [0; 12];
-                input[0..4].copy_from_slice(&remote[12..]);
-                input[4..8].copy_from_slice(&local[12..]);
-                input[8..12].copy_from_slice(&ports.to_be_bytes());
-                self.hash(&input)
-            }
+            Family::V4 => self.hash([remote as u32, local as u32, ports]),
             Family::V6 => {
-                let mut input = [0; INPUT];
-                input[0..16].copy_from_slice(&remote);
-                input[16..32].copy_from_slice(&local);
-                input[32..36].copy_from_slice(&ports.to_be_bytes());
-                self.hash(&input)
+                let word = |bits: u128, at: u32| (bits >> (96 - 32 * at)) as u32;
+                let [r, l] = [remote, local].map(|bits| [0, 1, 2, 3].map(|at| word(bits, at)));
+                self.hash([r[0], r[1], r[2], r[3], l[0], l[1], l[2], l[3], ports])
             }
         }
     }
