@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::io::TxMeta;
 use crate::key::FlowId;
+use crate::rate_limit::RateLimit;
 use crate::time::Instant;
 
 /// Bound on the neighbours of a port. On-link peers only: those behind a router share the router's.
@@ -22,6 +23,11 @@ const MAX_HELD_TOTAL: usize = 4096;
 const FRESH: Duration = Duration::from_secs(30);
 /// Pause between two questions (RFC 4861 RETRANS_TIMER).
 const ASK_EVERY: Duration = Duration::from_secs(1);
+/// Neighbours that are asked for at a time. Beyond, who is asked for next takes the place of who has been for
+/// longest: whoever sends from addresses that nobody has must not use up the places of those who answer.
+const MAX_ASKING: usize = MAX_NEIGHBOURS / 2;
+/// How often in a second that is done for one who only sent something. Each is a question to the whole link.
+const STRANGERS_PER_SECOND: u32 = 4_096;
 /// Records looked at for one to replace when the table is full, from where the last look ended: a host that
 /// floods the link with addresses must not have all of them looked at for each.
 const LOOKED_AT: usize = 32;
@@ -59,6 +65,15 @@ struct Neighbour {
     opening: Vec<FlowId>,
 }
 
+/// Why a neighbour is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// We have something to say to it.
+    Ours,
+    /// Something came that claims to be from it, or from behind it.
+    Theirs,
+}
+
 /// What to do with a frame for a neighbour.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Lookup {
@@ -69,12 +84,17 @@ pub(crate) enum Lookup {
 }
 
 /// The neighbours of one port.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Neighbours {
     table: Vec<Neighbour>,
     by_address: HashMap<IpAddr, NeighbourRef>,
-    /// Neighbours that are asked for and have not answered.
+    /// Places of the table whose neighbour never answered.
+    free: Vec<NeighbourRef>,
+    /// Neighbours that are asked for and have not answered, the first of them first.
     asking: Vec<NeighbourRef>,
+    strangers: RateLimit,
+    /// Frames that waited for one whose place was taken, and have not been counted.
+    displaced: usize,
     /// Frames that wait, for whomever.
     held: usize,
     /// Where the next look for a record to replace begins.
@@ -83,13 +103,40 @@ pub(crate) struct Neighbours {
     retry_at: Option<Instant>,
 }
 
+impl Default for Neighbours {
+    fn default() -> Self {
+        Neighbours {
+            table: Vec::new(),
+            by_address: HashMap::new(),
+            free: Vec::new(),
+            asking: Vec::new(),
+            strangers: RateLimit::new(STRANGERS_PER_SECOND),
+            displaced: 0,
+            held: 0,
+            hand: 0,
+            retry_at: None,
+        }
+    }
+}
+
 impl Neighbours {
     /// The record of `address`, for a flow that will use it until it calls [`Self::release`];
-    /// `None` when the table is full of neighbours in use.
-    pub(crate) fn acquire(&mut self, address: IpAddr) -> Option<NeighbourRef> {
+    /// `None` when the table is full of neighbours in use, or of such that are asked for.
+    pub(crate) fn acquire(
+        &mut self,
+        address: IpAddr,
+        reason: Reason,
+        now: Instant,
+    ) -> Option<NeighbourRef> {
         let found = match self.by_address.get(&address) {
             Some(&found) => found,
-            None => self.insert(address)?,
+            None => {
+                let crowded = self.asking.len() >= MAX_ASKING;
+                if crowded && reason == Reason::Theirs && !self.strangers.take(now) {
+                    return None;
+                }
+                self.insert(address)?
+            }
         };
         self.table[usize::from(found.0)].users += 1;
         Some(found)
@@ -111,24 +158,55 @@ impl Neighbours {
             held: Vec::new(),
             opening: Vec::new(),
         };
-        let at = if self.table.len() < MAX_NEIGHBOURS {
-            self.table.push(fresh);
-            NeighbourRef((self.table.len() - 1) as u16)
-        } else {
-            // Full: replace one that nothing uses.
-            let at = (self.hand..self.hand + LOOKED_AT)
-                .map(|at| at % MAX_NEIGHBOURS)
-                .find(|&at| self.table[at].users == 0 && self.table[at].held.is_empty());
-            self.hand = (at.unwrap_or(self.hand + LOOKED_AT - 1) + 1) % MAX_NEIGHBOURS;
-            let at = at?;
-            self.by_address.remove(&self.table[at].address);
-            if self.table[at].asked_at.is_some() {
-                self.asking.retain(|a| usize::from(a.0) != at);
-            }
-            self.table[at] = fresh;
-            NeighbourRef(at as u16)
-        };
+        let at = self.place()?;
+        match self.table.get_mut(at) {
+            Some(record) => *record = fresh,
+            None => self.table.push(fresh),
+        }
+        let at = NeighbourRef(at as u16);
         self.by_address.insert(address, at);
+        Some(at)
+    }
+
+    /// A place for another record.
+    fn place(&mut self) -> Option<usize> {
+        if let Some(free) = self.free.pop() {
+            return Some(usize::from(free.0));
+        }
+        if self.asking.len() >= MAX_ASKING
+            && let Some(at) = self.displace()
+        {
+            return Some(at);
+        }
+        if self.table.len() < MAX_NEIGHBOURS {
+            return Some(self.table.len());
+        }
+        // Full: replace one that nothing uses.
+        let at = (self.hand..self.hand + LOOKED_AT)
+            .map(|at| at % MAX_NEIGHBOURS)
+            .find(|&at| self.table[at].users == 0 && self.table[at].held.is_empty());
+        self.hand = (at.unwrap_or(self.hand + LOOKED_AT - 1) + 1) % MAX_NEIGHBOURS;
+        let at = at?;
+        self.by_address.remove(&self.table[at].address);
+        if self.table[at].asked_at.is_some() {
+            self.asking.retain(|a| usize::from(a.0) != at);
+        }
+        Some(at)
+    }
+
+    /// The place of whoever has been asked for for longest, and was never there. What waits for it is lost.
+    fn displace(&mut self) -> Option<usize> {
+        let table = &mut self.table;
+        let mut asking = self.asking.iter().take(LOOKED_AT);
+        let stranger = asking.position(|at| {
+            let record = &table[usize::from(at.0)];
+            record.mac.is_none() && record.users == 0
+        });
+        let at = usize::from(self.asking.remove(stranger?).0);
+        let record = &mut table[at];
+        self.held -= record.held.len();
+        self.displaced += record.held.len();
+        self.by_address.remove(&record.address);
         Some(at)
     }
 
@@ -247,8 +325,12 @@ impl Neighbours {
     /// Neighbours to ask for again now, and the number of frames given up for those that were asked
     /// for often enough. Called about every [`ASK_EVERY`] while something is asked for.
     pub(crate) fn retry(&mut self, now: Instant) -> Retry {
-        let mut retry = Retry::default();
+        let mut retry = Retry {
+            lost: std::mem::take(&mut self.displaced),
+            ..Retry::default()
+        };
         let (table, held) = (&mut self.table, &mut self.held);
+        let (by_address, free) = (&mut self.by_address, &mut self.free);
         self.asking.retain(|&neighbour| {
             let record = &mut table[usize::from(neighbour.0)];
             if record.asked_at.is_some_and(|at| now.since(at) < ASK_EVERY) {
@@ -268,6 +350,10 @@ impl Neighbours {
             // The next frame for it asks anew.
             record.asked_at = None;
             record.asked = 0;
+            if record.users == 0 {
+                by_address.remove(&record.address);
+                free.push(neighbour);
+            }
             false
         });
         let due = self
@@ -301,18 +387,92 @@ mod tests {
     #[test]
     fn a_link_full_of_neighbours_costs_a_newcomer_a_bounded_look() {
         let address = |n: usize| IpAddr::from((0x0a00_0000 + n as u32).to_be_bytes());
-        let mut neighbours = Neighbours::default();
+        let (mut neighbours, now) = (Neighbours::default(), Instant::ZERO);
         let used: Vec<_> = (0..MAX_NEIGHBOURS)
-            .map(|n| neighbours.acquire(address(n)).expect("room"))
+            .map(|n| {
+                neighbours
+                    .acquire(address(n), Reason::Theirs, now)
+                    .expect("room")
+            })
             .collect();
-        assert_eq!(neighbours.acquire(address(MAX_NEIGHBOURS)), None);
+        let newcomer = address(MAX_NEIGHBOURS);
+        assert_eq!(neighbours.acquire(newcomer, Reason::Theirs, now), None);
         assert_eq!(neighbours.hand, LOOKED_AT, "so many were looked at");
         // One that is free is found, once the look comes by.
         neighbours.release(used[3_000]);
-        let looks =
-            (0..MAX_NEIGHBOURS).position(|_| neighbours.acquire(address(MAX_NEIGHBOURS)).is_some());
+        let looks = (0..MAX_NEIGHBOURS)
+            .position(|_| neighbours.acquire(newcomer, Reason::Theirs, now).is_some());
         assert_eq!(looks, Some((3_000 - LOOKED_AT) / LOOKED_AT));
         assert_eq!(neighbours.users(), MAX_NEIGHBOURS as u64);
+    }
+
+    /// As a SYN from an address does whose owner is not known.
+    fn answer(neighbours: &mut Neighbours, address: IpAddr, now: Instant) -> bool {
+        let Some(record) = neighbours.acquire(address, Reason::Theirs, now) else {
+            return false;
+        };
+        if neighbours.lookup(record, now).0 == Lookup::Unknown {
+            let meta = TxMeta {
+                l2_len: 14,
+                l3_len: 20,
+                l3: crate::io::L3::V4,
+                tcp: true,
+                segment: 0,
+            };
+            let packet = vec![0; 44];
+            neighbours.hold(record, Held { packet, meta });
+        }
+        neighbours.release(record);
+        true
+    }
+
+    #[test]
+    fn strangers_that_never_answer_take_no_place_of_those_who_do() {
+        let at = |millis| Instant::ZERO + Duration::from_millis(millis);
+        let address = |n: u32| IpAddr::from((0x0a00_0000 + n).to_be_bytes());
+        let mut neighbours = Neighbours::default();
+        for n in 1..=1_000 {
+            neighbours.learn(address(n), [2; 6], true, at(0));
+        }
+        // 20,000 a second, for ten seconds.
+        let (mut asked, mut lost) = (0, 0);
+        for tick in 0..10_000 {
+            let now = at(tick);
+            for n in 0..20 {
+                let stranger = address(0x1_0000 + tick as u32 * 20 + n);
+                asked += u64::from(answer(&mut neighbours, stranger, now));
+            }
+            if neighbours.next_retry().is_some_and(|at| at <= now) {
+                lost += neighbours.retry(now).lost as u64;
+            }
+            if tick % 100 == 0 {
+                // Who announces itself is known at once, and so is who was asked for because of us.
+                let newcomer = address(2_000 + tick as u32 / 100);
+                neighbours.learn(newcomer, [3; 6], true, now);
+                assert!(answer(&mut neighbours, newcomer, now));
+                let service = address(3_000 + tick as u32 / 100);
+                let record = neighbours.acquire(service, Reason::Ours, now);
+                let record = record.expect("room");
+                assert!(neighbours.lookup(record, now).1);
+                neighbours.learn(service, [4; 6], false, now);
+                assert!(neighbours.is_known(record));
+                neighbours.release(record);
+            }
+        }
+        let known = |n: u32| {
+            let record = neighbours.by_address.get(&address(n));
+            record.is_some_and(|&record| neighbours.is_known(record))
+        };
+        assert!((1..=1_000).all(known));
+        assert!((2_000..2_100).chain(3_000..3_100).all(known));
+        // At first as many as there is room for, then so many a second, and in the places of services that answered.
+        let most = MAX_ASKING as u64 + 10 * u64::from(STRANGERS_PER_SECOND) + 100;
+        assert!((most * 9 / 10..=most).contains(&asked), "{asked}");
+        assert_eq!(
+            lost + neighbours.waiting() as u64 + neighbours.displaced as u64,
+            asked
+        );
+        assert!(neighbours.waiting() <= MAX_ASKING);
     }
 
     #[test]
@@ -320,7 +480,8 @@ mod tests {
         let at = |millis| Instant::ZERO + Duration::from_millis(millis);
         let address = [10, 0, 0, 1].into();
         let mut neighbours = Neighbours::default();
-        let one = neighbours.acquire(address).expect("room");
+        let one = neighbours.acquire(address, Reason::Ours, at(0));
+        let one = one.expect("room");
         neighbours.learn(address, [2; 6], false, at(5_000));
         assert!(!neighbours.suspect(one, at(5_999)));
         assert!(neighbours.suspect(one, at(6_000)));
@@ -344,7 +505,10 @@ mod tests {
     fn questions_are_due_a_second_after_they_were_asked() {
         let at = |millis| Instant::ZERO + Duration::from_millis(millis);
         let mut neighbours = Neighbours::default();
-        let both = [1, 2].map(|n| neighbours.acquire([10, 0, 0, n].into()).expect("room"));
+        let both = [1, 2].map(|n| {
+            let one = neighbours.acquire([10, 0, 0, n].into(), Reason::Ours, at(0));
+            one.expect("room")
+        });
         assert_eq!(neighbours.next_retry(), None);
         neighbours.lookup(both[0], at(0));
         neighbours.lookup(both[1], at(300));

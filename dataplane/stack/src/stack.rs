@@ -27,7 +27,7 @@ use crate::io::PacketIo;
 use crate::isn::IsnSource;
 use crate::key::{FlowId, FlowKey};
 use crate::link::{Link, PortSetup};
-use crate::neighbour::NeighbourRef;
+use crate::neighbour::{NeighbourRef, Reason};
 use crate::rate_limit::RateLimit;
 use crate::rng::Rng;
 use crate::steering::Order;
@@ -410,10 +410,16 @@ impl<P: PacketIo> Stack<P> {
         }
     }
 
-    fn neighbour(&mut self, port: usize, key: &FlowKey) -> Option<NeighbourRef> {
+    fn neighbour(
+        &mut self,
+        port: usize,
+        key: &FlowKey,
+        reason: Reason,
+        now: Instant,
+    ) -> Option<NeighbourRef> {
         let link = self.ports.get_mut(port)?;
         let next_hop = link.next_hop(key.remote().ip())?;
-        let found = link.neighbours.acquire(next_hop);
+        let found = link.neighbours.acquire(next_hop, reason, now);
         if found.is_none() {
             self.stats.events.count(StackEvent::NeighbourFull);
         }

@@ -7,6 +7,7 @@ use crate::frame::{self, Found, Inbound, Segment, TooBig};
 use crate::half_open::Syn;
 use crate::io::{BURST, PacketIo, RxBurst, RxChecksum, RxFrame};
 use crate::key::FlowKey;
+use crate::neighbour::Reason;
 use crate::tcp::emit::{ACK, Outgoing, RST, SYN};
 use crate::tcp::ingress::{Reaction, Surroundings};
 use crate::tcp::seq::before;
@@ -389,7 +390,7 @@ impl<P: PacketIo> Stack<P> {
         let Some(mtu) = self.ports.get(port).map(|link| link.caps.mtu) else {
             return FrameFate::Refused;
         };
-        let Some(neighbour) = self.neighbour(port, &key) else {
+        let Some(neighbour) = self.neighbour(port, &key, Reason::Theirs, now) else {
             return FrameFate::Refused;
         };
         let (buffers, terms) = (listener.buffers, self.limits.terms());
@@ -430,7 +431,7 @@ impl<P: PacketIo> Stack<P> {
 
     /// Sends a segment that no flow made.
     fn send_bare(&mut self, port: usize, key: &FlowKey, segment: &Outgoing<'_>, now: Instant) {
-        let Some(neighbour) = self.neighbour(port, key) else {
+        let Some(neighbour) = self.neighbour(port, key, Reason::Theirs, now) else {
             return;
         };
         if let Some(link) = self.ports.get_mut(port) {

@@ -6,6 +6,7 @@ use super::{Buffers, ConnectError, EPHEMERAL, Owner, PORT_TRIES, Stack};
 use crate::fate::StackEvent;
 use crate::io::PacketIo;
 use crate::key::{FlowId, FlowKey};
+use crate::neighbour::Reason;
 use crate::tcp::Tcp;
 use crate::time::Instant;
 
@@ -33,7 +34,7 @@ impl<P: PacketIo> Stack<P> {
         let mtu = link.caps.mtu;
         let key = self.unused_key(port, next_hop, remote)?;
         let neighbour = self
-            .neighbour(usize::from(port), &key)
+            .neighbour(usize::from(port), &key, Reason::Ours, now)
             .ok_or(ConnectError::NeighboursFull)?;
         let start = self.isn.start(&key, now);
         let mut tcp = Tcp::connect(start, buffers, self.limits.terms(), key.is_v4(), mtu, now);

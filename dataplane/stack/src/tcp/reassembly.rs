@@ -7,8 +7,9 @@ use super::seq::{at_most, before, later};
 /// Gaps between ranges that are remembered; what would open another one is dropped and sent again. A
 /// window of 4 MiB that loses 3 % has some 90.
 pub(crate) const RANGES: usize = 256;
-/// What came last is remembered: so much of it. What comes in one poll rarely makes half as much.
-const RECENT: usize = 32;
+/// What came last is remembered: so much of it. What comes in one poll makes as much only where every second
+/// segment is missing.
+const RECENT: usize = 64;
 
 /// A range of sequence numbers: the first, and the one behind the last.
 pub(crate) type Range = (u32, u32);
@@ -58,10 +59,15 @@ impl Ahead {
         self.ranges.last().map(|range| range.1)
     }
 
-    /// Whether all of a range is there already.
-    pub(crate) fn covers(&self, (start, end): Range) -> bool {
-        let holder = self.holder(start);
-        holder.is_some_and(|&holder| is_within((start, end), holder))
+    /// Whether all of a range that came was there already. The one that it is part of is told next then
+    /// (RFC 2883 4).
+    pub(crate) fn came_again(&mut self, range: Range, next: u32) -> bool {
+        let holder = self.holder(range.0).copied();
+        let holder = holder.filter(|&holder| is_within(range, holder));
+        if let Some(range) = holder {
+            self.note(Came { range, next });
+        }
+        holder.is_some()
     }
 
     /// The first range that ends behind `number`.
@@ -196,7 +202,8 @@ mod tests {
         assert_eq!(blocks(&mut ahead), [(60, 70), (40, 50), (20, 30)]);
         assert!(ahead.insert((30, 40), 0));
         assert_eq!(blocks(&mut ahead), [(20, 50), (60, 70)]);
-        assert!(ahead.covers((25, 45)) && !ahead.covers((45, 65)));
+        assert!(ahead.came_again((25, 45), 0) && !ahead.came_again((45, 65), 0));
+        assert_eq!(blocks(&mut ahead), [(20, 50), (60, 70)]);
         assert_eq!(ahead.advance(10), 10);
         assert_eq!(ahead.advance(20), 50);
         assert_eq!(ahead.tell(50).1[..], [(60, 70)]);

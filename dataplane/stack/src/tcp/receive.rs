@@ -226,7 +226,7 @@ impl Receiver {
             return Taken::More;
         }
         let ahead = self.ahead.get_or_insert_default();
-        if ahead.covers((start, end)) {
+        if ahead.came_again((start, end), self.next) {
             self.twice = Some((start, end));
         } else if ahead.insert((start, end), self.next) {
             self.ring.write_ahead(gap, bytes, pool);
@@ -437,8 +437,12 @@ impl Receiver {
             Some(ahead) => ahead.tell(self.next),
             None => (self.next, ArrayVec::new()),
         };
-        // What came twice was there before its number is acknowledged.
-        let twice = self.twice.take_if(|_| number == self.next);
+        // What came twice is told when all that came once has been.
+        let is_last = self
+            .ahead
+            .as_ref()
+            .is_none_or(|ahead| ahead.acknowledgements() == 0);
+        let twice = self.twice.take_if(|_| is_last);
         options.sack(twice.into_iter().chain(blocks));
         if number != self.next {
             let reach = self.edge.wrapping_sub(number) >> self.scale;

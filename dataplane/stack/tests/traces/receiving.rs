@@ -143,6 +143,32 @@ fn what_comes_twice_is_reported_once() {
 }
 
 #[test]
+fn what_comes_twice_ahead_of_its_turn_is_reported_with_the_range_it_is_part_of() {
+    let mut peer = Peer::open(WITH_SACK);
+    for seq in [200, 400, 600] {
+        peer.data(seq, 100);
+    }
+    let told = peer.data(200, 100);
+    let expected = [(200, 300), (200, 300), (600, 700), (400, 500)];
+    assert_eq!(told[0].blocks(), expected);
+    // In one burst with what came once: that first.
+    for seq in [800, 1000, 1000] {
+        let payload = vec![0; 100];
+        peer.send(&Segment {
+            flags: ACK,
+            seq,
+            payload,
+            ..Segment::default()
+        });
+    }
+    peer.turn();
+    let told: Vec<_> = peer.take().iter().map(Segment::blocks).collect();
+    assert_eq!(told[0][0], (800, 900));
+    assert_eq!(told[1][..2], [(1000, 1100), (1000, 1100)]);
+    assert_eq!(told.len(), 2);
+}
+
+#[test]
 fn the_window_closes_with_what_is_not_read_and_opens_when_it_is() {
     let buffers = Buffers {
         receive: 3 * 1460,
