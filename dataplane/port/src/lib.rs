@@ -19,6 +19,7 @@ mod large;
 mod open;
 mod secrets;
 mod size;
+mod socket;
 
 pub use clock::Clock;
 pub use cores::{CoreError, Cores};

@@ -16,6 +16,7 @@ use crate::interface::Interface;
 use crate::io::DpdkIo;
 use crate::large::Large;
 use crate::secrets::steering_key;
+use crate::socket;
 
 /// What a port is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -181,6 +182,7 @@ pub fn open(eal: &EalHandle, config: &PortConfig) -> Result<OpenedPort, OpenErro
         Device::Pci(device) | Device::Vdev(device) => {
             let spec: DeviceSpec = device.parse().map_err(PortError::from)?;
             interface = spec.kernel_interface().map(Interface::hold).transpose()?;
+            socket::clear(device);
             let pools = make_pools(eal, config)?;
             (
                 open_device(&spec, config, config.queues, None, &pools)?,
