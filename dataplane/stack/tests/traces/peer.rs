@@ -1,8 +1,10 @@
 //! A peer played by hand, segment by segment, against a stack that listens.
 
 mod packets;
+mod segment;
 
 pub(crate) use packets::checksum;
+pub(crate) use segment::Segment;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -41,57 +43,6 @@ pub(crate) const WITH_SACK: &[u8] = &[2, 4, 0x05, 0xb4, 1, 1, 4, 2];
 pub(crate) const WITHOUT_SACK: &[u8] = &[2, 4, 0x05, 0xb4];
 /// The round trip the peer plays.
 pub(crate) const RTT: u64 = 10;
-
-/// A segment, numbers relative to the first byte of either side.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub(crate) struct Segment {
-    pub(crate) flags: u8,
-    pub(crate) seq: u32,
-    pub(crate) ack: u32,
-    pub(crate) window: u16,
-    pub(crate) ecn: u8,
-    pub(crate) options: Vec<u8>,
-    pub(crate) payload: Vec<u8>,
-}
-
-impl std::fmt::Debug for Segment {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (flags, seq, ack, window) = (self.flags, self.seq, self.ack, self.window);
-        let (len, options) = (self.payload.len(), &self.options);
-        write!(
-            f,
-            "[{flags:02x} {seq}+{len} ack {ack} window {window} {options:?}]"
-        )
-    }
-}
-
-impl Segment {
-    pub(crate) fn len(&self) -> u32 {
-        self.payload.len() as u32
-    }
-
-    /// SACK blocks.
-    pub(crate) fn blocks(&self) -> Vec<(u32, u32)> {
-        let Some(at) = self
-            .options
-            .windows(2)
-            .position(|w| w[0] == 5 && w[1] % 8 == 2)
-        else {
-            return vec![];
-        };
-        let end = at + usize::from(self.options[at + 1]);
-        let word = |b: &[u8]| u32::from_be_bytes(b.try_into().unwrap()).wrapping_sub(ISN + 1);
-        let blocks = self.options[at + 2..end].chunks(8);
-        blocks.map(|b| (word(&b[..4]), word(&b[4..]))).collect()
-    }
-
-    /// Value and echo of the timestamps.
-    pub(crate) fn stamps(&self) -> Option<(u32, u32)> {
-        let at = self.options.windows(2).position(|w| w == [8, 10])?;
-        let word = |at: usize| u32::from_be_bytes(self.options[at..at + 4].try_into().unwrap());
-        Some((word(at + 2), word(at + 6)))
-    }
-}
 
 pub(crate) struct Peer {
     /// What stands behind the addresses of each frame that the peer sends: tags.

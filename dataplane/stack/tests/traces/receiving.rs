@@ -4,6 +4,21 @@ use sluice_stack::{Buffers, Limits};
 
 use crate::peer::*;
 
+/// What is said to segments of 100 bytes that come together.
+fn burst(peer: &mut Peer, numbers: &[u32]) -> Vec<Segment> {
+    for &seq in numbers {
+        let payload = (seq..seq + 100).map(|i| i as u8).collect();
+        peer.send(&Segment {
+            flags: ACK,
+            seq,
+            payload,
+            ..Segment::default()
+        });
+    }
+    peer.turn();
+    peer.take()
+}
+
 #[test]
 fn options_are_answered_in_kind() {
     let ours = |options: &[u8]| {
@@ -84,17 +99,7 @@ fn what_comes_in_one_burst_is_acknowledged_in_the_order_in_which_it_came() {
     let mut peer = Peer::open(WITH_SACK);
     // 100 and 300 are missing, 0 is sent again, and what follows 300 goes on.
     peer.data(200, 100);
-    for seq in [400, 500, 0, 600] {
-        let payload = (seq..seq + 100).map(|i| i as u8).collect();
-        peer.send(&Segment {
-            flags: ACK,
-            seq,
-            payload,
-            ..Segment::default()
-        });
-    }
-    peer.turn();
-    let told = peer.take();
+    let told = burst(&mut peer, &[400, 500, 0, 600]);
     let edges: Vec<u32> = told.iter().map(|s| s.ack + u32::from(s.window)).collect();
     assert!(edges.is_sorted(), "a window that moved back: {edges:?}");
     let told: Vec<_> = told.iter().map(|s| (s.ack, s.blocks())).collect();
@@ -113,17 +118,7 @@ fn what_comes_in_one_burst_is_acknowledged_in_the_order_in_which_it_came() {
 #[test]
 fn without_sack_each_that_comes_ahead_gets_a_duplicate() {
     let mut peer = Peer::open(WITHOUT_SACK);
-    for n in 1..4 {
-        let payload = vec![0; 100];
-        peer.send(&Segment {
-            flags: ACK,
-            seq: n * 100,
-            payload,
-            ..Segment::default()
-        });
-    }
-    peer.turn();
-    let duplicates = peer.take();
+    let duplicates = burst(&mut peer, &[100, 200, 300]);
     assert_eq!(duplicates.len(), 3, "for one burst: {duplicates:?}");
     assert!(duplicates.iter().all(|s| s.ack == 0 && s.len() == 0));
 }
@@ -152,17 +147,8 @@ fn what_comes_twice_ahead_of_its_turn_is_reported_with_the_range_it_is_part_of()
     let expected = [(200, 300), (200, 300), (600, 700), (400, 500)];
     assert_eq!(told[0].blocks(), expected);
     // In one burst with what came once: that first.
-    for seq in [800, 1000, 1000] {
-        let payload = vec![0; 100];
-        peer.send(&Segment {
-            flags: ACK,
-            seq,
-            payload,
-            ..Segment::default()
-        });
-    }
-    peer.turn();
-    let told: Vec<_> = peer.take().iter().map(Segment::blocks).collect();
+    let told = burst(&mut peer, &[800, 1000, 1000]);
+    let told: Vec<_> = told.iter().map(Segment::blocks).collect();
     assert_eq!(told[0][0], (800, 900));
     assert_eq!(told[1][..2], [(1000, 1100), (1000, 1100)]);
     assert_eq!(told.len(), 2);
